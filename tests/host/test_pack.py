@@ -1,0 +1,47 @@
+"""The pack as ComfyUI itself loads it: a folder of any name in custom_nodes."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from comfyui_videop2p.tools.host import link
+from comfyui_videop2p.tools.pack import host_path
+
+ROOT = Path(__file__).parents[2]
+
+# In a process of its own: ComfyUI's loader makes a second package of the same files, under its own name.
+LOAD = """
+import asyncio, json, runpy, sys
+runpy.run_path({pack!r})["use_host"]("--disable-api-nodes")
+import nodes
+stock = set(nodes.NODE_CLASS_MAPPINGS)
+loaded = asyncio.run(nodes.load_custom_node({folder!r}))
+ours = sorted(set(nodes.NODE_CLASS_MAPPINGS) - stock)
+print(json.dumps(dict(loaded=loaded, ours=ours, nodes_file=nodes.__file__)))
+"""
+
+
+@pytest.fixture(scope="module")
+def answer(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("custom_nodes") / "any name-1.0"
+    link(ROOT, folder)
+    program = LOAD.format(pack=str(ROOT / "tools" / "pack.py"), folder=str(folder))
+    process = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=ROOT)
+    assert process.returncode == 0, process.stderr
+    return json.loads(process.stdout.splitlines()[-1])
+
+
+def test_comfyui_loads_the_pack(answer):
+    assert answer["loaded"] is True
+
+
+def test_every_listed_node_is_registered(answer):
+    from comfyui_videop2p.nodes import TOPICS
+
+    assert answer["ours"] == sorted(node.define_schema().node_id for topic in TOPICS for node in topic.NODES)
+
+
+def test_the_folder_nodes_does_not_shadow_comfyui(answer):
+    assert Path(answer["nodes_file"]).resolve() == host_path() / "nodes.py"

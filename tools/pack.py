@@ -1,0 +1,75 @@
+"""This repository as the Python package `comfyui_videop2p`, wherever it lies and whatever its folder is called.
+
+The repository root must never be on sys.path: its folder `nodes` would shadow ComfyUI's nodes.py.
+
+    python tools/pack.py demo.train --minutes 3      runs comfyui_videop2p.demo.train as __main__
+"""
+
+import importlib.util
+import os
+import runpy
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+NAME = "comfyui_videop2p"
+
+
+def load_pack():
+    """Register the package and take the repository root off sys.path. Calling it again changes nothing."""
+    sys.path[:] = [entry for entry in sys.path if Path(entry).resolve() != ROOT]
+    if NAME not in sys.modules:
+        spec = importlib.util.spec_from_file_location(NAME, ROOT / "__init__.py", submodule_search_locations=[str(ROOT)])
+        package = importlib.util.module_from_spec(spec)
+        sys.modules[NAME] = package
+        spec.loader.exec_module(package)
+    return sys.modules[NAME]
+
+
+def host_path():
+    """The ComfyUI folder: COMFYUI_PATH, else the one that dev.py installed."""
+    load_pack()
+    from comfyui_videop2p.tools.environment import installed_host
+
+    path = Path(os.environ.get("COMFYUI_PATH") or installed_host()).resolve()
+    if not (path / "comfy" / "cli_args.py").is_file():
+        raise FileNotFoundError(f"no ComfyUI in {path}: set COMFYUI_PATH to one, or run `python dev.py setup`")
+    return path
+
+
+def use_host(*flags):
+    """Make `import comfy`, `import nodes`, ... work in this process; flags are ComfyUI's own command-line flags."""
+    path = str(host_path())
+    if path not in sys.path:
+        sys.path.insert(0, path)
+    if "comfy.cli_args" in sys.modules:
+        return
+    import torch
+
+    import comfy.options
+
+    comfy.options.enable_args_parsing()
+    # ComfyUI reads the command line once, on import; ours is not meant for it.
+    own_argv = sys.argv
+    sys.argv = [own_argv[0], *([] if torch.cuda.is_available() else ["--cpu"]), *flags]
+    try:
+        import comfy.cli_args  # noqa: F401
+    finally:
+        sys.argv = own_argv
+
+
+def main(argv):
+    if not argv:
+        sys.exit("usage: python tools/pack.py MODULE [ARGUMENT ...], for instance demo.train")
+    sys.path.remove(str(Path(__file__).resolve().parent))
+    load_pack()
+    if os.environ.get("COMFYUI_PATH"):
+        from comfyui_videop2p.tools.pack import use_host
+
+        use_host()
+    sys.argv = argv
+    runpy.run_module(f"{NAME}.{argv[0]}", run_name="__main__", alter_sys=True)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
