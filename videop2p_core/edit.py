@@ -1,0 +1,129 @@
+"""The edit as two small matrices per step.
+
+Every attention edit of Video-P2P is linear in the values V, so no attention map need exist (arXiv 2303.04761,
+section 3.2; arXiv 2208.01626, section 3):
+
+    out = A_s (S V) + A_t (T V)
+
+A_s and A_t are the softmax maps of the source and the target branch, V the target's values. S says how much of each
+source column a target column takes, the diagonal T how much of its own it keeps. Swap, refinement, weights and
+windows differ only in how the pair (S, T) is made; "no edit" is (0, 1).
+"""
+
+from __future__ import annotations
+
+import bisect
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+Pair = tuple[Tensor, Tensor]  # S [..., N_source, N_target], T [..., N_target]
+
+
+@dataclass(frozen=True)
+class Edit:
+    """An edit, compiled for every step of a run.
+
+    source: [steps, N_source, N_target], S of each step, acting on the target's values.
+    target: [steps, N_target], the diagonal of T.
+    temporal: [steps] bool; True where the target's temporal attention takes the source's maps (S = 1, T = 0).
+    """
+
+    source: Tensor
+    target: Tensor
+    temporal: Tensor
+
+    def __post_init__(self):
+        steps, _, tokens = self.source.shape
+        if self.target.shape != (steps, tokens) or self.temporal.shape != (steps,):
+            raise ValueError(
+                f"An edit of {steps} steps and {tokens} target tokens needs target [{steps}, {tokens}] and temporal "
+                f"[{steps}], not {list(self.target.shape)} and {list(self.temporal.shape)}."
+            )
+
+    @property
+    def steps(self) -> int:
+        return self.source.shape[0]
+
+    @cached_property
+    def _identity(self) -> tuple[bool, ...]:
+        untouched = (self.source == 0).flatten(1).all(1) & (self.target == 1).all(1)
+        return tuple(untouched.tolist())
+
+    def is_identity(self, step: int) -> bool:
+        """Whether cross attention at this step is left alone: S = 0 and T = 1."""
+        return self._identity[step]
+
+    def values(self, step: int, values: Tensor) -> Pair:
+        """S V [..., N_source, channels] and T V [..., N_target, channels] from V [..., N_target, channels]."""
+        source, target = self.source[step].to(values), self.target[step].to(values)
+        return source @ values, target[:, None] * values
+
+
+# --- the algebra of pairs --------------------------------------------------------------------------------------------
+
+
+def no_edit(source_tokens: int, target_tokens: int, dtype=torch.float32) -> Pair:
+    return torch.zeros(source_tokens, target_tokens, dtype=dtype), torch.ones(target_tokens, dtype=dtype)
+
+
+def swap(mapper: Tensor) -> Pair:
+    """Source maps sent through a word-to-word mapper [N_source, N_target] (Prompt-to-Prompt, arXiv 2208.01626, 3.1)."""
+    return mapper, torch.zeros_like(mapper[..., 0, :])
+
+
+def refine(columns: Tensor, gain: Tensor, source_tokens: int) -> Pair:
+    """Each target column n takes gain[n] of source column columns[n] and keeps the rest (arXiv 2208.01626, 3.2).
+
+    columns: [N_target] source token of each target token, -1 for none (its gain must be 0).
+    """
+    taken = torch.arange(source_tokens)[:, None] == columns  # [N_source, N_target]
+    return taken * gain, 1 - gain
+
+
+def reweight(pair: Pair, weights: Tensor) -> Pair:
+    """Multiply the edited column n by weights[..., n]; not renormalised, as published (arXiv 2208.01626, 3.3)."""
+    source, target = pair
+    return source * weights[..., None, :], target * weights
+
+
+def within(pair: Pair, window: Tensor) -> Pair:
+    """The pair where window [..., N_target] is 1, no edit where it is 0, a blend of the two between."""
+    source, target = pair
+    return source * window[..., None, :], target * window + (1 - window)
+
+
+def compose(inner: Pair, outer: Pair) -> Pair:
+    """The pair of `outer` applied to the maps that `inner` has edited."""
+    (source, target), (outer_source, outer_target) = inner, outer
+    return outer_source + source * outer_target[..., None, :], target * outer_target
+
+
+# --- curves over the steps -------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class KeyFrames:
+    """A value over the steps: points (position, value), straight lines between them, constant beyond the ends.
+
+    position is a fraction of the run: 0 the first (noisiest) step, 1 the last.
+    """
+
+    points: tuple[tuple[float, float], ...]
+
+    def __post_init__(self):
+        positions = [position for position, _ in self.points]
+        if not positions or positions != sorted(set(positions)) or not 0 <= positions[0] <= positions[-1] <= 1:
+            raise ValueError(f"Key-frames need rising positions between 0 and 1, not {positions}.")
+
+    def curve(self, steps: int) -> Tensor:  # [steps]
+        return torch.tensor([self._value(step / max(steps - 1, 1)) for step in range(steps)], dtype=torch.float64)
+
+    def _value(self, position: float) -> float:
+        after = bisect.bisect_left(self.points, (position,))
+        if after in (0, len(self.points)):
+            return self.points[min(after, len(self.points) - 1)][1]
+        (start, first), (end, last) = self.points[after - 1 : after + 1]
+        return first + (last - first) * (position - start) / (end - start)
