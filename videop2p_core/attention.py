@@ -1,0 +1,127 @@
+"""The attentions of Video-P2P (arXiv 2303.04761): across frames, over time, and edited without a map.
+
+Everything is written on flattened heads, [rows, tokens, heads * dim_head], the form in which UNets pass queries, keys and values.
+"""
+
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from torch import nn
+
+FRAMES_READ = ("first", "first+previous", "first+self", "first+previous+self", "window", "all")
+
+
+def frames_read(rule, frames, window=1):
+    """Which frames each frame reads in frame attention, as indices [frames, reads].
+
+    first                 frame 0                      Video-P2P (arXiv 2303.04761, section 3.2)
+    first+previous        frames 0 and i-1             Tune-A-Video's sparse-causal attention (arXiv 2212.11565)
+    first+self            frames 0 and i
+    first+previous+self   frames 0, i-1 and i
+    window                frames i-window .. i+window, shifted at the ends so that every frame reads equally many
+    all                   every frame                  vid2vid-zero (arXiv 2303.17599)
+
+    The frame before frame 0 is frame 0, as in Tune-A-Video, so frame 1 reads frame 0 twice under the rules with `previous`.
+    Columns that say the same for every frame are kept once: one frame reads itself, once, under every rule.
+    """
+    here = torch.arange(frames)
+    first, previous = torch.zeros_like(here), (here - 1).clamp(min=0)
+    if rule == "window":
+        width = min(2 * window + 1, frames)
+        start = (here - window).clamp(0, frames - width)
+        columns = [start + offset for offset in range(width)]
+    elif rule == "all":
+        columns = [torch.full_like(here, frame) for frame in range(frames)]
+    elif rule in FRAMES_READ:
+        named = {"first": first, "previous": previous, "self": here}
+        columns = [named[name] for name in rule.split("+")]
+    else:
+        raise ValueError(f"frames read '{rule}' is not one of: {', '.join(FRAMES_READ)}")
+    return torch.stack(columns, dim=1).unique(dim=1)
+
+
+def read_frames(x, table):
+    """For every frame the tokens of the frames it reads, one after the other.
+
+    x [batch * frames, tokens, channels], table [frames, reads] -> [batch * frames, reads * tokens, channels]
+    """
+    clips = rearrange(x, "(b f) t c -> b f t c", f=len(table))
+    return rearrange(clips[:, table], "b f r t c -> (b f) (r t) c")
+
+
+def attention(q, k, v, heads):
+    """softmax(q k^T / sqrt(dim_head)) v, fused. q [rows, tokens, channels], k, v [rows, keys, channels]; v may have other channels."""
+    q, k, v = (rearrange(x, "b t (h d) -> b h t d", h=heads) for x in (q, k, v))
+    return rearrange(F.scaled_dot_product_attention(q, k, v), "b h t d -> b t (h d)")
+
+
+def edited_attention(q, k, v, source_q, source_k, source, target, heads, attend=attention):
+    """A_s (S V) + A_t (T V): any prompt-to-prompt edit of the attention maps A_s, A_t without forming them.
+
+    q, source_q [frames, tokens, channels], k, v [frames, N_target, channels], source_k [frames, N_source, channels],
+    source (S) [N_source, N_target], target (the diagonal of T) [N_target] -> [frames, tokens, channels]
+    """
+    source, target = source.to(v), target.to(v)
+    if not target.any():
+        return attend(source_q, source_k, source @ v, heads)
+    own = attend(q, k, target[:, None] * v, heads)
+    return own + attend(source_q, source_k, source @ v, heads) if source.any() else own
+
+
+def word_probabilities(q, k, words, heads):
+    """How much attention each place pays to each word, mean over heads: A w for indicator columns w.
+
+    q [frames, tokens, channels], k [frames, N, channels], words [N, words] -> [frames, tokens, words], in float32.
+    A is a function of q and k only, so A w is an attention whose values are the indicators, the same for every head.
+    """
+    count = words.shape[1]
+    values = words.float().repeat(len(q), 1, heads)  # [frames, N, heads * words]
+    per_head = attention(q.float(), k.float(), values, heads)
+    return rearrange(per_head, "f t (h w) -> f t h w", w=count).mean(dim=2)
+
+
+class SelfAttention(nn.Module):
+    """The projections around one attention. `operations` makes the layers: torch.nn, or a host's own with the same constructors."""
+
+    def __init__(self, channels, heads, operations=nn, device=None, dtype=None):
+        super().__init__()
+        made = {"device": device, "dtype": dtype}
+        self.heads = heads
+        self.to_q = operations.Linear(channels, channels, bias=False, **made)
+        self.to_k = operations.Linear(channels, channels, bias=False, **made)
+        self.to_v = operations.Linear(channels, channels, bias=False, **made)
+        self.to_out = nn.ModuleList([operations.Linear(channels, channels, **made)])
+
+    @torch.no_grad()
+    def reset(self, generator):
+        """Random projections and a zero output, weight and bias."""
+        for layer in (self.to_q, self.to_k, self.to_v):
+            bound = layer.weight.shape[1] ** -0.5
+            layer.weight.copy_(torch.empty(layer.weight.shape).uniform_(-bound, bound, generator=generator))
+        nn.init.zeros_(self.to_out[0].weight)
+        nn.init.zeros_(self.to_out[0].bias)
+
+    def forward(self, x, attend=attention):
+        """x [rows, tokens, channels]; attend(q, k, v, heads) -> like x"""
+        return self.to_out[0](attend(self.to_q(x), self.to_k(x), self.to_v(x), self.heads))
+
+
+class TemporalAttention(nn.Module):
+    """h + Attn(LayerNorm(h)) over the frames at each place: no positions, last in a transformer block (arXiv 2303.04761, section 3.2)."""
+
+    def __init__(self, channels, heads, operations=nn, device=None, dtype=None):
+        super().__init__()
+        self.norm_temp = operations.LayerNorm(channels, device=device, dtype=dtype)
+        self.attn_temp = SelfAttention(channels, heads, operations, device, dtype)
+
+    def reset(self, generator):
+        """The identity until it is trained."""
+        nn.init.ones_(self.norm_temp.weight)
+        nn.init.zeros_(self.norm_temp.bias)
+        self.attn_temp.reset(generator)
+
+    def forward(self, h, frames, attend=attention):
+        """h [batch * frames, places, channels]; attend(q, k, v, heads) on [batch * places, frames, channels] -> like h"""
+        batch = len(h) // frames
+        x = rearrange(self.norm_temp(h), "(b f) d c -> (b d) f c", f=frames)
+        return h + rearrange(self.attn_temp(x, attend), "(b d) f c -> (b f) d c", b=batch)

@@ -1,0 +1,198 @@
+"""Inflation: an image UNet that reads a batch as the frames of a clip (arXiv 2303.04761, section 3.2), by patches alone.
+
+Frame attention is an attn1 patch; temporal layers and the normalisation over frames are object patches on `forward`; a
+wrapper around the UNet tells them how many frames the batch holds. The patches find the UNet's modules anew at every
+call, so they serve a deep copy of the model as well as the model.
+"""
+
+from dataclasses import dataclass, field
+
+from comfy.ldm.modules.attention import SpatialVideoTransformer
+from comfy.ldm.modules.diffusionmodules.openaimodel import ResBlock, UNetModel
+from comfy.patcher_extension import WrappersMP
+from einops import rearrange
+
+from ..attention import attention, frames_read, read_frames
+from .temporal import temporal_patcher, transformer_blocks
+
+KEY = "videop2p_inflation"
+CONTROL = "videop2p_control"  # where transformer_options carry an edit's control
+
+
+@dataclass(frozen=True)
+class Inflation:
+    """How the UNet sees a clip.
+
+    frames_read       which frames frame attention reads, one of attention.FRAMES_READ
+    window            frames to either side, for frames_read = window
+    temporal_layers   attention over time at the end of every transformer block
+    norm_over_frames  statistics of the ResNet blocks' and the output's norm over all frames jointly
+    """
+
+    frames_read: str = "first+self"
+    window: int = 1
+    temporal_layers: bool = True
+    norm_over_frames: bool = False
+
+    def __post_init__(self):
+        frames_read(self.frames_read, 1, self.window)
+
+
+@dataclass
+class Clip:
+    """The wrapper around the UNet, and what it last saw: the UNet itself, the frames of one clip, the rows of the batch."""
+
+    unet: UNetModel = None
+    frames: int = 1
+    rows: int = 1
+
+    def __call__(self, executor, *args, **kwargs):
+        options = kwargs["transformer_options"] if "transformer_options" in kwargs else args[5]
+        if "context_window" in options:
+            raise ValueError(
+                "context windows cut the clip that an inflated UNet must see whole: remove the context windows node"
+            )
+        self.unet = executor.class_obj
+        self.rows = len(args[0])
+        self.frames = self.rows // len(options.get("cond_or_uncond", (0,)))
+        return executor(*args, **kwargs)
+
+
+@dataclass(frozen=True)
+class FrameAttention:
+    """attn1 patch: keys and values from the frames that a frame may read."""
+
+    inflation: Inflation
+    clip: Clip
+
+    def __call__(self, n, context, value, options):
+        if len(n) != self.clip.rows:
+            raise ValueError(
+                f"frame attention got {len(n)} rows for a batch of {self.clip.rows}: another node on this model cuts "
+                "frames into tiles (HyperTile, for instance), remove it"
+            )
+        table = frames_read(self.inflation.frames_read, self.clip.frames, self.inflation.window)
+        if len(table) == 1:
+            return n, context, value
+        table = table.to(n.device)
+        read = read_frames(context, table)
+        return n, read, read if value is context else read_frames(value, table)
+
+
+@dataclass(frozen=True)
+class ForwardPatch:
+    """An object patch on one module's `forward`. inner: the patch that another node had put there, None for the module's own."""
+
+    name: str
+    clip: Clip
+    inner: object
+
+    def own_forward(self, *args, **kwargs):
+        if self.inner is not None:
+            return self.inner(*args, **kwargs)
+        module = self.clip.unet.get_submodule(self.name)
+        return type(module).forward(module, *args, **kwargs)
+
+
+@dataclass(frozen=True)
+class BlockThenTime(ForwardPatch):
+    """The transformer block, then its temporal attention."""
+
+    layer: object = field(repr=False)
+
+    def __call__(self, *args, **kwargs):
+        h = self.own_forward(*args, **kwargs)
+        control = kwargs.get("transformer_options", {}).get(CONTROL)
+        attend = attention if control is None else control.temporal(self.name, kwargs["transformer_options"])
+        return self.layer(h, self.clip.frames, attend)
+
+
+@dataclass(frozen=True)
+class NormOverFrames(ForwardPatch):
+    """A GroupNorm whose statistics are those of the whole clip."""
+
+    def __call__(self, x):
+        frames = self.clip.frames
+        x = rearrange(x, "(b f) c h w -> b c (f h) w", f=frames)
+        return rearrange(self.own_forward(x), "b c (f h) w -> (b f) c h w", f=frames)
+
+
+def inflate(model, inflation, temporal=None, seed=0):
+    """A clone of MODEL that reads a batch as the frames of one clip.
+
+    temporal: the patcher of the temporal layers (temporal.temporal_patcher); by default untrained ones from `seed`, which
+    change nothing. An inflated model may be inflated again, which replaces its inflation; so may its deep copy.
+    """
+    unet = model.get_model_object("diffusion_model")
+    _check_family(model, unet)
+    model = _without_inflation(model.clone())
+    clip = Clip()
+    model.add_wrapper_with_key(WrappersMP.DIFFUSION_MODEL, KEY, clip)
+    model.set_model_attn1_patch(FrameAttention(inflation, clip))
+    if inflation.temporal_layers:
+        temporal = temporal or temporal_patcher(model, seed=seed)
+        model.set_additional_models(KEY, [temporal])
+        layers = temporal.model.layers()
+        for name in transformer_blocks(unet):
+            _patch_forward(model, BlockThenTime, name, clip, layers[name])
+    if inflation.norm_over_frames:
+        for name in _joint_norms(unet):
+            _patch_forward(model, NormOverFrames, name, clip)
+    model.set_attachments(KEY, inflation)
+    return model
+
+
+def inflation_of(model):
+    """The Inflation of a MODEL, None where it is an image model."""
+    return model.get_attachment(KEY)
+
+
+def temporal_of(model):
+    """The patcher of an inflated MODEL's temporal layers, None without any."""
+    models = model.get_additional_models_with_key(KEY)
+    return models[0] if models else None
+
+
+def _check_family(model, unet):
+    if not isinstance(unet, UNetModel) or any(isinstance(m, SpatialVideoTransformer) for m in unet.modules()):
+        raise ValueError(
+            f"a {type(model.model).__name__} model cannot be inflated: connect an image model with a UNet, "
+            "of the Stable Diffusion 1.x, 2.x or XL family"
+        )
+
+
+def _joint_norms(unet):
+    blocks = [name for name, module in unet.named_modules() if isinstance(module, ResBlock)]
+    return [f"{name}.{norm}" for name in blocks for norm in ("in_layers.0", "out_layers.0")] + ["out.0"]
+
+
+def _forward_of(name):
+    return f"diffusion_model.{name}.forward"
+
+
+def _patch_forward(model, patch, name, clip, *args):
+    path = _forward_of(name)
+    model.add_object_patch(path, patch(name, clip, model.object_patches.get(path), *args))
+
+
+def _without_inflation(model):
+    """Take the patches of an earlier inflation off a clone."""
+    if inflation_of(model) is None:
+        return model
+    model.remove_wrappers_with_key(WrappersMP.DIFFUSION_MODEL, KEY)
+    model.remove_additional_models(KEY)
+    patches = model.model_options["transformer_options"]["patches"]
+    patches["attn1_patch"] = [patch for patch in patches["attn1_patch"] if not isinstance(patch, FrameAttention)]
+    unet, inflation = model.get_model_object("diffusion_model"), inflation_of(model)
+    names = [*(transformer_blocks(unet) if inflation.temporal_layers else ()), *(_joint_norms(unet) if inflation.norm_over_frames else ())]
+    for path in map(_forward_of, names):
+        patch = model.object_patches.pop(path)
+        if not isinstance(patch, ForwardPatch):
+            raise ValueError(
+                f"another node patched {path} after this model was inflated, so it cannot be inflated again: "
+                "put that node before Inflate UNet"
+            )
+        if patch.inner is not None:
+            model.object_patches[path] = patch.inner
+    model.remove_attachments(KEY)
+    return model

@@ -1,0 +1,60 @@
+"""The temporal layers of an inflated UNet: weights of our own, held beside the model and loaded with it."""
+
+import comfy.model_patcher
+import comfy.ops
+import torch
+from comfy.ldm.modules.attention import BasicTransformerBlock
+from torch import nn
+
+from ..attention import TemporalAttention
+
+
+def transformer_blocks(unet):
+    """{name: block} for every transformer block, in the order in which the UNet runs them."""
+    return {name: module for name, module in unet.named_modules() if isinstance(module, BasicTransformerBlock)}
+
+
+class TemporalLayers(nn.Module):
+    """One temporal attention a transformer block, under the block's own name.
+
+    state_dict keys: `<block name>.attn_temp.{to_q,to_k,to_v,to_out.0}.*` and `<block name>.norm_temp.*`.
+    """
+
+    def __init__(self, unet, device=None, dtype=None):
+        super().__init__()
+        for name, block in transformer_blocks(unet).items():
+            channels = block.n_heads * block.d_head
+            layer = TemporalAttention(channels, block.n_heads, comfy.ops.manual_cast, device, dtype)
+            parent = self
+            *path, last = name.split(".")
+            for part in path:
+                if part not in parent._modules:
+                    parent.add_module(part, nn.Module())
+                parent = parent._modules[part]
+            parent.add_module(last, layer)
+
+    def layers(self):
+        """{block name: TemporalAttention}"""
+        return {name: module for name, module in self.named_modules() if isinstance(module, TemporalAttention)}
+
+    def reset(self, seed):
+        """Untrained: the identity, from one seed."""
+        generator = torch.Generator().manual_seed(seed)
+        for layer in self.layers().values():
+            layer.reset(generator)
+        return self
+
+
+def temporal_patcher(model, state=None, seed=0, dtype=None):
+    """Temporal layers for a MODEL, as a patcher of their own: from a state dict, else untrained from a seed.
+
+    dtype: of the weights; by default the one that the model computes in.
+    """
+    unet = model.get_model_object("diffusion_model")
+    layers = TemporalLayers(unet, model.offload_device, dtype or model.model.get_dtype_inference())
+    if state is None:
+        layers.reset(seed)
+    else:
+        layers.load_state_dict(state)
+    layers.requires_grad_(False)
+    return comfy.model_patcher.CoreModelPatcher(layers, model.load_device, model.offload_device)
