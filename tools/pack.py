@@ -19,7 +19,9 @@ def load_pack():
     """Register the package and take the repository root off sys.path. Calling it again changes nothing."""
     sys.path[:] = [entry for entry in sys.path if Path(entry).resolve() != ROOT]
     if NAME not in sys.modules:
-        spec = importlib.util.spec_from_file_location(NAME, ROOT / "__init__.py", submodule_search_locations=[str(ROOT)])
+        spec = importlib.util.spec_from_file_location(
+            NAME, ROOT / "__init__.py", submodule_search_locations=[str(ROOT)]
+        )
         package = importlib.util.module_from_spec(spec)
         sys.modules[NAME] = package
         spec.loader.exec_module(package)
@@ -44,9 +46,8 @@ def use_host(*flags):
         sys.path.insert(0, path)
     if "comfy.cli_args" in sys.modules:
         return
-    import torch
-
     import comfy.options
+    import torch
 
     comfy.options.enable_args_parsing()
     # ComfyUI reads the command line once, on import; ours is not meant for it.

