@@ -13,16 +13,20 @@ windows differ only in how the pair (S, T) is made; "no edit" is (0, 1).
 from __future__ import annotations
 
 import bisect
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 import torch
 from torch import Tensor
 
+from .prompts import Prompt, align, word_tokens
+
 Pair = tuple[Tensor, Tensor]  # S [..., N_source, N_target], T [..., N_target]
+DEFAULT_WINDOW = "default_"  # names the words that have no window of their own
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Edit:
     """An edit, compiled for every step of a run.
 
@@ -127,3 +131,93 @@ class KeyFrames:
             return self.points[min(after, len(self.points) - 1)][1]
         (start, first), (end, last) = self.points[after - 1 : after + 1]
         return first + (last - first) * (position - start) / (end - start)
+
+
+Window = float | tuple[float, float] | KeyFrames
+
+
+def window_curve(window: Window, steps: int, grain: int) -> Tensor:
+    """A window as a value per step: [steps].
+
+    window: an end, (start, end) as fractions of the run, or key-frames. It is open at the steps from int(start * grain)
+    up to, not including, int(end * grain); the reference counts cross attention by steps + 1 and temporal by steps.
+    """
+    if isinstance(window, KeyFrames):
+        return window.curve(steps)
+    start, end = window if isinstance(window, Sequence) else (0.0, window)
+    if not 0 <= start <= end <= 1:
+        raise ValueError(f"A window lies between 0 and 1 and ends after its start, not {start} to {end}.")
+    step = torch.arange(steps)
+    return ((step >= int(start * grain)) & (step < int(end * grain))).double()
+
+
+def weight_curve(weight: float | KeyFrames, steps: int) -> Tensor:  # [steps]
+    return weight.curve(steps) if isinstance(weight, KeyFrames) else torch.full((steps,), weight, dtype=torch.float64)
+
+
+def token_curves(default: Tensor, curves: Mapping[tuple[int, ...], Tensor], tokens: int) -> Tensor:
+    """[steps, tokens]: the default curve [steps], and at some token positions another one; later entries win."""
+    result = default[:, None].repeat(1, tokens)
+    for positions, curve in curves.items():
+        result[:, list(positions)] = curve[:, None]
+    return result
+
+
+# --- from words to matrices ------------------------------------------------------------------------------------------
+
+
+def compile_edit(
+    source: Prompt,
+    target: Prompt,
+    *,
+    steps: int,
+    kind: str = "auto",
+    alignment: str = "default",
+    cross: Window | Mapping[str, Window] = 0.2,
+    temporal: float | tuple[float, float] = 0.5,
+    weights: Mapping[str, float | KeyFrames] | None = None,
+) -> Edit:
+    """The edit that turns the source prompt's attention into the target prompt's (arXiv 2303.04761, section 3.2).
+
+    steps: of the run the edit is for.
+    kind, alignment: as in `prompts.align`.
+    cross: window of cross attention, or one per word of the target; "default_" names the words not listed, which
+        otherwise are open all through.
+    temporal: window in which temporal attention takes the source's maps.
+    weights: factor on each word's map inside the cross window.
+
+    Raises ValueError, naming the words there are, for a word that the target does not have.
+    """
+    if steps < 1:
+        raise ValueError(f"An edit needs at least one step, not {steps}.")
+    aligned = align(source, target, kind, alignment)
+    pair = reweight((aligned.source, aligned.own), word_weights(target, weights or {}, steps, alignment))
+    edited, kept = within(pair, word_windows(target, cross, steps, steps + 1, alignment))
+    return Edit(edited.float(), kept.float(), window_curve(temporal, steps, steps) > 0)
+
+
+def word_windows(
+    target: Prompt, windows: Window | Mapping[str, Window], steps: int, grain: int, alignment: str = "default"
+) -> Tensor:
+    """The window of each token at each step: [steps, N_target]. `grain` as in `window_curve`."""
+    windows = windows if isinstance(windows, Mapping) else {DEFAULT_WINDOW: windows}
+    return token_curves(
+        window_curve(windows.get(DEFAULT_WINDOW, 1.0), steps, grain),
+        {
+            word_tokens(target, word, alignment, "target"): window_curve(window, steps, grain)
+            for word, window in windows.items()
+            if word != DEFAULT_WINDOW
+        },
+        len(target),
+    )
+
+
+def word_weights(
+    target: Prompt, weights: Mapping[str, float | KeyFrames], steps: int, alignment: str = "default"
+) -> Tensor:
+    """The factor on each token at each step: [steps, N_target]."""
+    return token_curves(
+        torch.ones(steps, dtype=torch.float64),
+        {word_tokens(target, word, alignment, "target"): weight_curve(weight, steps) for word, weight in weights.items()},
+        len(target),
+    )
