@@ -62,6 +62,8 @@ def use_host(*flags):
 def main(argv):
     if not argv:
         sys.exit("usage: python tools/pack.py MODULE [ARGUMENT ...], for instance demo.train")
+    if not (ROOT / argv[0].replace(".", "/")).with_suffix(".py").is_file():
+        sys.exit(f"this repository has no module {argv[0]}")
     sys.path.remove(str(Path(__file__).resolve().parent))
     load_pack()
     if os.environ.get("COMFYUI_PATH"):
@@ -69,8 +71,11 @@ def main(argv):
 
         use_host()
     sys.argv = argv
-    runpy.run_module(f"{NAME}.{argv[0]}", run_name="__main__", alter_sys=True)
+    # This file stays sys.modules["__main__"], so that multiprocessing finds its way back here in a child (below).
+    runpy.run_module(f"{NAME}.{argv[0]}", run_name="__main__")
 
 
 if __name__ == "__main__":
     main(sys.argv[1:])
+elif __name__ == "__mp_main__":
+    load_pack()

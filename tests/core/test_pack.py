@@ -1,7 +1,11 @@
 """The pack under one name, and once."""
 
+import os
+import subprocess
 import sys
 from pathlib import Path
+
+from comfyui_videop2p.tools.environment import key
 
 ROOT = Path(__file__).parents[2]
 
@@ -20,3 +24,20 @@ def test_no_file_of_the_pack_is_loaded_twice():
 def test_the_repository_is_not_on_the_path():
     # Its folder `nodes` would shadow ComfyUI's nodes.py.
     assert ROOT not in [Path(entry).resolve() for entry in sys.path]
+
+
+def run_module(*arguments, **options):
+    command = [sys.executable, ROOT / "tools" / "pack.py", *arguments]
+    environment = {name: value for name, value in os.environ.items() if name != "COMFYUI_PATH"}
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, **options)
+
+
+def test_a_module_runs_from_anywhere_and_its_processes_know_the_pack(tmp_path):
+    answer = run_module("tests.core.spawning", "torch==2.14.1", "3.11", cwd=tmp_path)
+    assert answer.stdout.strip() == key("torch==2.14.1", "3.11"), answer.stderr
+
+
+def test_a_missing_module_is_named():
+    answer = run_module("demo.nonsense")
+    assert answer.returncode == 1
+    assert answer.stderr.strip() == "this repository has no module demo.nonsense"
