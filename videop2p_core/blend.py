@@ -66,7 +66,9 @@ def step_maps(layers: Sequence[Tensor], grid: tuple[int, int]) -> Tensor:
     Returns [frames, groups, rows, columns]. The cumulative map is the sum of these over the steps so far.
     """
     if not layers:
-        raise ValueError(f"No cross attention of this model works on {grid[0]}x{grid[1]} cells, so it has no word maps.")
+        raise ValueError(
+            f"No cross attention of this model works on {grid[0]}x{grid[1]} cells, so it has no word maps."
+        )
     total = sum(reduce(layer.float(), "frames heads cells groups -> frames groups cells", "mean") for layer in layers)
     return rearrange(total / len(layers), "frames groups (rows columns) -> frames groups rows columns", rows=grid[0])
 
@@ -100,10 +102,12 @@ def local_mask(blend: Blend, source: Tensor, target: Tensor, size: tuple[int, in
 def fit_mask(mask: Tensor, frames: int, size: tuple[int, int]) -> Tensor:
     """A mask [frames or 1, any height, any width], values 0 to 1, at the latent's size: [frames, height, width]."""
     if mask.ndim != 3 or mask.shape[0] not in (1, frames):
-        raise ValueError(f"The mask has shape {list(mask.shape)}; give one of 1 or {frames} frames [frames, height, width].")
+        raise ValueError(
+            f"The mask has shape {list(mask.shape)}; give one of 1 or {frames} frames [frames, height, width]."
+        )
     return F.interpolate(mask[:, None].float(), size=size, mode="area")[:, 0].expand(frames, *size)
 
 
 def blend_latents(source: Tensor, target: Tensor, mask: Tensor) -> Tensor:
-    """z_source + mask (z_target - z_source). Latents [frames, channels, height, width], mask [frames, height, width]."""
+    """z_source + mask (z_target - z_source); latents [frames, channels, height, width], mask [frames, height, width]."""
     return source + mask[:, None].to(target) * (target - source)

@@ -218,6 +218,9 @@ def word_weights(
     """The factor on each token at each step: [steps, N_target]."""
     return token_curves(
         torch.ones(steps, dtype=torch.float64),
-        {word_tokens(target, word, alignment, "target"): weight_curve(weight, steps) for word, weight in weights.items()},
+        {
+            word_tokens(target, word, alignment, "target"): weight_curve(weight, steps)
+            for word, weight in weights.items()
+        },
         len(target),
     )

@@ -63,7 +63,7 @@ class Prompt:
     def words(self) -> tuple[Word, ...]:
         """The words that have tokens, in order. Raises ValueError where the pieces do not say what they spell."""
         tokens = {}
-        for position, run in zip(self.content, _runs_of_pieces(self)):
+        for position, run in zip(self.content, _runs_of_pieces(self), strict=True):
             tokens.setdefault(run, []).append(position)
         return tuple(Word(run, tuple(tokens[i])) for i, run in enumerate(self.text.split()) if i in tokens)
 
@@ -107,13 +107,13 @@ def word_tokens(prompt: Prompt, word: str, alignment: str = "default", role: str
 
 def find_word(prompt: Prompt, word: str) -> tuple[int, ...]:
     """As `word_tokens`, with no tokens for a word that is not there."""
-    phrase = word.split()
-    sequences = [prompt.words[i : i + len(phrase)] for i in range(len(prompt.words) - len(phrase) + 1)] if phrase else []
+    phrase, words = word.split(), prompt.words
+    sequences = [words[i : i + len(phrase)] for i in range(len(words) - len(phrase) + 1)] if phrase else []
     for same in (_composed, lambda text: _composed(text).casefold()):
         found = {
             token
             for sequence in sequences
-            if all(same(part) in (same(w.text), same(_bare(w.text))) for part, w in zip(phrase, sequence))
+            if all(same(part) in (same(w.text), same(_bare(w.text))) for part, w in zip(phrase, sequence, strict=True))
             for w in sequence
             for token in w.tokens
         }
@@ -128,7 +128,7 @@ def find_word_officially(prompt: Prompt, word: str) -> tuple[int, ...]:
     parts = prompt.text.split(" ")
     if word not in parts:
         return ()
-    return tuple(t for part, tokens in zip(parts, _official_parts(prompt)) if part == word for t in tokens)
+    return tuple(t for part, tokens in zip(parts, _official_parts(prompt), strict=True) if part == word for t in tokens)
 
 
 def _composed(text: str) -> str:
@@ -156,7 +156,7 @@ def _runs_of_pieces(prompt: Prompt) -> list[int]:
         spelled += _spelled(prompt.pieces[position])
     spelling = [letter.lower() for letter in spelled.decode("utf-8", "replace")]
     if "\ufffd" in spelling and "\ufffd" not in letters:
-        raise ValueError(f"The tokenizer does not say how its pieces spell '{prompt.text}', so its words have no tokens.")
+        raise ValueError(f"The tokenizer does not say how its pieces spell '{prompt.text}', so no word has tokens.")
 
     # A tokenizer may rewrite the text (quotes, joiners): then pair what it spells with what was written.
     same = spelling == letters
@@ -192,7 +192,7 @@ def align(source: Prompt, target: Prompt, kind: str = "auto", alignment: str = "
     unchanged words shifted. Raises ValueError where the kind does not fit the prompts.
     """
     if kind not in KINDS or alignment not in ALIGNMENTS:
-        raise ValueError(f"An edit is one of {KINDS} with an alignment of {ALIGNMENTS}, not '{kind}' with '{alignment}'.")
+        raise ValueError(f"An edit is one of {KINDS}, its alignment one of {ALIGNMENTS}; not '{kind}', '{alignment}'.")
     if alignment == "official" and (len(source.chunks) > 1 or len(target.chunks) > 1 or len(source) != len(target)):
         raise ValueError("The official alignment knows prompts of one chunk only; shorten them or use the default one.")
     if kind == "refine" or (kind == "auto" and not pairs_up(source, target)):
@@ -203,7 +203,7 @@ def align(source: Prompt, target: Prompt, kind: str = "auto", alignment: str = "
 def pairs_up(source: Prompt, target: Prompt) -> bool:
     """As many words on either side, and no shift would leave more of them unchanged than each in its own place."""
     before, after = ([prompt.ids(word.tokens) for word in prompt.words] for prompt in (source, target))
-    in_place = sum(a == b for a, b in zip(before, after))
+    in_place = sum(a == b for a, b in zip(before, after, strict=False))
     shifted = sum(i >= 0 for i in global_alignment(before, after))
     return len(before) == len(after) and in_place == shifted
 
@@ -222,9 +222,9 @@ def replace_alignment(source: Prompt, target: Prompt) -> Alignment:
         mapper[_cells(i, j)] = 1 if len(i) == len(j) else 1 / len(j)
         own[list(j)] = 0
 
-    for before, after in zip(source.words, target.words):
+    for before, after in zip(source.words, target.words, strict=True):
         connect(before.tokens, after.tokens)
-    for before, after in zip(_chunk_positions(source), _chunk_positions(target)):
+    for before, after in zip(_chunk_positions(source), _chunk_positions(target), strict=False):
         for kind in (START, END, PAD):
             if before[kind]:
                 counterparts = [before[kind][min(k, len(before[kind]) - 1)] for k in range(len(after[kind]))]
@@ -239,11 +239,11 @@ def refine_alignment(source: Prompt, target: Prompt) -> Alignment:
     """
     column = [-1] * len(target)
     paired = global_alignment(source.ids(source.content), target.ids(target.content))
-    for j, i in zip(target.content, paired):
+    for j, i in zip(target.content, paired, strict=True):
         column[j] = source.content[i] if i >= 0 else -1
-    for before, after in zip(_chunk_positions(source), _chunk_positions(target)):
+    for before, after in zip(_chunk_positions(source), _chunk_positions(target), strict=False):
         for kind in (START, END):
-            for i, j in zip(before[kind], after[kind]):
+            for i, j in zip(before[kind], after[kind], strict=False):
                 column[j] = i
         for j in after[PAD]:
             place = j - after["first"]
@@ -257,7 +257,7 @@ def official_replace_alignment(source: Prompt, target: Prompt) -> Alignment:
     parts = source.text.split(" "), target.text.split(" ")
     if len(parts[0]) != len(parts[1]):
         raise _unequal(len(parts[0]), len(parts[1]))
-    changed = [n for n, (before, after) in enumerate(zip(*parts)) if before != after]
+    changed = [n for n, (before, after) in enumerate(zip(*parts, strict=True)) if before != after]
     tokens = (_official_parts(source), _official_parts(target)) if changed else ([], [])
     swaps = [(tokens[0][n], tokens[1][n]) for n in changed]
     if any(not before or not after for before, after in swaps):
@@ -301,7 +301,7 @@ def global_alignment(x: Sequence, y: Sequence, gap=0, match=1, mismatch=-1) -> l
 
 def _cells(i: Sequence[int], j: Sequence[int]) -> tuple[Tensor, Tensor]:
     """Index of the cells (i, j): one by one where as many, else every i with every j."""
-    i, j = torch.tensor(i), torch.tensor(j)
+    i, j = torch.tensor(i, dtype=torch.long), torch.tensor(j, dtype=torch.long)
     return (i, j) if len(i) == len(j) else (i[:, None], j)
 
 
