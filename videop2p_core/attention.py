@@ -69,15 +69,13 @@ def edited_attention(q, k, v, source_q, source_k, source, target, heads, attend=
 
 
 def word_probabilities(q, k, words, heads):
-    """How much attention each place pays to each word, mean over heads: A w for indicator columns w.
+    """How much attention each place pays to each group of tokens: A w for the columns w of `words`, in float32.
 
-    q [frames, tokens, channels], k [frames, N, channels], words [N, words] -> [frames, tokens, words], in float32.
-    A is a function of q and k only, so A w is an attention whose values are the indicators, the same for every head.
+    q [frames, tokens, channels], k [frames, N, channels], words [N, groups] -> [frames, heads, tokens, groups].
+    A depends on q and k only, so A w is an attention whose values are w, the same for every head.
     """
-    count = words.shape[1]
-    values = words.float().repeat(len(q), 1, heads)  # [frames, N, heads * words]
-    per_head = attention(q.float(), k.float(), values, heads)
-    return rearrange(per_head, "f t (h w) -> f t h w", w=count).mean(dim=2)
+    values = words.float().repeat(len(q), 1, heads)  # [frames, N, heads * groups]
+    return rearrange(attention(q.float(), k.float(), values, heads), "f t (h w) -> f h t w", h=heads)
 
 
 class SelfAttention(nn.Module):

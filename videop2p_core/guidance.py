@@ -1,0 +1,96 @@
+"""Decoupled guidance: the editing loop of Video-P2P (arXiv 2303.04761, section 3.3), one source and any number of targets.
+
+The source branch is guided by what reconstructs it (the optimised null text, or nothing), the target branches by the
+initial null text. Source and targets meet in their attention alone: whoever gives `denoise` records the source's queries
+and keys and replays them in the targets of the same step.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import pairwise
+
+import torch
+from torch import Tensor
+
+from . import inversion as inversions
+from . import schedule
+from .blend import blend_latents
+from .inversion import Inversion
+
+
+@dataclass(frozen=True)
+class Branch:
+    """One prediction of one step: whose it is, and how it is guided.
+
+    target    index of the target, None for the source
+    cfg       the guidance scale; 1 is the conditional prediction alone
+    null      [1 or frames, tokens, channels], the null text; None where cfg is 1
+    proximal  whether the small entries of the guidance direction are removed
+    """
+
+    step: int
+    target: int | None = None
+    cfg: float = 1.0
+    null: Tensor | None = None
+    proximal: bool = False
+
+
+Denoise = Callable[[Tensor, Tensor, Branch], Tensor]  # x, sigma, branch -> denoised
+Mask = Callable[[int, int], Tensor | None]  # step, target -> [frames, height, width], 1 where the target is kept
+Progress = Callable[[int, Tensor, list[Tensor]], None]  # step, source x, targets' x
+
+
+def source_branch(inversion: Inversion, step: int) -> Branch:
+    """The source under the null text that was optimised for it. Every other method has the source prompt for its null
+    text, or puts the source back on its path: guidance cancels, and one conditional prediction remains."""
+    if inversion.null is None:
+        return Branch(step)
+    return Branch(step, cfg=inversion.cfg, null=inversion.null[step])
+
+
+def target_branch(inversion: Inversion, step: int, target: int, coupled: bool = False) -> Branch:
+    """A target under the initial null text; under the source's own where guidance is coupled, the paper's ablation."""
+    if inversion.method == inversions.PROXIMAL:
+        return Branch(step, target, inversion.cfg, inversion.source, proximal=True)
+    null = inversion.null[step] if coupled and inversion.null is not None else inversion.initial_null
+    return Branch(step, target, inversion.cfg, null)
+
+
+@torch.no_grad()
+def edit_clip(
+    denoise: Denoise,
+    inversion: Inversion,
+    targets: int = 1,
+    *,
+    coupled: bool = False,
+    source_needed: Callable[[int], bool] = lambda step: True,
+    mask: Mask = lambda step, target: None,
+    progress: Progress | None = None,
+) -> tuple[Tensor, list[Tensor]]:
+    """Edit an inverted clip: z_0 of the source branch [*latent] and of each target, at the model's scale.
+
+    In every step the source is denoised first, then the targets. `source_needed(step)` says whether any target looks at
+    the source; the direct method leaves its prediction out where none does (arXiv 2310.01506). `mask(step, target)`, asked
+    after the step's predictions, brings the source back where it is 0; None keeps the target whole.
+    """
+    direct = inversion.method == inversions.DIRECT
+    source = schedule.to_x(inversion.noise, inversion.sigmas[0], flow=inversion.flow)
+    edited = [source] * targets
+    for step, (sigma, next_sigma) in enumerate(pairwise(inversion.sigmas)):
+
+        def advance(x, branch, sigma=sigma, next_sigma=next_sigma):
+            direction = schedule.direction(x, denoise(x, sigma, branch), sigma)
+            return schedule.ddim_step(x, direction, sigma, next_sigma)
+
+        if not direct or source_needed(step):
+            source = advance(source, source_branch(inversion, step))
+        if direct:
+            source = schedule.to_x(inversion.latent_after(step), next_sigma, flow=inversion.flow)
+        edited = [advance(x, target_branch(inversion, step, i, coupled)) for i, x in enumerate(edited)]
+        for i, keep in enumerate([mask(step, i) for i in range(targets)]):
+            if keep is not None:
+                edited[i] = blend_latents(source, edited[i], keep)
+        if progress:
+            progress(step, source, edited)
+    end = inversion.sigmas[-1]
+    return schedule.to_z(source, end, flow=inversion.flow), [schedule.to_z(x, end, flow=inversion.flow) for x in edited]

@@ -1,0 +1,233 @@
+"""Record and replay: the source's queries and keys, taken in one model call and used in the next (arXiv 2303.04761, section 3.3).
+
+A control lives for one sampling call, in that call's own options. A wrapper around the model fills the attn2 slots when
+all other patches are known, wraps whatever sits in them, and leaves nothing behind.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from uuid import UUID
+
+import torch
+from comfy.ldm.modules.attention import optimized_attention
+from comfy.patcher_extension import WrappersMP, add_wrapper_with_key
+
+from ..attention import attention, edited_attention, word_probabilities
+from ..blend import Blend, blend_grid, step_maps
+from ..edit import Edit
+from .inflate import CONTROL
+from .temporal import transformer_blocks
+
+RECORD, REPLAY = "record", "replay"
+
+
+@dataclass(frozen=True)
+class Controlled:
+    """One target: its edit, its blend, and the uuid of the conditioning entry that the edit belongs to."""
+
+    edit: Edit
+    entry: UUID
+    blend: Blend | None = None
+
+
+@dataclass
+class WordMaps:
+    """The word maps of one target and of the source under that target's words: of this step's layers, and summed over steps."""
+
+    layers: list = field(default_factory=list)
+    total: torch.Tensor | None = None  # [frames, groups, rows, columns]
+
+    def close_step(self, grid):
+        maps = step_maps(self.layers, grid)
+        self.total = maps if self.total is None else self.total + maps
+        self.layers = []
+
+
+class Control:
+    """What the attention layers of one sampling call do.
+
+    source: uuid of the source's conditioning entry; targets: one Controlled each; size: the latent's (height, width).
+    Before each model call, `record(step)` or `replay(step, target)` says which branch it is.
+    """
+
+    def __init__(self, source: UUID, targets: Sequence[Controlled], size: tuple[int, int]):
+        self.source, self.targets = source, targets
+        self.grid = blend_grid(*size)
+        self.step, self.mode, self.target = 0, RECORD, None
+        self.kept = {}  # layer -> (q, k) of the source in this step
+        self.source_maps = [WordMaps() for _ in targets]
+        self.target_maps = [WordMaps() for _ in targets]
+
+    # --- what the sampler says and asks ------------------------------------------------------------------------------
+
+    def record(self, step):
+        self.kept = {}
+        self.step, self.mode, self.target = step, RECORD, None
+
+    def replay(self, step, target):
+        self.step, self.mode, self.target = step, REPLAY, target
+
+    def source_needed(self, step):
+        """Whether any target looks at the source in this step."""
+        return self._cross_edited(step) or self._temporal_edited(step) or any(t.blend for t in self.targets)
+
+    def close_step(self):
+        """Add the step's word maps to the sums."""
+        for target, *maps in zip(self.targets, self.source_maps, self.target_maps, strict=True):
+            if target.blend:
+                for branch in maps:
+                    branch.close_step(self.grid)
+
+    def word_maps(self, target):
+        """The cumulative word maps of the source and of a target, [frames, groups, rows, columns] each."""
+        return self.source_maps[target].total, self.target_maps[target].total
+
+    def install(self, model_options):
+        """Into the options of one sampling call, which must be that call's own."""
+        model_options.setdefault("transformer_options", {})[CONTROL] = self
+        add_wrapper_with_key(WrappersMP.APPLY_MODEL, CONTROL, self, model_options, is_model_options=True)
+
+    # --- what the host calls -----------------------------------------------------------------------------------------
+
+    def __call__(self, executor, *args, **kwargs):
+        """Around the model: fill the cross-attention slots of this call."""
+        options = kwargs["transformer_options"] if "transformer_options" in kwargs else args[5]
+        if not self._acts_on_cross_attention():
+            return executor(*args, **kwargs)
+        replace = options.get("patches_replace", {})
+        slots = dict(replace.get("attn2", {}))
+        for layer in cross_attention_layers(executor.class_obj.diffusion_model):
+            occupant = slots.get(layer, slots.get(layer[:2]))
+            slots[layer] = partial(self.cross_attention, layer, occupant)
+        options = {**options, "patches_replace": {**replace, "attn2": slots}}
+        if "transformer_options" in kwargs:
+            return executor(*args, **{**kwargs, "transformer_options": options})
+        return executor(*args[:5], options, *args[6:], **kwargs)
+
+    def cross_attention(self, layer, occupant, q, k, v, options):
+        """An attn2 slot: [rows, tokens, channels] each, rows = conditioning entries x frames."""
+        heads = options["n_heads"]
+        attend = partial(optimized_attention, attn_precision=options.get("attn_precision"), transformer_options=options)
+
+        def unedited(part=slice(None)):
+            return occupant(q[part], k[part], v[part], options) if occupant else attend(q[part], k[part], v[part], heads)
+
+        rows = self._own_rows(len(q), options)
+        if rows is None:
+            return unedited()
+        feeds_blend = tuple(options["activations_shape"][-2:]) == self.grid
+        if self.mode == RECORD:
+            source_k = _once(k[rows], self.targets[0].edit.source.shape[1], "source")
+            self._record_cross(layer, q[rows], source_k, heads, feeds_blend)
+            return unedited()
+
+        target = self.targets[self.target]
+        tokens = target.edit.target.shape[1]
+        own = q[rows], _once(k[rows], tokens, "target"), _once(v[rows], tokens, "target")
+        if feeds_blend and target.blend:
+            self.target_maps[self.target].layers.append(self._target_words(layer, *own[:2], heads))
+        if target.edit.is_identity(self.step):
+            return unedited()
+        pair = target.edit.source[self.step], target.edit.target[self.step]
+        edited = edited_attention(*own, *self._recorded(layer, own[0]), *pair, heads, attend)
+        if occupant:
+            whole = unedited()
+            return _splice(whole, rows, whole[rows] + edited - attend(*own, heads))
+        around = slice(0, rows.start), slice(rows.stop, len(q))
+        before, after = ([unedited(part)] if part.start < part.stop else [] for part in around)
+        return torch.cat([*before, edited, *after])
+
+    def temporal(self, layer, options):
+        """attend(q, k, v, heads) for one temporal layer: [rows, frames, channels], rows = conditioning entries x places."""
+
+        def attend(q, k, v, heads):
+            rows = self._own_rows(len(q), options)
+            if rows is not None and self.mode == RECORD and self._temporal_edited(self.step):
+                self._keep(layer, q[rows], k[rows])
+            elif rows is not None and self.mode == REPLAY and self.targets[self.target].edit.temporal[self.step]:
+                source_q, source_k = self._recorded(layer, q[rows])
+                q, k = _splice(q, rows, source_q), _splice(k, rows, source_k)
+            return attention(q, k, v, heads)
+
+        return attend
+
+    # --- the parts ---------------------------------------------------------------------------------------------------
+
+    def _cross_edited(self, step):
+        return not all(target.edit.is_identity(step) for target in self.targets)
+
+    def _temporal_edited(self, step):
+        return any(target.edit.temporal[step] for target in self.targets)
+
+    def _acts_on_cross_attention(self):
+        if self.mode == RECORD:
+            return self._cross_edited(self.step) or any(target.blend for target in self.targets)
+        target = self.targets[self.target]
+        return bool(target.blend) or not target.edit.is_identity(self.step)
+
+    def _own_rows(self, rows, options):
+        """The rows of the conditioning entry that the edit belongs to, None where this call does not hold it."""
+        entry = self.source if self.mode == RECORD else self.targets[self.target].entry
+        if entry not in options["uuids"]:
+            return None
+        share, index = rows // len(options["uuids"]), options["uuids"].index(entry)
+        return slice(index * share, (index + 1) * share)
+
+    def _keep(self, layer, q, k):
+        # A slice would keep the other half of the batch alive for the whole step.
+        self.kept[layer] = q.clone(), k.clone()
+
+    def _recorded(self, layer, q):
+        if layer not in self.kept:
+            raise ValueError(
+                f"step {self.step} edits the target where the source prompt is not in use: give both conditionings the "
+                "same timestep range"
+            )
+        if self.kept[layer][0].shape != q.shape:
+            raise ValueError(
+                "the source and the target conditioning cover different areas of the picture: an edit needs both whole"
+            )
+        return self.kept[layer]
+
+    def _record_cross(self, layer, q, k, heads, feeds_blend):
+        if self._cross_edited(self.step):
+            self._keep(layer, q, k)
+        for target, maps in zip(self.targets, self.source_maps, strict=True):
+            if feeds_blend and target.blend:
+                maps.layers.append(word_probabilities(q, k, target.blend.source.to(q.device), heads))
+
+    def _target_words(self, layer, q, k, heads):
+        """The word maps of the target, as they are after the edit."""
+        target = self.targets[self.target]
+        words = target.blend.target.to(q.device, torch.float32)
+        if target.edit.is_identity(self.step):
+            return word_probabilities(q, k, words, heads)
+        taken, kept = target.edit.values(self.step, words)
+        return word_probabilities(*self._recorded(layer, q), taken, heads) + word_probabilities(q, k, kept, heads)
+
+
+def cross_attention_layers(unet):
+    """The attn2 slots of a UNet, (block, number, index in the block), in the order of its transformer blocks."""
+    return [_slot(name) for name in transformer_blocks(unet)]
+
+
+def _slot(name):
+    # input_blocks.4.1.transformer_blocks.0 is called ("input", 4, 0) by the host; the middle block's number is 0.
+    block, number, *_, index = name.split(".")
+    kind = block.removesuffix("_blocks").removesuffix("_block")
+    return kind, 0 if kind == "middle" else int(number), int(index)
+
+
+def _once(context, tokens, role):
+    """The host repeats contexts of unlike length to a common one; every token once: [rows, tokens, channels]."""
+    if context.shape[1] % tokens:
+        raise ValueError(
+            f"the {role} conditioning has {context.shape[1]} tokens but the edit was made for {tokens}: connect the "
+            "conditioning that belongs to the edit"
+        )
+    return context[:, :tokens]
+
+
+def _splice(x, rows, replacement):
+    return torch.cat([x[: rows.start], replacement, x[rows.stop :]])

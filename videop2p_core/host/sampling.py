@@ -1,0 +1,246 @@
+"""Decoupled editing under the host's own guider, so that loading, offload, hooks, ControlNet, previews and interruption are its own."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import prod
+
+import comfy.model_management
+import comfy.samplers
+import torch
+from comfy.model_patcher import create_model_options_clone
+
+from ..blend import Blend, fit_mask, local_mask
+from ..edit import Edit
+from ..guidance import edit_clip
+from ..inversion import Inversion, proximal
+from ..schedule import to_z
+from .control import Control, Controlled
+
+SOURCE, NULL = "source", "null"
+
+
+@dataclass(frozen=True)
+class Target:
+    """What one edit asks for.
+
+    conditioning  the target prompt's CONDITIONING; its first entry is the one that the edit belongs to
+    edit          the compiled edit
+    blend         whose words make the mask, None for none
+    mask          [1 or frames, any height, any width], 1 where the edit may act; multiplies the words' mask
+    """
+
+    conditioning: list
+    edit: Edit
+    blend: Blend | None = None
+    mask: torch.Tensor | None = None
+
+
+@dataclass(frozen=True)
+class Edited:
+    """An edited clip, latents [frames, channels, height, width] in VAE units.
+
+    masks: of each target, [frames, height, width], where the edit was kept in the last step; None without a mask.
+    """
+
+    source: torch.Tensor
+    targets: list[torch.Tensor]
+    masks: list[torch.Tensor | None]
+
+
+@dataclass(frozen=True)
+class StepDone:
+    """Where an edit stands after a step.
+
+    source, targets: z at the model's scale, [frames, channels, height, width]; masks as in Edited;
+    word_maps: of each target with a blend, the cumulative maps (source, target), [frames, groups, rows, columns] each.
+    """
+
+    step: int
+    source: torch.Tensor
+    targets: list[torch.Tensor]
+    masks: list[torch.Tensor | None]
+    word_maps: list[tuple[torch.Tensor, torch.Tensor] | None]
+
+
+def decoupled_sample(
+    model, inversion: Inversion, source, null, targets: Sequence[Target], *,
+    coupled=False, denoise_mask=None, seed=0, callback=None, progress=None,
+) -> Edited:  # fmt: skip
+    """Edit an inverted clip towards every target, the source denoised once a step for all of them.
+
+    source, null: CONDITIONING of the source prompt and of the initial null text; denoise_mask: of the LATENT;
+    callback(step, denoised, x, steps): the host's preview; progress(StepDone): after each step.
+    Raises ValueError where the parts do not belong together, before anything is sampled.
+    """
+    check_model(model)
+    check_parts(inversion, source, null, targets)
+    guider = EditGuider(model, source, null, [target.conditioning for target in targets])
+    sampler = EditSampler(inversion, targets, coupled, progress)
+    noise = inversion.noise.float().cpu()
+    samples = guider.sample(
+        noise, torch.zeros_like(noise), sampler, inversion.sigmas.float().cpu(),
+        denoise_mask=denoise_mask, callback=callback, disable_pbar=True, seed=seed,
+    )  # fmt: skip
+    source_latent, *edited = samples.cpu().split(len(noise))
+    return Edited(source_latent, edited, [mask if mask is None else mask.cpu() for mask in sampler.masks])
+
+
+class EditGuider(comfy.samplers.CFGGuider):
+    """A guider with a source, a null text and any number of targets, which predicts for one of them at a time."""
+
+    def __init__(self, model, source, null, targets):
+        super().__init__(model)
+        self.inner_set_conds({SOURCE: source, NULL: null, **dict(enumerate(targets))})
+        self.unprocessed = {}
+        self.asked = None
+
+    def inner_sample(self, *args, **kwargs):
+        # The host gives every conditioning the areas of all others; here only those that are guided together share.
+        self.unprocessed = dict(self.conds)
+        return super().inner_sample(*args, **kwargs)
+
+    def pairs(self, noise, latent_image, denoise_mask, seed):
+        """{key: (positive, negative)}: the source's conditioning and every target's, each prepared with a null text of its own."""
+
+        def prepare(key):
+            conds = {"positive": self.unprocessed[key], "negative": self.unprocessed[NULL]}
+            device = self.model_patcher.load_device
+            given = {"latent_shapes": [noise.shape]}
+            conds = comfy.samplers.process_conds(
+                self.inner_model, noise, conds, device, latent_image, denoise_mask, seed, **given
+            )
+            return conds["positive"], conds["negative"]
+
+        return {key: prepare(key) for key in self.unprocessed if key != NULL}
+
+    def entry(self, key):
+        """The uuid of the conditioning entry that an edit belongs to."""
+        return self.unprocessed[key][0]["uuid"]
+
+    def guided(self, x, sigma, positive, negative, cfg, model_options, seed):
+        """denoised under classifier-free guidance by prepared conditionings, through the wrappers of all nodes."""
+        self.asked = positive, negative, cfg
+        return self(x, sigma, model_options=model_options, seed=seed)
+
+    def predict_noise(self, x, timestep, model_options={}, seed=None):
+        positive, negative, cfg = self.asked
+        return comfy.samplers.sampling_function(
+            self.inner_model, x, timestep, negative, positive, cfg, model_options=model_options, seed=seed
+        )
+
+
+class EditSampler(comfy.samplers.Sampler):
+    """The editing loop as a sampler. It gives back the source and the targets, one after the other on the batch axis."""
+
+    def __init__(self, inversion, targets, coupled=False, progress=None):
+        self.inversion, self.targets, self.coupled, self.progress = inversion, targets, coupled, progress
+        self.masks = [None] * len(targets)
+
+    def sample(self, guider, sigmas, extra_args, callback, noise, latent_image=None, denoise_mask=None, *args, **kwargs):
+        inversion, seed = self.inversion.to(noise.device), extra_args["seed"]
+        height, width = noise.shape[-2:]
+        pairs = guider.pairs(noise, latent_image, denoise_mask, seed)
+        controlled = [Controlled(t.edit, guider.entry(i), t.blend) for i, t in enumerate(self.targets)]
+        control = Control(guider.entry(SOURCE), controlled, (height, width))
+        given_options = extra_args["model_options"]
+        model_options = create_model_options_clone(given_options)
+        control.install(model_options)
+        denoised = noise
+
+        def denoise(x, sigma, branch):
+            nonlocal denoised
+            comfy.model_management.throw_exception_if_processing_interrupted()
+            if branch.target is None:
+                control.record(branch.step)
+            else:
+                control.replay(branch.step, branch.target)
+            positive, negative = pairs[SOURCE if branch.target is None else branch.target]
+            negative = negative if branch.null is None else _with_embedding(negative, branch.null)
+            options = _with_proximal(model_options) if branch.proximal and branch.cfg != 1 else model_options
+            denoised = guider.guided(x, sigma.expand(len(x)), positive, negative, branch.cfg, options, seed)
+            return denoised
+
+        def latent_mask(step):
+            if denoise_mask is None or "denoise_mask_function" not in given_options:
+                return denoise_mask
+            sigma, extra = sigmas[step].expand(len(noise)), {"model": guider.inner_model, "sigmas": sigmas}
+            return given_options["denoise_mask_function"](sigma, denoise_mask, extra_options=extra)
+
+        def mask(step, index):
+            if index == 0:
+                control.close_step()
+            target, masks = self.targets[index], []
+            if target.blend and target.blend.acts(step, inversion.steps):
+                masks.append(local_mask(target.blend, *control.word_maps(index), (height, width)))
+            if target.mask is not None:
+                masks.append(fit_mask(target.mask.to(noise), len(noise), (height, width)))
+            if denoise_mask is not None:
+                masks.append(latent_mask(step).mean(dim=1))
+            self.masks[index] = prod(masks) if masks else None
+            return self.masks[index]
+
+        def progress(step, source, edited):
+            if self.progress:
+                z = [to_z(x, inversion.sigmas[step + 1], flow=inversion.flow) for x in (source, *edited)]
+                maps = [control.word_maps(i) if t.blend else None for i, t in enumerate(self.targets)]
+                self.progress(StepDone(step, z[0], z[1:], list(self.masks), maps))
+            if callback:
+                callback(step, denoised, edited[-1], inversion.steps)
+
+        source, edited = edit_clip(
+            denoise, inversion, len(self.targets), coupled=self.coupled,
+            source_needed=control.source_needed, mask=mask, progress=progress,
+        )  # fmt: skip
+        return torch.cat([source, *edited])
+
+
+def check_model(model):
+    """What an edit cannot run under, in a sentence."""
+    if "context_handler" in model.model_options:
+        raise ValueError("context windows cut the clip that an edit must see whole: remove the context windows node")
+    if model.get_additional_models_with_key("multigpu"):
+        raise ValueError("an edit runs on one GPU: remove the node that spreads this model over several")
+
+
+def check_parts(inversion, source, null, targets):
+    """Whether inversion, conditionings and edits belong together; a sentence where they do not."""
+    if not targets:
+        raise ValueError("there is no edit: connect at least one Attention Controller")
+    for name, conditioning in (("source", source), ("null", null), *(("target", t.conditioning) for t in targets)):
+        if not conditioning:
+            raise ValueError(f"the {name} conditioning is empty: connect a CLIP Text Encode")
+        if "area" in conditioning[0][1]:
+            raise ValueError(f"the {name} conditioning is limited to an area: the prompt of an edit needs the whole picture")
+    embedding = inversion.source
+    if source[0][0].shape != embedding.shape or not torch.allclose(source[0][0].to(embedding), embedding, atol=1e-3):
+        raise ValueError("the source conditioning is not the one that the clip was inverted with: connect the same prompt")
+    for target in targets:
+        steps, source_tokens, target_tokens = target.edit.source.shape
+        if steps != inversion.steps:
+            raise ValueError(f"the edit was made for {steps} steps, the inversion has {inversion.steps}: use as many for both")
+        if source_tokens != embedding.shape[1] or target_tokens != target.conditioning[0][0].shape[1]:
+            raise ValueError(
+                f"the edit was made for prompts of {source_tokens} and {target_tokens} tokens, the conditionings have "
+                f"{embedding.shape[1]} and {target.conditioning[0][0].shape[1]}: connect those that belong to the edit"
+            )
+        if target.mask is not None:
+            fit_mask(target.mask, len(inversion.noise), inversion.noise.shape[-2:])
+
+
+def _with_embedding(entries, embedding):
+    """Prepared conditioning with another text embedding in its first entry."""
+    first, *others = entries
+    conds = first["model_conds"]
+    text = type(conds["c_crossattn"])(embedding)
+    return [{**first, "model_conds": {**conds, "c_crossattn": text}}, *others]
+
+
+def _with_proximal(model_options):
+    """Options under which the guidance direction loses its small entries (arXiv 2306.05414)."""
+
+    def shrink(args):
+        cond, uncond, *others = args["conds_out"]
+        return [uncond + proximal(cond - uncond), uncond, *others]
+
+    functions = [*model_options.get("sampler_pre_cfg_function", []), shrink]
+    return {**model_options, "sampler_pre_cfg_function": functions}
