@@ -152,8 +152,10 @@ def _runs_of_pieces(prompt: Prompt) -> list[int]:
 
     spelled, starts = b"", []
     for position in prompt.content:
-        starts.append(len(spelled.decode("utf-8", "ignore")))
-        spelled += _spelled(prompt.pieces[position])
+        part = _spelled(prompt.pieces[position])
+        # a piece that spells nothing, as a textual inversion's later vectors, stays with the one before it
+        starts.append(len(spelled.decode("utf-8", "ignore")) if part or not starts else starts[-1])
+        spelled += part
     spelling = [letter.lower() for letter in spelled.decode("utf-8", "replace")]
     if "\ufffd" in spelling and "\ufffd" not in letters:
         raise ValueError(f"The tokenizer does not say how its pieces spell '{prompt.text}', so no word has tokens.")
@@ -164,7 +166,7 @@ def _runs_of_pieces(prompt: Prompt) -> list[int]:
     for letter in range(len(letters)) if same else global_alignment(letters, spelling, gap=-1):
         run = written[letter][0] if letter >= 0 else run
         runs.append(run)
-    return [runs[min(start, len(runs) - 1)] for start in starts]
+    return [runs[start] if start < len(runs) else run for start in starts]
 
 
 def _official_parts(prompt: Prompt) -> list[list[int]]:

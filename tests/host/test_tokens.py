@@ -167,5 +167,7 @@ def test_textual_inversions_are_words(tmp_path):
     style = word_tokens(prompt, "embedding:mystyle")
     assert len(style) == 4 and style == tuple(range(style[0], style[0] + 4))  # three vectors and the comma
     assert len(set(prompt.ids(style))) == 4
+    bare = read_prompt(clip, "embedding:mystyle red")
+    assert word_tokens(bare, "embedding:mystyle") == (1, 2, 3) and word_tokens(bare, "red") == (4,)
     target = read_prompt(clip, "a dog, embedding:mystyle, red")
     assert align(prompt, target, "refine").own[list(word_tokens(target, "embedding:mystyle"))].sum() == 0

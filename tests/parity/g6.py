@@ -19,7 +19,8 @@ def read_cases(directory):
 
 
 def prompts_of(case, length):
-    """The pair as the reference's tokenizer read it, padded to `length` tokens."""
+    """The pair as the reference's tokenizer read it: one chunk each, padded to `length` tokens."""
+    length = max(length, *map(len, case["token_ids"]))  # the reference does not cut a longer prompt
 
     def prompt(text, ids, pieces):
         kinds = [START, *[TEXT] * (len(ids) - 2), END, *[PAD] * (length - len(ids))]
