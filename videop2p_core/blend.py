@@ -109,5 +109,8 @@ def fit_mask(mask: Tensor, frames: int, size: tuple[int, int]) -> Tensor:
 
 
 def blend_latents(source: Tensor, target: Tensor, mask: Tensor) -> Tensor:
-    """z_source + mask (z_target - z_source); latents [frames, channels, height, width], mask [frames, height, width]."""
+    """z_source + mask (z_target - z_source).
+
+    source, target: latents [frames, channels, height, width]; mask: [frames, height, width].
+    """
     return source + mask[:, None].to(target) * (target - source)

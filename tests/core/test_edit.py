@@ -77,7 +77,7 @@ def edits(draw):
     return source, target, values, pair, edited
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(edits())
 def test_the_pair_is_the_map_form(case):
     source, target, values, (taken, kept), edited = case
@@ -85,7 +85,7 @@ def test_the_pair_is_the_map_form(case):
     assert (actual - edited @ values).abs().max() <= TOLERANCE * max(1, edited.abs().max() * values.abs().max())
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(edits())
 def test_a_closed_window_is_no_edit_bit_for_bit(case):
     source, target, values, pair, _ = case

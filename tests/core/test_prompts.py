@@ -127,7 +127,7 @@ def test_pieces_that_do_not_say_what_they_spell_get_a_sentence():
 PIECES = st.lists(st.text("abcdefgh", min_size=1, max_size=3), min_size=1, max_size=4).map("|".join)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(st.lists(st.tuples(PIECES, PIECES, st.booleans()), min_size=1, max_size=9), st.sampled_from([6, 20, 77]))
 def test_replace_keeps_every_unchanged_word_on_itself(words, chunk):
     source = prompt_of(" ".join(before for before, _, _ in words), chunk)
@@ -192,7 +192,7 @@ def test_refine_pairs_equal_tokens_and_leaves_the_new_ones_alone():
     assert [int(j) for j in aligned.own.nonzero()] == new and not aligned.source[:, new].any()
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(st.lists(PIECES, min_size=1, max_size=8), st.lists(PIECES, max_size=8), st.data())
 def test_refine_loses_no_word_of_a_longer_prompt(words, added, data):
     mixed = list(words)
