@@ -1,0 +1,187 @@
+import pytest
+import torch
+from comfyui_videop2p.videop2p_core import schedule, tuning
+from torch import nn
+from torch.utils.checkpoint import checkpoint
+
+FRAMES, CHANNELS, SIDE = 3, 4, 5
+TRAINED = {
+    "input_blocks.1.1.transformer_blocks.0.attn1.to_q.weight",
+    "input_blocks.1.1.transformer_blocks.0.attn_temp.to_out.0.bias",
+    "middle_block.1.transformer_blocks.0.attn2.to_q.weight",
+    "middle_block.1.transformer_blocks.0.attn_temp.to_k.weight",
+    "output_blocks.3.1.transformer_blocks.0.attn1.to_q.weight",
+}
+LEFT = {
+    "input_blocks.1.1.transformer_blocks.0.attn1.to_k.weight",
+    "middle_block.1.transformer_blocks.0.norm_temp.weight",
+    "output_blocks.3.1.transformer_blocks.0.ff.net.0.proj.weight",
+}
+
+
+@pytest.fixture
+def table():
+    betas = torch.linspace(0.00085**0.5, 0.012**0.5, 1000) ** 2
+    return schedule.sigmas_from_alphas_cumprod(torch.cumprod(1 - betas, dim=0))
+
+
+@pytest.fixture
+def clip():
+    return torch.randn(FRAMES, CHANNELS, SIDE, SIDE, generator=torch.Generator().manual_seed(5))
+
+
+class Toy:
+    """A denoiser with a tensor under every name, each of which moves the prediction."""
+
+    def __init__(self, checkpointing=False):
+        generator = torch.Generator().manual_seed(7)
+        self.parameters = {
+            name: nn.Parameter(torch.randn(CHANNELS, CHANNELS, generator=generator) * 0.3)
+            for name in sorted(TRAINED | LEFT)
+        }
+        self.checkpointing = checkpointing
+
+    def layer(self, z, weight):
+        return z + torch.tanh(torch.einsum("fchw,cd->fdhw", z, weight))
+
+    def __call__(self, x, sigma, source):
+        z = x / (1 + sigma**2).sqrt()
+        for weight in self.parameters.values():
+            z = checkpoint(self.layer, z, weight, use_reentrant=False) if self.checkpointing else self.layer(z, weight)
+        return x - sigma * z * 0.1
+
+
+def tune(clip, table, toy=None, **settings):
+    toy = toy or Toy()
+    return toy, tuning.tune(toy, toy.parameters, clip, table, None, **{"steps": 4, "learning_rate": 1e-2} | settings)
+
+
+def test_the_queries_and_the_temporal_attention_learn_and_nothing_else(clip, table):
+    before = {name: value.detach().clone() for name, value in Toy().parameters.items()}
+    toy, tuned = tune(clip, table)
+    assert {name for name, value in toy.parameters.items() if not torch.equal(value, before[name])} == TRAINED
+    assert set(tuned.deltas) == {name for name in TRAINED if "attn_temp" not in name}
+    for name, delta in tuned.deltas.items():
+        torch.testing.assert_close(before[name] + delta, toy.parameters[name].detach())
+    assert set(tuned.temporal) == {name for name in TRAINED | LEFT if "_temp." in name}
+    for name, value in tuned.temporal.items():
+        assert torch.equal(value, toy.parameters[name])
+    assert all(toy.parameters[name].grad is None for name in LEFT)
+
+
+def test_names_of_both_layouts_are_known():
+    assert set(tuning.trained_names(TRAINED | LEFT)) == TRAINED
+    block = "up_blocks.3.attentions.2.transformer_blocks.0"
+    trained = [f"{block}.attn1.to_q.weight", f"{block}.attn_temp.to_v.weight"]
+    assert tuning.trained_names([*trained, f"{block}.norm_temp.bias", f"{block}.attn2.to_q_lora.weight"]) == trained
+
+
+def test_frozen_down_blocks_learn_nothing(clip, table):
+    before = {name: value.detach().clone() for name, value in Toy().parameters.items()}
+    toy, tuned = tune(clip, table, freeze_down_blocks=True)
+    changed = {name for name, value in toy.parameters.items() if not torch.equal(value, before[name])}
+    assert changed == {name for name in TRAINED if not name.startswith("input_blocks")}
+    assert tuned.freeze_down_blocks
+    down = "down_blocks.0.attentions.1.transformer_blocks.0.attn1.to_q.weight"
+    assert tuning.trained_names([down]) == [down]
+    assert tuning.trained_names([down], freeze_down_blocks=True) == []
+
+
+def test_a_run_is_decided_by_its_seed(clip, table):
+    _, first = tune(clip, table, seed=3)
+    _, again = tune(clip, table, seed=3)
+    _, other = tune(clip, table, seed=4)
+    assert torch.equal(first.losses, again.losses)
+    assert all(torch.equal(first.deltas[name], again.deltas[name]) for name in first.deltas)
+    assert not torch.equal(first.losses, other.losses)
+
+
+def test_the_drawn_timesteps_and_noises_can_be_given(clip, table):
+    timesteps, noises = tuning.draw(4, clip, len(table), seed=3)
+    assert timesteps.min() >= 0 and timesteps.max() < 1000 and noises.shape == (4, *clip.shape)
+    _, drawn = tune(clip, table, seed=3)
+    _, given = tune(clip, table, seed=99, timesteps=timesteps, noises=noises)
+    assert torch.equal(drawn.losses, given.losses)
+
+
+def test_tuning_is_its_formulas_written_out(clip, table):
+    timesteps, noises = tuning.draw(4, clip, len(table), seed=3)
+    toy = Toy()
+    trained = [toy.parameters[name] for name in sorted(TRAINED)]
+    optimizer = torch.optim.AdamW(trained, lr=1e-2, betas=(0.9, 0.999), eps=1e-8, weight_decay=1e-2)
+    losses, norms = [], []
+    for t, noise in zip(timesteps, noises, strict=True):
+        sigma = table[t]
+        a = 1 / (1 + sigma**2)
+        x = (a.sqrt() * clip + (1 - a).sqrt() * noise) * (1 + sigma**2).sqrt()
+        eps = (x - toy(x, sigma, None)) / sigma
+        loss = ((eps - noise) ** 2).mean()
+        optimizer.zero_grad()
+        loss.backward(inputs=trained)
+        norm = torch.stack([value.grad.norm() for value in trained]).norm()
+        if norm > 1:
+            for value in trained:
+                value.grad /= norm
+        optimizer.step()
+        losses.append(loss.item())
+        norms.append(norm.item())
+    found, tuned = tune(clip, table, timesteps=timesteps, noises=noises)
+    torch.testing.assert_close(tuned.losses, torch.tensor(losses))
+    torch.testing.assert_close(tuned.grad_norms, torch.tensor(norms))
+    for name in TRAINED:
+        torch.testing.assert_close(found.parameters[name], toy.parameters[name], rtol=1e-4, atol=1e-5)
+
+
+def test_checkpointing_changes_no_number(clip, table):
+    kept_toy, kept = tune(clip, table)
+    again_toy, again = tune(clip, table, Toy(checkpointing=True))
+    assert torch.equal(kept.losses, again.losses)
+    assert all(torch.equal(kept_toy.parameters[name], again_toy.parameters[name]) for name in TRAINED)
+
+
+def test_the_loss_falls(clip, table):
+    timesteps, noises = torch.full((40,), 500), torch.zeros(40, *clip.shape) + 0.3
+    _, tuned = tune(clip, table, steps=40, timesteps=timesteps, noises=noises)
+    assert tuned.losses[-1] < 0.6 * tuned.losses[0]
+    assert tuned.steps == 40 and tuned.frames == FRAMES
+
+
+@pytest.mark.parametrize("prediction", schedule.PREDICTIONS)
+def test_a_perfect_denoiser_has_no_loss_in_any_prediction(clip, prediction):
+    noise, sigma = torch.randn_like(clip), torch.tensor(0.6)
+    assert tuning.tuning_loss(lambda x, *_: clip, clip, noise, sigma, None, prediction=prediction) == 0
+    wrong = tuning.tuning_loss(lambda x, *_: clip + 1, clip, noise, sigma, None, prediction=prediction)
+    torch.testing.assert_close(wrong, schedule.prediction_weight(sigma, prediction) ** 2)
+
+
+def test_progress_hears_every_step_and_may_stop_the_work(clip, table):
+    class Interrupted(Exception):
+        pass
+
+    heard = []
+
+    def progress(step, loss):
+        heard.append((step, loss))
+        if step == 1:
+            raise Interrupted
+
+    with pytest.raises(Interrupted):
+        tune(clip, table, progress=progress)
+    assert [step for step, _ in heard] == [0, 1]
+
+
+def test_what_cannot_be_tuned_is_named(clip, table):
+    with pytest.raises(ValueError, match="no attention queries"):
+        tuning.tune(Toy(), {"conv.weight": torch.zeros(1)}, clip, table, None)
+    with pytest.raises(ValueError, match="both the timesteps and the noises"):
+        tune(clip, table, timesteps=torch.zeros(4, dtype=torch.long))
+    with pytest.raises(ValueError, match="2 timesteps and noises of shape .* do not fit 4 steps"):
+        tune(clip, table, timesteps=torch.zeros(2, dtype=torch.long), noises=torch.zeros(2, *clip.shape))
+
+
+def test_a_tuning_cannot_be_changed(clip, table):
+    _, tuned = tune(clip, table)
+    with pytest.raises(TypeError):
+        tuned.deltas["x"] = torch.zeros(1)
+    with pytest.raises(AttributeError):
+        tuned.losses = torch.zeros(1)

@@ -1,0 +1,102 @@
+from dataclasses import fields
+
+import pytest
+import torch
+from comfyui_videop2p.videop2p_core import inversion, weights
+from comfyui_videop2p.videop2p_core.inversion import Inversion
+from comfyui_videop2p.videop2p_core.tuning import Tuning
+from safetensors.torch import save_file
+
+
+@pytest.fixture
+def inverted():
+    return Inversion(
+        method=inversion.SHARED_NULL_TEXT, trajectory=torch.randn(3, 2, 4, 5, 6), sigmas=torch.tensor([3.0, 1.0, 0.1]),
+        source=torch.randn(1, 7, 5), initial_null=torch.randn(1, 7, 5), null=torch.randn(2, 1, 7, 5), cfg=6.0, rounds=2,
+        losses=((0.3, 0.2), (0.1,)), prompt="a man, 自転車", base_model="sd15",
+    )  # fmt: skip
+
+
+@pytest.fixture
+def tuned():
+    shared = torch.randn(4, 4)
+    return Tuning(
+        deltas={"input_blocks.1.1.transformer_blocks.0.attn1.to_q.weight": shared, "b.attn2.to_q.weight": shared.T},
+        temporal={"b.attn_temp.to_out.0.bias": torch.randn(4)}, losses=torch.rand(3), grad_norms=torch.rand(3),
+        learning_rate=1e-4, seed=8, frames=2, freeze_down_blocks=True, prompt="a man",
+    )  # fmt: skip
+
+
+def same(a, b):
+    if torch.is_tensor(a):
+        return torch.equal(a, b)
+    if hasattr(a, "keys"):
+        return a.keys() == b.keys() and all(torch.equal(a[key], b[key]) for key in a)
+    return type(a) is type(b) and a == b
+
+
+def assert_same(a, b):
+    assert type(a) is type(b)
+    for field in fields(a):
+        assert same(getattr(a, field.name), getattr(b, field.name)), field.name
+
+
+def test_an_inversion_comes_back_as_it_was(tmp_path, inverted):
+    weights.save(inverted, tmp_path / "new" / "clip.safetensors")
+    assert_same(weights.load_inversion(tmp_path / "new" / "clip.safetensors"), inverted)
+
+
+def test_an_inversion_without_null_texts_comes_back_without(tmp_path, inverted):
+    direct = Inversion(
+        method=inversion.DIRECT, trajectory=inverted.trajectory, sigmas=inverted.sigmas, source=inverted.source,
+        initial_null=inverted.initial_null,
+    )  # fmt: skip
+    weights.save(direct, tmp_path / "clip.safetensors")
+    assert_same(weights.load_inversion(tmp_path / "clip.safetensors"), direct)
+
+
+def test_a_tuning_comes_back_as_it_was(tmp_path, tuned):
+    weights.save(tuned, tmp_path / "clip.safetensors")
+    assert_same(weights.load_tuning(tmp_path / "clip.safetensors"), tuned)
+
+
+def test_what_is_not_a_saved_value_is_named(tmp_path, inverted, tuned):
+    path = tmp_path / "file.safetensors"
+    with pytest.raises(weights.WeightsError, match="there is no file"):
+        weights.load_tuning(path)
+    weights.save(inverted, path)
+    with pytest.raises(weights.WeightsError, match="file.safetensors holds inversion, not a saved tuning"):
+        weights.load_tuning(path)
+    save_file({"a": torch.zeros(1)}, path)
+    with pytest.raises(weights.WeightsError, match="holds no file of Video-P2P"):
+        weights.load_inversion(path)
+    save_file({"a": torch.zeros(1)}, path, metadata={"video_p2p": "inversion", "version": "99"})
+    with pytest.raises(weights.WeightsError, match="version 99, this pack reads version 1"):
+        weights.load_inversion(path)
+    for settings in ("{}", "[", '{"losses": []}'):
+        save_file(
+            {"a": torch.zeros(1)}, path, metadata={"video_p2p": "inversion", "version": "1", "settings": settings}
+        )
+        with pytest.raises(weights.WeightsError, match="is damaged"):
+            weights.load_inversion(path)
+    weights.save(tuned, path)
+    path.write_bytes(path.read_bytes()[:-10])
+    with pytest.raises(weights.WeightsError, match="not a complete safetensors file"):
+        weights.load_tuning(path)
+
+
+def test_a_failed_save_leaves_the_old_file_and_no_litter(tmp_path, inverted, monkeypatch):
+    path = tmp_path / "clip.safetensors"
+    weights.save(inverted, path)
+    before = path.read_bytes()
+
+    def break_off(tensors, name, metadata):
+        with open(name, "wb") as file:
+            file.write(b"half")
+        raise OSError("disk full")
+
+    monkeypatch.setattr(weights, "save_file", break_off)
+    with pytest.raises(OSError, match="disk full"):
+        weights.save(inverted, path)
+    assert path.read_bytes() == before
+    assert [file.name for file in tmp_path.iterdir()] == ["clip.safetensors"]

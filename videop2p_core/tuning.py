@@ -1,0 +1,157 @@
+"""One-shot tuning on the clip itself (arXiv 2303.04761, section 3.1; arXiv 2212.11565)."""
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from . import schedule
+from .inversion import Denoise
+
+Progress = Callable[[int, float], None]
+
+# In the names of the diffusers and of the CompVis layout alike.
+_TRAINED = re.compile(r"\.(attn[12]\.to_q\.weight|attn_temp\..+)$")
+_TEMPORAL = re.compile(r"\.(attn_temp|norm_temp)\.")
+_DOWN_BLOCK = re.compile(r"^(down_blocks|input_blocks)\.")
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """What tuning changed, and how it went.
+
+    Names are those of the UNet's state dict; tensors are float32.
+
+    deltas      trained minus initial value of the base model's trained tensors
+    temporal    the temporal layers after tuning, norms included: the base model has none to add a delta to
+    losses      [steps]
+    grad_norms  [steps], over all trained tensors, before clipping
+    """
+
+    deltas: Mapping[str, Tensor]
+    losses: Tensor
+    grad_norms: Tensor
+    temporal: Mapping[str, Tensor] = field(default_factory=dict)
+    learning_rate: float = 3e-5
+    seed: int = 0
+    frames: int = 0
+    freeze_down_blocks: bool = False
+    prompt: str = ""
+    base_model: str = ""
+
+    def __post_init__(self):
+        object.__setattr__(self, "deltas", MappingProxyType(dict(self.deltas)))
+        object.__setattr__(self, "temporal", MappingProxyType(dict(self.temporal)))
+        if len(self.losses) != len(self.grad_norms):
+            raise ValueError(f"the tuning has {len(self.losses)} losses and {len(self.grad_norms)} gradient norms")
+
+    @property
+    def steps(self) -> int:
+        return len(self.losses)
+
+
+def trained_names(names: Iterable[str], *, freeze_down_blocks: bool = False) -> list[str]:
+    """The tensors one-shot tuning trains: W_Q of frame and cross attention, and all of the temporal attention but its
+    norm.
+
+    `freeze_down_blocks` keeps those of the down blocks from learning, as the official default does.
+    """
+    return [name for name in names if _TRAINED.search(name) and not (freeze_down_blocks and _DOWN_BLOCK.search(name))]
+
+
+def is_temporal(name: str) -> bool:
+    """Whether a tensor belongs to the temporal layers, which the base model has not."""
+    return _TEMPORAL.search(name) is not None
+
+
+def draw(steps: int, latent: Tensor, levels: int, seed: int) -> tuple[Tensor, Tensor]:
+    """The timesteps [steps], uniform over `levels`, and noises [steps, *latent] of a run, the same on every device."""
+    generator = torch.Generator().manual_seed(seed)
+    timesteps = torch.randint(levels, (steps,), generator=generator)
+    noises = torch.randn(steps, *latent.shape, generator=generator)
+    return timesteps, noises
+
+
+def tuning_loss(
+    denoise: Denoise, z0: Tensor, noise: Tensor, sigma: Tensor, source: Any, *, prediction: str = "eps"
+) -> Tensor:
+    """Mean squared error of the model's own prediction (one of schedule.PREDICTIONS) on the noised clip."""
+    x = schedule.add_noise(z0, noise, sigma, flow=prediction == "flow")
+    error = schedule.prediction_weight(sigma, prediction) * (denoise(x, sigma, source) - z0)
+    return error.square().mean()
+
+
+def tune(
+    denoise: Denoise,
+    parameters: Mapping[str, Tensor],
+    z0: Tensor,
+    model_sigmas: Tensor,
+    source: Any,
+    *,
+    steps: int = 500,
+    learning_rate: float = 3e-5,
+    seed: int = 0,
+    prediction: str = "eps",
+    freeze_down_blocks: bool = False,
+    timesteps: Tensor | None = None,
+    noises: Tensor | None = None,
+    progress: Progress | None = None,
+) -> Tuning:
+    """Train, in place, those of `parameters` that `trained_names` chooses, and say what changed.
+
+    `parameters` are the UNet's and its temporal layers', by name, float32 whatever the model computes in.
+    z0 [*latent] is the whole clip, model_sigmas [levels] the model's table, cleanest first. Each step draws one
+    timestep and one noise for the clip; `timesteps` [steps] and `noises` [steps, *latent] replace the drawn ones. AdamW
+    (0.9, 0.999, eps 1e-8, weight decay 1e-2), gradient norm clipped at 1.0. `progress` is called with (step, loss).
+    """
+    trained = {name: parameters[name] for name in trained_names(parameters, freeze_down_blocks=freeze_down_blocks)}
+    if not trained:
+        raise ValueError("the model has no attention queries and no temporal attention to tune: inflate a UNet first")
+    if (timesteps is None) != (noises is None):
+        raise ValueError("give both the timesteps and the noises of a tuning run, or neither")
+    if timesteps is None:
+        timesteps, noises = draw(steps, z0, len(model_sigmas), seed)
+    if len(timesteps) != steps or noises.shape != (steps, *z0.shape):
+        raise ValueError(
+            f"{len(timesteps)} timesteps and noises of shape {list(noises.shape)} do not fit {steps} steps of a clip "
+            f"of shape {list(z0.shape)}"
+        )
+    initial = {name: parameter.detach().clone() for name, parameter in trained.items()}
+    for name, parameter in parameters.items():
+        parameter.requires_grad_(name in trained)
+
+    optimizer = torch.optim.AdamW(trained.values(), lr=learning_rate, weight_decay=1e-2)
+    losses, grad_norms = [], []
+    with torch.enable_grad():
+        for step, (timestep, noise) in enumerate(zip(timesteps, noises, strict=True)):
+            sigma = model_sigmas[timestep.to(model_sigmas.device)].to(z0)
+            loss = tuning_loss(denoise, z0, noise.to(z0), sigma, source, prediction=prediction)
+            optimizer.zero_grad()
+            loss.backward()
+            grad_norms.append(torch.nn.utils.clip_grad_norm_(trained.values(), 1.0).item())
+            optimizer.step()
+            losses.append(loss.item())
+            if progress:
+                progress(step, losses[-1])
+    return Tuning(
+        deltas={
+            name: (parameter.detach() - initial[name]).float().cpu()
+            for name, parameter in trained.items()
+            if not is_temporal(name)
+        },
+        temporal={
+            name: parameter.detach().float().cpu().clone()
+            for name, parameter in parameters.items()
+            if is_temporal(name)
+        },
+        losses=torch.tensor(losses),
+        grad_norms=torch.tensor(grad_norms),
+        learning_rate=learning_rate,
+        seed=seed,
+        frames=z0.shape[0],
+        freeze_down_blocks=freeze_down_blocks,
+    )

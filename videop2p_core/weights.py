@@ -1,0 +1,95 @@
+"""Inversions and tunings as safetensors files: tensors under their field's name, the rest as JSON in the metadata."""
+
+import json
+import os
+import tempfile
+from dataclasses import fields
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+from .inversion import Inversion
+from .tuning import Tuning
+
+VERSION = 1
+_KINDS = {"inversion": Inversion, "tuning": Tuning}
+_MAPPINGS = {"deltas", "temporal"}
+
+
+class WeightsError(ValueError):
+    """A file that cannot be read as what it was opened for; the message is one sentence for the user."""
+
+
+def save(value: Inversion | Tuning, path: str | os.PathLike) -> None:
+    """Write the value to `path`; a reader sees the whole file or, until then, what was there before."""
+    kind = next(kind for kind, kind_type in _KINDS.items() if isinstance(value, kind_type))
+    tensors, settings = {}, {}
+    for field in fields(value):
+        content = getattr(value, field.name)
+        if isinstance(content, torch.Tensor):
+            tensors[field.name] = content
+        elif field.name in _MAPPINGS:
+            tensors |= {f"{field.name}.{name}": tensor for name, tensor in content.items()}
+        else:
+            settings[field.name] = content
+    metadata = {"video_p2p": kind, "version": str(VERSION), "settings": json.dumps(settings)}
+    # safetensors refuses views that share memory.
+    tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
+
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    os.close(handle)
+    try:
+        save_file(tensors, temporary, metadata=metadata)
+        os.replace(temporary, path)
+    except BaseException:
+        os.unlink(temporary)
+        raise
+
+
+def load_inversion(path: str | os.PathLike) -> Inversion:
+    return _load(path, "inversion")
+
+
+def load_tuning(path: str | os.PathLike) -> Tuning:
+    return _load(path, "tuning")
+
+
+def _load(path, kind):
+    path = Path(path)
+    if not path.is_file():
+        raise WeightsError(f"there is no file {path}")
+    try:
+        with safe_open(path, "pt") as file:
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}
+    except SafetensorError as error:
+        raise WeightsError(f"{path.name} is not a complete safetensors file: {error}") from error
+    found = metadata.get("video_p2p", "no file of Video-P2P")
+    if found != kind:
+        raise WeightsError(f"{path.name} holds {found}, not a saved {kind}")
+    if metadata.get("version") != str(VERSION):
+        raise WeightsError(
+            f"{path.name} is of format version {metadata.get('version')}, this pack reads version {VERSION}: "
+            "update the pack or save the file again"
+        )
+    try:
+        return _KINDS[kind](**_arguments(tensors, json.loads(metadata["settings"])))
+    except (KeyError, TypeError, ValueError) as error:
+        raise WeightsError(f"{path.name} is damaged: {error}") from error
+
+
+def _arguments(tensors, settings):
+    arguments = dict(settings)
+    if "losses" in arguments:  # tuples, as the value holds them
+        arguments["losses"] = tuple(map(tuple, arguments["losses"]))
+    for name, tensor in tensors.items():
+        field, _, key = name.partition(".")
+        if field in _MAPPINGS:
+            arguments.setdefault(field, {})[key] = tensor
+        else:
+            arguments[name] = tensor
+    return arguments
