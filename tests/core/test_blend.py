@@ -27,19 +27,15 @@ NAME = "g5_edits_localblend"
 
 @pytest.fixture(scope="module")
 def cases():
-    settings = json.loads((REFERENCE / f"{NAME}.json").read_text(encoding="utf-8"))
     tensors = load_file(REFERENCE / f"{NAME}.safetensors")
-    return [
-        (tensors[f"{case}.mask_maps"], tensors[f"{case}.masks"], s)
-        for case, s in settings.items()
-        if f"{case}.masks" in tensors
-    ]
+    cases = json.loads((REFERENCE / f"{NAME}.json").read_text(encoding="utf-8"))
+    return [(tensors[f"{name}.mask_maps"], tensors[f"{name}.masks"], case) for name, case in cases.items()]
 
 
 def test_the_references_maps_give_the_references_masks(cases):
     assert cases
-    for maps, masks, settings in cases:  # [steps, 2, frames, rows, columns], [steps, 2, frames, height, width]
-        blend = Blend(word_columns(1, []), word_columns(1, []), *settings["mask_th"])
+    for maps, masks, case in cases:  # [steps, 2, frames, rows, columns], [steps, 2, frames, height, width]
+        blend = Blend(word_columns(1, []), word_columns(1, []), *case["mask_th"])
         size = tuple(masks.shape[-2:])
         for branches, expected in zip(maps, masks, strict=True):
             source, target = (torch.stack([m, torch.zeros_like(m)], 1) for m in branches)
@@ -48,9 +44,9 @@ def test_the_references_maps_give_the_references_masks(cases):
 
 
 def test_it_acts_from_the_step_that_the_reference_acts_from(cases):
-    for _, _, settings in cases:
-        blend, steps = Blend(word_columns(1, []), word_columns(1, [])), settings["num_steps"]
-        assert [step for step in range(steps) if blend.acts(step, steps)] == settings["mask_step_indices"]
+    for _, _, case in cases:
+        blend, steps = Blend(word_columns(1, []), word_columns(1, [])), case["num_steps"]
+        assert [step for step in range(steps) if blend.acts(step, steps)] == case["mask_step_indices"]
 
 
 # --- which layers ----------------------------------------------------------------------------------------------------
