@@ -1,0 +1,123 @@
+"""The judge of the demo world: a small classifier of what a scene shows, trained on renders alone.
+
+It names object, colour, pattern, background and style. It never sees a picture that a model made. Half of its training
+pictures are blurred, dimmed or made noisy, so that it judges outlines and colours rather than how crisp a picture is.
+"""
+
+from __future__ import annotations
+
+import argparse
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from safetensors.torch import load_file, save_file
+
+from . import data, scenes
+
+SIDE = 64  # pictures are judged at this size
+JUDGE_FILE = data.RUNS.parent / "judge.safetensors"
+SIZES = {field: len(values) for field, values in scenes.FIELDS.items()}
+
+
+class Judge(torch.nn.Module):
+    """Pictures [batch, 3, height, width] in 0..1 -> {field: logits [batch, values]}."""
+
+    def __init__(self):
+        super().__init__()
+        widths = (3, 24, 48, 96, 128)
+        layers = []
+        for before, after in zip(widths, widths[1:], strict=False):
+            layers += [
+                torch.nn.Conv2d(before, after, 3, stride=2 if before > 3 else 1, padding=1, bias=False),
+                torch.nn.BatchNorm2d(after),
+                torch.nn.ReLU(),
+            ]
+        layers += [torch.nn.Conv2d(128, 128, 3, padding=1, bias=False), torch.nn.BatchNorm2d(128), torch.nn.ReLU()]
+        self.features = torch.nn.Sequential(*layers)
+        self.heads = torch.nn.ModuleDict({field: torch.nn.Linear(128 * 16, size) for field, size in SIZES.items()})
+
+    def forward(self, pictures: torch.Tensor) -> dict[str, torch.Tensor]:
+        x = F.interpolate(pictures, size=(SIDE, SIDE), mode="area") * 2 - 1
+        x = rearrange(F.adaptive_avg_pool2d(self.features(x), 4), "b c h w -> b (c h w)")
+        return {field: head(x) for field, head in self.heads.items()}
+
+
+def probabilities(judge: Judge, frames: torch.Tensor) -> dict[str, torch.Tensor]:
+    """What a clip shows: frames [frames, height, width, 3] in 0..1 -> {field: [values]}, the mean over the frames."""
+    with torch.inference_mode():
+        logits = judge(rearrange(frames.float(), "f h w c -> f c h w"))
+    return {field: values.softmax(dim=-1).mean(dim=0) for field, values in logits.items()}
+
+
+def seen(judge: Judge, frames: torch.Tensor) -> dict[str, str]:
+    """The likeliest value of every field."""
+    return {field: scenes.FIELDS[field][int(p.argmax())] for field, p in probabilities(judge, frames).items()}
+
+
+def load_judge() -> Judge:
+    judge = Judge()
+    judge.load_state_dict(
+        {
+            name: tensor.float() if tensor.is_floating_point() else tensor
+            for name, tensor in load_file(JUDGE_FILE).items()
+        }
+    )
+    return judge.eval()
+
+
+def labels(found: list[scenes.Scene]) -> dict[str, torch.Tensor]:
+    return {
+        field: torch.tensor([values.index(getattr(scene, field)) for scene in found])
+        for field, values in scenes.FIELDS.items()
+    }
+
+
+def spoiled(pictures: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    """Half of the pictures blurred, with other light and with noise [batch, 3, height, width]."""
+    batch = len(pictures)
+    blurred = F.interpolate(F.avg_pool2d(pictures, 2), scale_factor=2, mode="bilinear")
+    light = 1 + 0.15 * (torch.rand(batch, 1, 1, 1, generator=generator) - 0.5)
+    shift = 0.08 * (torch.rand(batch, 3, 1, 1, generator=generator) - 0.5)
+    noise = 0.04 * torch.rand(batch, 1, 1, 1, generator=generator) * torch.randn(pictures.shape, generator=generator)
+    spoil = torch.rand(batch, 1, 1, 1, generator=generator) < 0.5
+    return torch.where(spoil, (blurred * light + shift + noise).clamp(0, 1), pictures)
+
+
+def train(pictures: int, epochs: int) -> None:
+    torch.manual_seed(0)
+    generator, rng = torch.Generator().manual_seed(0), np.random.default_rng(0)
+    images, _ = data.pictures(pictures)
+    small = (
+        F.interpolate(
+            torch.from_numpy(np.array(images)).permute(0, 3, 1, 2).half(), scale_factor=SIDE / scenes.SIZE, mode="area"
+        )
+        / 255
+    )
+    targets = labels([scenes.random_scene(seed) for seed in range(pictures)])
+    judge = Judge()
+    total = epochs * (pictures // 64)
+    optimizer = torch.optim.AdamW(judge.parameters(), lr=2e-3, weight_decay=1e-2, fused=True)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 2e-3, total_steps=total)
+    for epoch in range(epochs):
+        for picks in torch.from_numpy(rng.permutation(pictures)[: pictures // 64 * 64]).split(64):
+            logits = judge(spoiled(small[picks].float(), generator))
+            loss = sum(F.cross_entropy(logits[field], targets[field][picks]) for field in SIZES)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            schedule.step()
+        print(f"judge epoch {epoch + 1}/{epochs} loss {loss.item():.4f}", flush=True)
+    save_file(
+        {name: tensor.half() if tensor.is_floating_point() else tensor for name, tensor in judge.state_dict().items()},
+        JUDGE_FILE,
+    )
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--pictures", type=int, default=16000)
+    parser.add_argument("--epochs", type=int, default=4)
+    a = parser.parse_args()
+    train(a.pictures, a.epochs)

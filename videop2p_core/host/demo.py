@@ -1,0 +1,138 @@
+"""The demo model on the host's own classes: SD1.x architecture, CLIP's tokenizer and 77 tokens, TAESD's VAE, all small.
+
+The file's text encoder holds only the token rows that its vocabulary uses; they are scattered into the full table here.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import comfy.sd
+import torch
+from comfy import model_management, model_patcher, sd1_clip, supported_models, supported_models_base
+from safetensors import SafetensorError, safe_open
+
+UNET = {
+    "image_size": 32,
+    "in_channels": 4,
+    "out_channels": 4,
+    "model_channels": 64,
+    "num_res_blocks": [2, 2, 2],
+    "channel_mult": [1, 2, 2],
+    "transformer_depth": [0, 1, 1, 1, 0, 0],
+    "transformer_depth_middle": 1,
+    "transformer_depth_output": [0, 0, 1, 1, 1, 1, 0, 0, 0],
+    "context_dim": 128,
+    "num_heads": 2,
+    "num_head_channels": -1,
+    "use_spatial_transformer": True,
+    "use_linear_in_transformer": False,
+    "use_checkpoint": False,
+    "legacy": False,
+    "adm_in_channels": None,
+}
+TEXT = {
+    "num_hidden_layers": 2,
+    "hidden_size": 128,
+    "num_attention_heads": 4,
+    "intermediate_size": 512,
+    "hidden_act": "quick_gelu",
+    "max_position_embeddings": 77,
+    "eos_token_id": 49407,
+}
+UNET_PREFIX, TEXT_PREFIX, VAE_PREFIX = "model.diffusion_model.", "cond_stage_model.", "first_stage_model."
+TOKEN_TABLE = "transformer.text_model.embeddings.token_embedding.weight"
+TOKEN_ROWS = "token_rows"  # the token id of each row of the file's table
+DEMO_FILE = Path(__file__).parents[2] / "demo" / "videop2p_demo.safetensors"
+
+
+class DemoSD15(supported_models.SD15):
+    """SD1.x with a head count of its own."""
+
+    unet_extra_config = {"num_heads": UNET["num_heads"], "num_head_channels": -1}
+
+
+class DemoTokenizer(sd1_clip.SD1Tokenizer):
+    """CLIP's tokenizer, for a model that learnt a few words: others are refused by name.
+
+    `known_tokens` and `vocabulary` come from the model's file.
+    """
+
+    def __init__(self, known_tokens: set[int], vocabulary: list[str], **kwargs):
+        super().__init__(**kwargs)
+        self.known_tokens, self.vocabulary = known_tokens, vocabulary
+
+    def tokenize_with_weights(self, text: str, *args, **kwargs):
+        # Brackets, colons and numbers are how a prompt weighs a word, not words.
+        unknown = [word for word in re.findall(r"[^\W\d_]+(?:['-][^\W\d_]+)*", text) if not self.knows(word)]
+        if unknown:
+            raise ValueError(f"the demo model never learnt '{unknown[0]}'; it knows: {', '.join(self.vocabulary)}")
+        return super().tokenize_with_weights(text, *args, **kwargs)
+
+    def knows(self, word: str) -> bool:
+        return self.known_tokens.issuperset(self.clip_l.tokenizer(word)["input_ids"])
+
+
+def read_demo_file(path: str | Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
+    """(tensors, metadata) of a demo model's file. A ValueError says when it is not one."""
+    try:
+        with safe_open(path, "pt") as file:
+            tensors, metadata = {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}
+    except (OSError, SafetensorError) as error:
+        raise ValueError(
+            f"the demo model '{Path(path).name}' cannot be read ({error}); restore it from the repository"
+        ) from error
+    if TOKEN_ROWS not in tensors or "vocabulary" not in metadata:
+        raise ValueError(f"'{Path(path).name}' is not a demo model of this pack: it names no vocabulary")
+    return tensors, metadata
+
+
+def with_prefix(tensors: dict[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:
+    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+
+
+def load_unet(path: str | Path = DEMO_FILE, disable_dynamic: bool = False) -> model_patcher.ModelPatcher:
+    """The demo UNet as a MODEL."""
+    tensors, metadata = read_demo_file(path)
+    config = DemoSD15(json.loads(metadata["unet"]))
+    load_device = model_management.get_torch_device()
+    dtype = model_management.unet_dtype(supported_dtypes=list(config.supported_inference_dtypes))
+    manual_cast = model_management.unet_manual_cast(dtype, load_device, config.supported_inference_dtypes)
+    config.set_inference_dtype(dtype, manual_cast, device=load_device)
+    model = config.get_model({}, "", model_management.unet_offload_device())
+    model.diffusion_model.load_state_dict(with_prefix(tensors, UNET_PREFIX))
+    kind = model_patcher.ModelPatcher if disable_dynamic else model_patcher.CoreModelPatcher
+    patcher = kind(model, load_device=load_device, offload_device=model_management.unet_offload_device())
+    patcher.cached_patcher_init = (load_unet, (path,))
+    return patcher
+
+
+def load_text_encoder(path: str | Path = DEMO_FILE) -> comfy.sd.CLIP:
+    """The demo text encoder as a CLIP."""
+    tensors, metadata = read_demo_file(path)
+    rows, config = tensors[TOKEN_ROWS].tolist(), json.loads(metadata["text"])
+    text = with_prefix(tensors, TEXT_PREFIX)
+    table = torch.zeros(sd1_clip.SDTokenizer().tokenizer.vocab_size, config["hidden_size"], dtype=torch.float16)
+    table[rows] = text[TOKEN_TABLE]
+    known, vocabulary = set(rows), json.loads(metadata["vocabulary"])
+
+    def tokenizer(**kwargs):
+        return DemoTokenizer(known, vocabulary, **kwargs)
+
+    return comfy.sd.CLIP(
+        supported_models_base.ClipTarget(tokenizer, sd1_clip.SD1ClipModel),
+        model_options={"clip_l_model_config": config},
+        state_dict={f"clip_l.{name}": tensor for name, tensor in {**text, TOKEN_TABLE: table}.items()},
+    )
+
+
+def load_demo_model(path: str | Path = DEMO_FILE) -> tuple[model_patcher.ModelPatcher, comfy.sd.CLIP, comfy.sd.VAE]:
+    """MODEL, CLIP and VAE of the demo world, as CheckpointLoaderSimple gives them for a checkpoint."""
+    tensors, metadata = read_demo_file(path)
+    return (
+        load_unet(path),
+        load_text_encoder(path),
+        comfy.sd.VAE(sd=with_prefix(tensors, VAE_PREFIX), metadata=metadata),
+    )
