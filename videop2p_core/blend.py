@@ -51,12 +51,12 @@ def word_columns(tokens: int, words: Iterable[int], subtracted: Iterable[int] = 
 def blend_grid(height: int, width: int, least: int = 10) -> tuple[int, int]:
     """The cells (rows, columns) of the layers that feed the mask of a latent of height x width.
 
-    A quarter of the latent's resolution, as published for 64x64; half of it where a quarter has under `least` cells
-    on its short side. Each halving rounds up, as a strided convolution does.
+    A quarter of the latent's resolution, as published for 64x64; the next finer level where that has under `least`
+    cells on its short side, as far as the latent's own. Each halving rounds up, as a strided convolution does.
     """
     half = (height + 1) // 2, (width + 1) // 2
     quarter = (half[0] + 1) // 2, (half[1] + 1) // 2
-    return quarter if min(quarter) >= least else half
+    return next((grid for grid in (quarter, half) if min(grid) >= least), (height, width))
 
 
 def step_maps(layers: Sequence[Tensor], grid: tuple[int, int]) -> Tensor:

@@ -60,7 +60,8 @@ def test_it_acts_from_the_step_that_the_reference_acts_from(cases):
         ((64, 40), (16, 10)),
         ((64, 36), (32, 18)),  # a quarter would be 9 cells wide
         ((24, 24), (12, 12)),
-        ((16, 16), (8, 8)),
+        ((16, 16), (16, 16)),  # half would be 8 cells wide too
+        ((8, 8), (8, 8)),
         ((61, 61), (16, 16)),  # the reference's range of sides is 61 to 64
         ((45, 77), (12, 20)),
     ],
@@ -76,8 +77,9 @@ def test_grids_are_those_of_strided_convolutions(height, width):
     levels = [latent]
     for _ in range(2):
         levels.append(F.conv2d(levels[-1], torch.empty(1, 1, 3, 3, device="meta"), stride=2, padding=1))
-    quarter, half = (tuple(levels[k].shape[-2:]) for k in (2, 1))
-    assert blend_grid(height, width) == (quarter if min(quarter) >= 10 else half)
+    coarsest_first = [tuple(level.shape[-2:]) for level in reversed(levels)]
+    enough = [grid for grid in coarsest_first if min(grid) >= 10]
+    assert blend_grid(height, width) == enough[0]
 
 
 # --- maps ------------------------------------------------------------------------------------------------------------
