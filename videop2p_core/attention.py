@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import nn
 
+ROWS_AT_ONCE = 2**15  # a fused kernel's grid ends at 65535 rows
 FRAMES_READ = ("first", "first+previous", "first+self", "first+previous+self", "window", "all")
 
 
@@ -51,6 +52,9 @@ def read_frames(x, table):
 
 def attention(q, k, v, heads):
     """softmax(q k^T / sqrt(dim_head)) v, fused. q [rows, tokens, channels], k, v [rows, keys, channels]; v may have other channels."""
+    if len(q) > ROWS_AT_ONCE:
+        parts = zip(*(x.split(ROWS_AT_ONCE) for x in (q, k, v)), strict=True)
+        return torch.cat([attention(*part, heads) for part in parts])
     q, k, v = (rearrange(x, "b t (h d) -> b h t d", h=heads) for x in (q, k, v))
     return rearrange(F.scaled_dot_product_attention(q, k, v), "b h t d -> b t (h d)")
 

@@ -8,6 +8,7 @@ import comfy.model_management
 import comfy.model_patcher
 import comfy.supported_models
 import torch
+from comfy.ldm.modules.attention import attention_pytorch
 from comfy.patcher_extension import WrappersMP
 from einops import rearrange, repeat
 from safetensors.torch import load_file
@@ -48,7 +49,7 @@ def weights(directory):
     return image, {name: tensors[name] for name in temporal}
 
 
-def unet_config(directory):
+def unet_config(directory, dtype=torch.float32):
     """The host's constructor values for the reference's: a UNet of the SD-1.5 layout of any width."""
     config = load_json(directory, "unet_config")
     if config["norm_num_groups"] != 32:
@@ -71,32 +72,38 @@ def unet_config(directory):
         "legacy": False,
         "adm_in_channels": None,
         "use_temporal_attention": False,
-        "dtype": torch.float32,
+        "dtype": dtype,
     }
 
 
-def image_model(directory):
-    """MODEL without any inflation."""
+def image_model(directory, dtype=torch.float32):
+    """MODEL without any inflation. float64 tells a law from rounding."""
     heads = load_json(directory, "unet_config")["attention_head_dim"]
 
     class Reference(comfy.supported_models.SD15):
         unet_extra_config = {"num_heads": heads, "num_head_channels": -1}
 
     device = comfy.model_management.get_torch_device()
-    model = Reference(unet_config(directory)).get_model({}, "", "cpu")
+    model = Reference(unet_config(directory, dtype)).get_model({}, "", "cpu")
     model.diffusion_model.load_state_dict(weights(directory)[0])
     patcher = comfy.model_patcher.ModelPatcher(model, load_device=device, offload_device=torch.device("cpu"))
-    patcher.cached_patcher_init = (_reload, (directory,))
+    patcher.cached_patcher_init = (_reload, (directory, dtype))
+    # The host's choice for CPUs takes five times as long at 64x64.
+    patcher.model_options["transformer_options"]["optimized_attention_override"] = _fused
     return patcher
 
 
-def _reload(directory, disable_dynamic=False):
-    return image_model(directory)
+def _fused(_, *args, **kwargs):
+    return attention_pytorch(*args, **kwargs)
 
 
-def inflated_model(directory, inflation=OFFICIAL):
+def _reload(directory, dtype, disable_dynamic=False):
+    return image_model(directory, dtype)
+
+
+def inflated_model(directory, inflation=OFFICIAL, dtype=torch.float32):
     """MODEL as the reference ran it: first frame, norm over frames, the reference's temporal weights."""
-    model = image_model(directory)
+    model = image_model(directory, dtype)
     temporal = temporal_patcher(model, weights(directory)[1]) if inflation.temporal_layers else None
     return inflate(model, inflation, temporal)
 

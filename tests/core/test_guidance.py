@@ -1,0 +1,105 @@
+import pytest
+import torch
+
+from comfyui_videop2p.videop2p_core import inversion as inversions
+from comfyui_videop2p.videop2p_core import schedule
+from comfyui_videop2p.videop2p_core.guidance import edit_clip, source_branch, target_branch
+from comfyui_videop2p.videop2p_core.inversion import Inversion
+
+STEPS, FRAMES = 4, 2
+SIGMAS = torch.tensor([9.0, 4.0, 2.0, 1.0, 0.5])
+
+
+def inversion(method):
+    torch.manual_seed(0)
+    return Inversion(
+        method=method,
+        trajectory=torch.randn(STEPS + 1, FRAMES, 4, 6, 8),
+        sigmas=SIGMAS,
+        source=torch.randn(1, 3, 5),
+        initial_null=torch.zeros(1, 3, 5),
+        null=torch.randn(STEPS, 1, 3, 5) if method in inversions.NULL_TEXT_METHODS else None,
+    )
+
+
+class Recorded:
+    """A denoiser that remembers its calls: halves x for the source, a third for target 0, a quarter for target 1, ..."""
+
+    def __init__(self):
+        self.calls = []
+
+    def __call__(self, x, sigma, branch):
+        self.calls.append((branch.step, branch.target))
+        return x / (2 if branch.target is None else 3 + branch.target)
+
+
+def test_the_source_is_denoised_first_and_once_for_all_targets():
+    denoise = Recorded()
+    edit_clip(denoise, inversion(inversions.NEGATIVE_PROMPT), targets=2)
+    assert denoise.calls == [(step, branch) for step in range(STEPS) for branch in (None, 0, 1)]
+
+
+@pytest.mark.parametrize("method", inversions.METHODS)
+def test_several_targets_equal_each_alone(method):
+    both = edit_clip(Recorded(), inversion(method), targets=2)[1]
+    assert torch.equal(both[0], edit_clip(Recorded(), inversion(method), targets=1)[1][0])
+    assert not torch.equal(*both)
+
+
+def test_the_direct_method_puts_the_source_back_on_its_path():
+    inverted, states = inversion(inversions.DIRECT), []
+    source, _ = edit_clip(Recorded(), inverted, progress=lambda step, x, targets: states.append(x))
+    torch.testing.assert_close(source, inverted.trajectory[0])
+    for step, x in enumerate(states):
+        torch.testing.assert_close(x, schedule.to_x(inverted.latent_after(step), SIGMAS[step + 1]))
+
+
+def test_the_direct_method_leaves_the_source_out_where_no_target_looks_at_it():
+    denoise = Recorded()
+    edit_clip(denoise, inversion(inversions.DIRECT), source_needed=lambda step: step < 2)
+    assert denoise.calls == [(0, None), (0, 0), (1, None), (1, 0), (2, 0), (3, 0)]
+
+
+def test_other_methods_need_the_source_at_every_step():
+    denoise = Recorded()
+    edit_clip(denoise, inversion(inversions.NEGATIVE_PROMPT), source_needed=lambda step: False)
+    assert denoise.calls == [(step, branch) for step in range(STEPS) for branch in (None, 0)]
+
+
+def test_without_a_mask_the_target_is_whole_and_at_zero_it_is_the_source():
+    left = torch.zeros(FRAMES, 6, 8)
+    left[:, :, :4] = 1
+    source, (whole, masked) = edit_clip(
+        Recorded(), inversion(inversions.DIRECT), 2, mask=lambda step, target: left if target == 1 else None
+    )
+    assert torch.equal(masked[..., 4:], source[..., 4:])
+    assert not torch.equal(whole[..., 4:], source[..., 4:])
+    assert not torch.equal(masked[..., :4], source[..., :4])
+
+
+def test_the_same_prediction_for_both_branches_gives_the_source():
+    source, (target,) = edit_clip(lambda x, sigma, branch: x / 2, inversion(inversions.NEGATIVE_PROMPT))
+    assert torch.equal(source, target)
+
+
+@pytest.mark.parametrize("method", inversions.NULL_TEXT_METHODS)
+def test_decoupled_guidance_keeps_the_optimised_null_text_to_the_source(method):
+    inverted = inversion(method)
+    for step in range(STEPS):
+        source, target = source_branch(inverted, step), target_branch(inverted, step, 0)
+        assert torch.equal(source.null, inverted.null[step]) and source.cfg == inverted.cfg
+        assert torch.equal(target.null, inverted.initial_null) and target.cfg == inverted.cfg
+        assert torch.equal(target_branch(inverted, step, 0, coupled=True).null, inverted.null[step])
+
+
+@pytest.mark.parametrize("method", [inversions.DIRECT, inversions.NEGATIVE_PROMPT, inversions.PROXIMAL])
+def test_without_optimised_null_texts_the_source_takes_one_conditional_prediction(method):
+    branch = source_branch(inversion(method), 0)
+    assert branch.cfg == 1 and branch.null is None
+
+
+def test_proximal_guidance_has_the_source_prompt_for_the_targets_null_text():
+    inverted = inversion(inversions.PROXIMAL)
+    branch = target_branch(inverted, 0, 0)
+    assert branch.proximal and torch.equal(branch.null, inverted.source)
+    assert not target_branch(inversion(inversions.DIRECT), 0, 0).proximal

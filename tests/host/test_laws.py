@@ -1,0 +1,421 @@
+"""Laws that hold for any model, prompt and clip, on the small reference UNet."""
+
+import hashlib
+from pathlib import Path
+from uuid import uuid4
+
+import comfy.model_management
+import comfy.samplers
+import pytest
+import torch
+from comfy.ldm.modules.attention import optimized_attention
+from comfy.model_patcher import ModelPatcher
+from comfy.patcher_extension import WrappersMP
+from einops import rearrange
+
+from comfyui_videop2p.tests.parity.model import OFFICIAL, image_model, inflated_model, load_json
+from comfyui_videop2p.videop2p_core import attention, schedule
+from comfyui_videop2p.videop2p_core import inversion as inversions
+from comfyui_videop2p.videop2p_core.blend import Blend, word_columns
+from comfyui_videop2p.videop2p_core.edit import Edit
+from comfyui_videop2p.videop2p_core.host import control as controls
+from comfyui_videop2p.videop2p_core.host.control import Control, Controlled
+from comfyui_videop2p.videop2p_core.host.inflate import Inflation, inflate
+from comfyui_videop2p.videop2p_core.host.sampling import Target, decoupled_sample
+from comfyui_videop2p.videop2p_core.inversion import Inversion
+
+REFERENCE = Path(__file__).parents[1] / "reference"
+STEPS, TOKENS = 3, 77
+CHANNELS = load_json(REFERENCE, "unet_config")["cross_attention_dim"]
+
+
+@pytest.fixture(scope="module")
+def image():
+    return image_model(REFERENCE)
+
+
+@pytest.fixture(scope="module")
+def model():
+    # In float32 rounding alone grows to 3e-5 under guidance: the reference's own spread.
+    return inflated_model(REFERENCE, dtype=torch.float64)
+
+
+@pytest.fixture(autouse=True)
+def seed():
+    torch.manual_seed(0)
+
+
+def conditioning(tokens=TOKENS):
+    """A random prompt. Prompts are near each other, so that guidance does not drive the latents out of their range."""
+    common = torch.randn(1, TOKENS, CHANNELS, generator=torch.Generator().manual_seed(0))
+    common = common.repeat(1, tokens // TOKENS, 1)
+    return [[common + 0.3 * torch.randn(1, tokens, CHANNELS), {}]]
+
+
+def edit(source=None, target=None, temporal=True, steps=STEPS, tokens=(TOKENS, TOKENS)):
+    """The same pair at every step; without one a random edit of the last two thirds of the tokens."""
+    if source is None:
+        shift = (torch.rand(tokens) < 0.05).float() * torch.rand(tokens)
+        source, target = shift, torch.rand(tokens[1])
+    return Edit(source.expand(steps, *tokens), target.expand(steps, tokens[1]), torch.full((steps,), temporal))
+
+
+def no_edit():
+    return edit(torch.zeros(TOKENS, TOKENS), torch.ones(TOKENS), temporal=False)
+
+
+def take_the_source():
+    return edit(torch.eye(TOKENS), torch.zeros(TOKENS))
+
+
+def inverted(model, source, null, method=inversions.SHARED_NULL_TEXT, frames=2, height=8, width=8):
+    optimised = torch.stack([conditioning()[0][0] for _ in range(STEPS)]) if method in inversions.NULL_TEXT_METHODS else None
+    return Inversion(
+        method=method,
+        trajectory=torch.randn(STEPS + 1, frames, 4, height, width),
+        sigmas=schedule.ddim_sigmas(model.get_model_object("model_sampling").sigmas, STEPS),
+        source=source[0][0],
+        initial_null=null[0][0],
+        null=optimised,
+    )
+
+
+def sample(model, edits, blend=None, size=(2, 8, 8), method=inversions.SHARED_NULL_TEXT, target=None, **options):
+    """Edit random noise under random prompts, the same in every call: Edited."""
+    torch.manual_seed(1)
+    source, null, targets = conditioning(), conditioning(), [target or conditioning() for _ in edits]
+    start = inverted(model, source, null, method, *size)
+    return decoupled_sample(
+        model, start, source, null, [Target(t, e, blend) for t, e in zip(targets, edits, strict=True)], **options
+    )
+
+
+class Plain(comfy.samplers.Sampler):
+    """Euler steps and nothing else."""
+
+    def __init__(self, start):
+        self.start = start
+
+    def sample(self, guider, sigmas, extra_args, callback, noise, *args, **kwargs):
+        x = schedule.to_x(noise, sigmas[0])
+        for sigma, after in zip(sigmas, sigmas[1:], strict=False):
+            denoised = guider(x, sigma.expand(len(x)), model_options=extra_args["model_options"], seed=0)
+            x = schedule.ddim_step(x, schedule.direction(x, denoised, sigma), sigma, after)
+        return schedule.to_z(x, sigmas[-1])
+
+
+def plain_sample(model, size=(2, 8, 8)):
+    """The clip that `sample` edits, under the target prompt without any control."""
+    torch.manual_seed(1)
+    source, null, target = conditioning(), conditioning(), conditioning()
+    start = inverted(model, source, null, inversions.SHARED_NULL_TEXT, *size)
+    guider = comfy.samplers.CFGGuider(model)
+    guider.set_conds(target, null)
+    guider.set_cfg(start.cfg)
+    return guider.sample(start.noise, torch.zeros_like(start.noise), Plain(start), start.sigmas, disable_pbar=True)
+
+
+def assert_close(model, actual, expected, atol=1e-5):
+    """At the model's own scale, where latents have a standard deviation of about 1."""
+    actual, expected = map(model.model.process_latent_in, (actual, expected))
+    torch.testing.assert_close(actual, expected, atol=atol, rtol=0)
+
+
+def fingerprint(model):
+    digest = hashlib.sha256()
+    for name, value in sorted(model.model.state_dict().items()):
+        digest.update(name.encode() + value.cpu().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def patches(model):
+    options = model.model_options["transformer_options"]
+    return dict(model.object_patches), dict(model.patches), list(model.wrappers), list(model.additional_models), dict(options)
+
+
+# --- nothing happens where nothing is asked for ----------------------------------------------------------------------
+
+
+def test_no_edit_leaves_the_plain_model_bit_for_bit(model):
+    assert torch.equal(sample(model, [no_edit()]).targets[0], plain_sample(model))
+
+
+def test_an_edit_that_is_nothing_beside_one_that_is_something_changes_no_bit(model):
+    prompt = conditioning()
+    edited, untouched = sample(model, [edit(), no_edit()], target=prompt).targets
+    assert torch.equal(untouched, sample(model, [no_edit(), edit()], target=prompt).targets[0])
+    assert not torch.equal(edited, untouched)
+
+
+@pytest.mark.parametrize("rule", attention.FRAMES_READ)
+def test_an_untuned_inflation_changes_nothing_for_one_frame(image, rule):
+    inflated = inflate(image, Inflation(rule, temporal_layers=True, norm_over_frames=False))
+    assert torch.equal(plain_sample(inflated, (1, 8, 8)), plain_sample(image, (1, 8, 8)))
+
+
+def test_an_untuned_inflation_that_reads_only_itself_changes_nothing_for_many_frames(image):
+    inflated = inflate(image, Inflation("window", window=0))
+    assert torch.equal(plain_sample(inflated, (3, 8, 8)), plain_sample(image, (3, 8, 8)))
+
+
+# --- the input model stays what it was -------------------------------------------------------------------------------
+
+
+class Failure(Exception):
+    pass
+
+
+def fail(*args):
+    raise Failure
+
+
+def cancel(*args):
+    comfy.model_management.interrupt_current_processing(True)
+
+
+@pytest.mark.parametrize("callback, outcome", [
+    (None, None), (fail, Failure), (cancel, comfy.model_management.InterruptProcessingException)
+])  # fmt: skip
+def test_run_cancel_fail_leave_the_input_model_as_it_was(image, callback, outcome):
+    before, parameters, listed = plain_sample(image), fingerprint(image), patches(image)
+    inflated = inflate(image, OFFICIAL)
+    inflated_listed = patches(inflated)
+    if outcome is None:
+        sample(inflated, [edit()], callback=callback)
+    else:
+        with pytest.raises(outcome):
+            sample(inflated, [edit()], callback=callback)
+    assert patches(inflated) == inflated_listed
+    assert patches(image) == listed
+    assert torch.equal(plain_sample(image), before)
+    assert fingerprint(image) == parameters
+
+
+def test_cancelling_takes_effect_within_a_step(model):
+    seen = []
+
+    def stop(done):
+        seen.append(done.step)
+        cancel()
+
+    with pytest.raises(comfy.model_management.InterruptProcessingException):
+        sample(model, [edit()], progress=stop)
+    assert seen == [0]
+
+
+def test_inflating_twice_is_inflating_once(image):
+    official, other = Inflation("first", 1, True, True), Inflation("all", 1, True, False)
+    once, twice = inflate(image, official), inflate(inflate(image, other), official)
+    assert torch.equal(plain_sample(once), plain_sample(twice))
+    assert [list(part) for part in patches(once)] == [list(part) for part in patches(twice)]
+
+
+def test_weight_patches_of_others_survive_before_and_after_inflation(image):
+    key = "diffusion_model.input_blocks.1.1.transformer_blocks.0.attn1.to_q.weight"
+    delta = {key: ("diff", (torch.randn(image.model.state_dict()[key].shape),))}
+    before, after = image.clone(), inflate(image, OFFICIAL)
+    assert before.add_patches(delta) == [key] == after.add_patches(delta)
+    before = inflate(before, OFFICIAL)
+    assert torch.equal(plain_sample(before), plain_sample(after))
+    assert not torch.equal(plain_sample(before), plain_sample(inflate(image, OFFICIAL)))
+
+
+# --- record and replay -----------------------------------------------------------------------------------------------
+
+
+def test_the_same_prompt_null_guidance_and_noise_reproduce_the_source(model):
+    torch.manual_seed(1)
+    prompt = conditioning()  # what `sample` draws for the source
+    result = sample(model, [take_the_source()], target=prompt, coupled=True)
+    assert_close(model, result.targets[0], result.source)
+
+
+def test_replay_matters(model):
+    """Under another prompt the source's attention changes the result: the law above does not hold by itself."""
+    edited, plain = sample(model, [take_the_source()]).targets[0], sample(model, [no_edit()]).targets[0]
+    assert (edited - plain).abs().max() > 0.01
+
+
+@pytest.mark.parametrize("method", [inversions.SHARED_NULL_TEXT, inversions.DIRECT, inversions.PROXIMAL])
+def test_several_targets_equal_each_alone(model, method):
+    words = Blend(word_columns(TOKENS, [2]), word_columns(TOKENS, [3]))
+    prompt, first, second = conditioning(), edit(), take_the_source()
+    together = sample(model, [first, second], words, target=prompt, method=method, size=(2, 16, 16))
+    for index, alone in enumerate((first, second)):
+        single = sample(model, [alone], words, target=prompt, method=method, size=(2, 16, 16))
+        assert_close(model, together.targets[index], single.targets[0])
+        assert torch.equal(together.masks[index], single.masks[0])
+
+
+def entries_per_call(model):
+    """(a clone that counts, how many conditioning entries each model call held)"""
+    counted, calls = model.clone(), []
+
+    def count(executor, *args, **kwargs):
+        calls.append(len(args[5]["cond_or_uncond"]))
+        return executor(*args, **kwargs)
+
+    counted.add_wrapper(WrappersMP.APPLY_MODEL, count)
+    return counted, calls
+
+
+@pytest.mark.parametrize("tokens", [TOKENS, 2 * TOKENS])
+def test_one_conditioning_a_call_changes_nothing(model, monkeypatch, tokens):
+    """With prompts of unlike length the host repeats the shorter where both halves share a call."""
+    target, change = conditioning(tokens), edit(tokens=(TOKENS, tokens))
+    counted, calls = entries_per_call(model)
+    shared = sample(counted, [change], target=target)
+    assert set(calls) == {2}
+    calls.clear()
+    monkeypatch.setattr(ModelPatcher, "get_free_memory", lambda self, device: 0)
+    split = sample(counted, [change], target=target)
+    assert set(calls) == {1}
+    assert_close(model, split.source, shared.source)
+    assert_close(model, split.targets[0], shared.targets[0])
+
+
+def test_the_direct_source_costs_one_conditional_forward_and_none_where_no_target_looks(model):
+    counted, calls = entries_per_call(model)
+    once = edit()
+    source, target = once.source.clone(), once.target.clone()
+    source[1:], target[1:] = 0, 1
+    only_first = Edit(source, target, torch.tensor([True, False, False]))
+    sample(counted, [only_first], method=inversions.DIRECT)
+    assert calls == [1, 2, 2, 2]
+
+
+def edited_by_maps(q, k, v, source_q, source_k, source, target, heads, attend):
+    """Prompt-to-prompt as published: the maps, their edit, then the values."""
+
+    def maps(q, k):
+        q, k = (rearrange(x, "b t (h d) -> b h t d", h=heads) for x in (q, k))
+        return (q @ k.transpose(-1, -2) / q.shape[-1] ** 0.5).softmax(-1)
+
+    edited = maps(source_q, source_k) @ source.to(q) + maps(q, k) * target.to(q)
+    return rearrange(edited @ rearrange(v, "b t (h d) -> b h t d", h=heads), "b h t d -> b t (h d)")
+
+
+@pytest.mark.parametrize("frames", [1, 2, 3, 8])
+@pytest.mark.parametrize("height, width", [(16, 8), (8, 16)])
+def test_edits_agree_with_the_map_form(model, monkeypatch, frames, height, width):
+    change, calls = edit(), []
+    ours = sample(model, [change], size=(frames, height, width)).targets[0]
+
+    def by_maps(*args):
+        calls.append(1)
+        return edited_by_maps(*args)
+
+    monkeypatch.setattr(controls, "edited_attention", by_maps)
+    expected = sample(model, [change], size=(frames, height, width)).targets[0]
+    assert len(calls) == STEPS * len(controls.cross_attention_layers(model.model.diffusion_model))
+    assert_close(model, ours, expected)
+
+
+# --- beside others ---------------------------------------------------------------------------------------------------
+
+
+def with_occupant(model, occupant, keys):
+    occupied = model.clone()
+    for block, number, *index in keys:
+        occupied.set_model_attn2_replace(occupant, block, number, *index)
+    return occupied
+
+
+def same_as_stock(q, k, v, options):
+    return optimized_attention(q, k, v, options["n_heads"], transformer_options=options)
+
+
+def adds_something(q, k, v, options):
+    return same_as_stock(q, k, v, options) + 0.1 * q
+
+
+@pytest.mark.parametrize("keys", [[("input", 1), ("middle", 0)], [("output", 4, 0), ("input", 7, 0)]])
+def test_an_occupied_slot_is_wrapped(model, keys):
+    change = edit()
+    free = sample(model, [change])
+    neutral = with_occupant(model, same_as_stock, keys)
+    assert_close(model, sample(neutral, [change]).targets[0], free.targets[0])
+
+    acting = with_occupant(model, adds_something, keys)
+    assert torch.equal(sample(acting, [no_edit()]).targets[0], plain_sample(acting))
+    for mine, plain in ((sample(acting, [change]), free), (sample(acting, [no_edit()]), sample(model, [no_edit()]))):
+        assert (mine.targets[0] - plain.targets[0]).abs().max() > 1e-3
+    assert set(acting.model_options["transformer_options"]["patches_replace"]["attn2"].values()) == {adds_something}
+
+
+def test_only_the_entry_of_the_edit_is_edited():
+    """Rows: another conditional entry, the edit's own, the unconditional half; one layer, by itself."""
+    frames, heads, own = 2, 2, uuid4()
+    entries = [uuid4(), own, uuid4()]
+    source_entry, change = uuid4(), edit(steps=1)
+    control = Control(source_entry, [Controlled(change, own)], (8, 8))
+    options = {"n_heads": heads, "activations_shape": [0, 0, 4, 4], "cond_or_uncond": [0], "uuids": [source_entry]}
+    source_q, source_k = torch.randn(frames, 16, 8), torch.randn(frames, TOKENS, 8)
+    control.record(0)
+    control.cross_attention("layer", None, source_q, source_k, source_k, options)
+
+    q, k, v = torch.randn(3 * frames, 16, 8), torch.randn(3 * frames, TOKENS, 8), torch.randn(3 * frames, TOKENS, 8)
+    options |= {"cond_or_uncond": [0, 0, 1], "uuids": entries}
+    rows = slice(frames, 2 * frames)
+    expected = attention.attention(q, k, v, heads)
+    edited = edited_by_maps(q[rows], k[rows], v[rows], source_q, source_k, change.source[0], change.target[0], heads, None)
+    for occupant in (None, adds_something):
+        control.replay(0, 0)
+        out = control.cross_attention("layer", occupant, q, k, v, options)
+        base = expected + (0 if occupant is None else 0.1 * q)
+        change_of_own = edited - expected[rows]
+        base[rows] += change_of_own
+        torch.testing.assert_close(out, base, atol=1e-5, rtol=0)
+
+
+def test_an_entry_in_another_call_is_left_alone():
+    change = edit(steps=1)
+    control = Control(uuid4(), [Controlled(change, uuid4())], (8, 8))
+    control.replay(0, 0)
+    q, k = torch.randn(2, 16, 8), torch.randn(2, TOKENS, 8)
+    options = {"n_heads": 2, "activations_shape": [0, 0, 4, 4], "cond_or_uncond": [1], "uuids": [uuid4()]}
+    assert torch.equal(control.cross_attention("layer", None, q, k, k, options), same_as_stock(q, k, k, options))
+
+
+# --- what does not fit is refused ------------------------------------------------------------------------------------
+
+
+def test_tiles_of_another_node_are_refused(image):
+    inflated = inflate(image, Inflation())
+    inflated.set_model_attn1_patch(lambda n, context, value, options: (n, context, value))
+    patches = inflated.model_options["transformer_options"]["patches"]["attn1_patch"]
+    halves = lambda n, context, value, options: (rearrange(n, "b (s t) c -> (b s) t c", s=2),) * 3  # noqa: E731
+    patches.insert(0, halves)
+    with pytest.raises(ValueError, match="cuts frames into tiles"):
+        plain_sample(inflated)
+
+
+def test_a_model_without_a_unet_is_refused(image):
+    other = image.clone()
+    other.add_object_patch("diffusion_model", torch.nn.Linear(2, 2))
+    with pytest.raises(ValueError, match="cannot be inflated: connect an image model"):
+        inflate(other, Inflation())
+
+
+def test_context_windows_are_refused(model):
+    windows = model.clone()
+    windows.model_options["context_handler"] = object()
+    with pytest.raises(ValueError, match="remove the context windows node"):
+        sample(windows, [edit()])
+
+
+def test_an_edit_of_other_steps_is_refused(model):
+    with pytest.raises(ValueError, match="made for 5 steps, the inversion has 3"):
+        sample(model, [edit(steps=5)])
+
+
+def test_an_edit_of_another_prompt_is_refused(model):
+    with pytest.raises(ValueError, match="77 and 154 tokens, the conditionings have 77 and 77"):
+        sample(model, [edit(tokens=(TOKENS, 2 * TOKENS))])
+
+
+def test_a_conditioning_of_an_area_is_refused(model):
+    target = conditioning()
+    target[0][1]["area"] = (4, 4, 0, 0)
+    with pytest.raises(ValueError, match="needs the whole picture"):
+        sample(model, [edit()], target=target)
