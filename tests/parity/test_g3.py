@@ -1,0 +1,16 @@
+from pathlib import Path
+
+import pytest
+from comfyui_videop2p.tests.parity import g3
+
+REFERENCE = Path(__file__).parents[1] / "reference"
+
+
+@pytest.fixture(scope="module")
+def results():
+    return g3.check(REFERENCE)
+
+
+def test_the_trajectory_agrees_with_the_reference(results):
+    assert len(results) >= 2
+    assert not [str(result) for result in results if not result.passed]

@@ -1,0 +1,97 @@
+"""A MODEL as the function that the algorithms take: `denoise(x, sigma, conditioning)`.
+
+The algorithms run as samplers under ComfyUI's own guider, which loads the model and prepares the conditioning.
+"""
+
+import comfy.model_management
+import comfy.model_sampling
+import comfy.samplers
+import torch
+
+SOURCE = "positive"
+NULL = "negative"
+
+
+class Denoiser:
+    """`denoise(x, sigma, conditioning)` with x [frames, channels, height, width] and a scalar sigma.
+
+    conditioning is SOURCE or NULL, the guider's prepared conditioning, or a tensor [1 or frames, tokens, channels],
+    which takes the place of the embedding of NULL's first entry.
+    """
+
+    def __init__(self, guider, model_options):
+        self.guider = guider
+        self.model_options = model_options
+
+    def __call__(self, x, sigma, conditioning):
+        comfy.model_management.throw_exception_if_processing_interrupted()
+        if isinstance(conditioning, torch.Tensor):
+            conds = [None, self._with_embedding(conditioning)]
+        else:
+            conds = [None, None]
+            conds[conditioning == NULL] = self.guider.conds[conditioning]  # the host's index of the unconditional half
+        sigma = sigma.to(x).expand(len(x))
+        predictions = comfy.samplers.calc_cond_batch(self.guider.inner_model, conds, x, sigma, self.model_options)
+        return predictions[conds[0] is None]
+
+    def _with_embedding(self, embedding):
+        first, *others = self.guider.conds[NULL]
+        conds = dict(first["model_conds"])
+        conds["c_crossattn"] = type(conds["c_crossattn"])(embedding)
+        if "control" in first:  # a ControlNet's weights are not ours to differentiate
+            conds["crossattn_controlnet"] = type(conds["c_crossattn"])(embedding.detach())
+        return [first | {"model_conds": conds}, *others]
+
+
+class Algorithm(comfy.samplers.Sampler):
+    """A sampler that hands the loaded model to `algorithm(denoise, z0, sigmas)` and keeps what it returns.
+
+    z0 is the latent at the model's scale.
+    """
+
+    def __init__(self, algorithm):
+        self.algorithm = algorithm
+        self.result = None
+
+    def sample(self, model_wrap, sigmas, extra_args, callback, noise, latent_image=None, *args, **kwargs):
+        denoise = Denoiser(model_wrap, extra_args["model_options"])
+        self.result = self.algorithm(denoise, latent_image, sigmas)
+        return latent_image
+
+
+def run(model, positive, negative, latent, sigmas, algorithm):
+    """What `algorithm(denoise, z0, sigmas)` returns, run on the MODEL.
+
+    latent [frames, channels, height, width] in VAE units, sigmas [steps + 1] noisiest first.
+    """
+    guider = comfy.samplers.CFGGuider(model)
+    guider.set_conds(positive, negative)
+    sampler = Algorithm(algorithm)
+    guider.sample(torch.zeros_like(latent), latent, sampler, sigmas, disable_pbar=True)
+    return sampler.result
+
+
+def model_sigmas(model):
+    """The model's own table of noise levels, cleanest first: [levels]."""
+    return model.get_model_object("model_sampling").sigmas
+
+
+def prediction_of(model):
+    """What the model predicts, as one of schedule.PREDICTIONS."""
+    sampling = model.get_model_object("model_sampling")
+    known = {
+        comfy.model_sampling.CONST: "flow",
+        comfy.model_sampling.EDM: None,
+        comfy.model_sampling.IMG_TO_IMG: None,
+        comfy.model_sampling.IMG_TO_IMG_FLOW: None,
+        comfy.model_sampling.V_PREDICTION: "v",
+        comfy.model_sampling.X0: "x0",
+        comfy.model_sampling.EPS: "eps",
+    }
+    prediction = next((known[kind] for kind in type(sampling).__mro__ if kind in known), None)
+    if prediction is None:
+        raise ValueError(
+            f"a model sampled by {', '.join(kind.__name__ for kind in type(sampling).__bases__)} cannot be inverted or "
+            "tuned: use one that predicts noise, velocity, flow or the clean latent"
+        )
+    return prediction

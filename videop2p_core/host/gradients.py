@@ -1,0 +1,141 @@
+"""Gradients through a MODEL inside a node.
+
+Nodes run in inference mode, so the weights on the wire cannot be differentiated through. What needs gradients runs on a
+copy of the model, loaded anew outside of inference mode and thrown away afterwards; the model on the wire is never
+touched.
+"""
+
+import copy
+import gc
+from contextlib import contextmanager
+from types import MethodType
+
+import comfy.model_management
+import comfy.patcher_extension
+import torch
+from comfy.ldm.modules.attention import SpatialTransformer
+from comfy.ldm.modules.diffusionmodules.openaimodel import ResBlock
+from torch.utils.checkpoint import checkpoint
+
+from .denoiser import run
+from .inflate import inflate, inflation_of, temporal_of
+from .temporal import temporal_patcher
+
+
+def run_differentiable(model, positive, negative, latent, sigmas, algorithm, *, checkpointing=False):
+    """What `algorithm(copy, denoise, z0, sigmas)` returns, run on a copy of the MODEL that gradients flow through.
+
+    All weights of the copy are frozen; an algorithm that trains some of them says so itself. `checkpointing` recomputes
+    activations in the backward pass instead of keeping them, which changes no number.
+    """
+    with torch.inference_mode(False), torch.no_grad(), differentiable_copy(model) as frozen:
+        if checkpointing:
+            checkpoint_blocks(frozen)
+
+        def with_frozen_weights(denoise, z0, sigmas):
+            frozen.model.requires_grad_(False)  # loading may have made new parameters of patched weights
+            return algorithm(frozen, denoise, z0, sigmas)
+
+        try:
+            return run(frozen, *map(_outside_inference, (positive, negative, latent, sigmas)), with_frozen_weights)
+        except RuntimeError as error:
+            if "Inference tensors cannot be saved" not in str(error):
+                raise
+            raise RuntimeError(
+                "another node's patch on this model holds weights that cannot be differentiated through (IPAdapter, "
+                "for instance): connect the model without it"
+            ) from error
+
+
+@contextmanager
+def differentiable_copy(model):
+    """A copy of an inflated or image MODEL with weights of its own, temporal layers included."""
+    duplicate = _deep_copy(model)
+    duplicate.add_wrapper(comfy.patcher_extension.WrappersMP.PREPARE_SAMPLING, _load_in_full)
+    if duplicate.model.get_dtype_inference() == torch.float16:
+        duplicate.set_model_compute_dtype(torch.float32)  # half-precision gradients underflow
+    inflation, temporal = inflation_of(model), temporal_of(model)
+    if temporal is not None:
+        temporal = temporal_patcher(duplicate, temporal.model.state_dict(), dtype=torch.float32)
+    if inflation is not None:
+        duplicate = inflate(duplicate, inflation, temporal)
+    try:
+        yield duplicate
+    finally:
+        duplicate.detach()
+        del duplicate, temporal
+        gc.collect()  # patched modules refer to themselves
+        comfy.model_management.soft_empty_cache()
+
+
+def checkpoint_blocks(model):
+    """Let ResNet blocks and transformers keep their inputs alone until the backward pass, by object patches.
+
+    A transformer of several blocks keeps the input of each.
+    """
+    unet = model.get_model_object("diffusion_model")
+    for name, module in unet.named_modules():
+        if isinstance(module, ResBlock):
+            units = [name]
+        elif isinstance(module, SpatialTransformer):
+            blocks = [f"{name}.transformer_blocks.{index}" for index in range(len(module.transformer_blocks))]
+            units = [name] if len(blocks) == 1 else blocks
+        else:
+            continue
+        for unit in units:
+            path = f"diffusion_model.{unit}.forward"
+            model.add_object_patch(path, _checkpointed(model.get_model_object(path)))
+
+
+def _checkpointed(forward):
+    def checkpointed(*args, **kwargs):
+        if not torch.is_grad_enabled():
+            return forward(*args, **kwargs)
+        # The host writes each block's place into one dict; the recomputation must find what this block found.
+        args = [dict(value) if isinstance(value, dict) else value for value in args]
+        kwargs = {key: dict(value) if isinstance(value, dict) else value for key, value in kwargs.items()}
+        return checkpoint(forward, *args, use_reentrant=False, preserve_rng_state=False, **kwargs)
+
+    return checkpointed
+
+
+def _load_in_full(executor, *args, **kwargs):
+    return executor(*args, **kwargs | {"force_full_load": True, "force_offload": False})
+
+
+def _deep_copy(model):
+    if model.cached_patcher_init is not None:
+        return model.clone(disable_dynamic=True, force_deepcopy=True)
+    if model.is_dynamic():
+        raise ValueError(
+            "the loader of this model gives no way to load it a second time, which tuning and null-text need: use Load "
+            "Checkpoint or Load Diffusion Model, or start ComfyUI with --disable-dynamic-vram"
+        )
+    with model.use_ejected():
+        module = copy.copy(model.model)
+        module._modules = {name: copy.deepcopy(child) for name, child in model.model._modules.items()}
+    # The copy may be of a loaded model: take off what is patched into it, as the host would.
+    for path, original in model.object_patches_backup.items():
+        *parents, attribute = path.split(".")
+        owner = module.get_submodule(".".join(parents))
+        if isinstance(original, MethodType):  # of the module that was copied
+            del owner.__dict__[attribute]
+        else:
+            setattr(owner, attribute, copy.deepcopy(original))
+    backup = {path: saved._replace(weight=saved.weight.clone()) for path, saved in model.backup.items()}
+    nothing_else = ({}, {}, set())  # no buffers backed up, no objects patched, nothing pinned
+    duplicate = model.clone(force_deepcopy=True, model_override=(module, (backup, *nothing_else)))
+    duplicate.is_injected = False
+    duplicate.unpatch_model(model.offload_device)
+    return duplicate
+
+
+def _outside_inference(value):
+    """The value with every tensor in it cloned: conditioning and latents come from nodes in inference mode."""
+    if isinstance(value, torch.Tensor):
+        return value.clone()
+    if isinstance(value, dict):
+        return {key: _outside_inference(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return type(value)(map(_outside_inference, value))
+    return value

@@ -1,0 +1,87 @@
+"""Inversion of a clip through a ComfyUI MODEL."""
+
+import torch
+
+from .. import inversion, schedule
+from ..inversion import Inversion
+from .denoiser import SOURCE, model_sigmas, prediction_of, run
+from .gradients import run_differentiable
+
+
+def ddim_invert(model, positive, negative, latent, *, steps=50, rounds=0, progress=None):
+    """(trajectory [steps + 1, *latent], sigmas [steps + 1]) of a latent [frames, channels, height, width] in VAE units.
+
+    The trajectory is at the model's scale, index 0 = the clean clip; the sigmas are noisiest first.
+    """
+    flow = prediction_of(model) == "flow"
+    sigmas = schedule.ddim_sigmas(model_sigmas(model), steps)
+
+    def algorithm(denoise, z0, sigmas):
+        return inversion.ddim_invert(denoise, z0, sigmas, SOURCE, rounds=rounds, flow=flow, progress=progress)
+
+    return run(model, positive, negative, latent, sigmas, algorithm).cpu(), sigmas.cpu()
+
+
+def optimise_null_text(
+    model, positive, negative, trajectory, sigmas, *, checkpointing=False, progress=None, **settings
+):
+    """inversion.NullText along a trajectory, started from the embedding of `negative`; settings go to the algorithm."""
+    initial_null = embedding_of(negative, "negative")
+    flow = prediction_of(model) == "flow"
+
+    def algorithm(_, denoise, z0, sigmas):
+        return inversion.optimise_null_text(
+            denoise, trajectory.clone().to(z0), sigmas, SOURCE, initial_null.clone().to(z0), flow=flow,
+            progress=progress, **settings,
+        )  # fmt: skip
+
+    latent = model.model.process_latent_out(trajectory[0])
+    return run_differentiable(model, positive, negative, latent, sigmas, algorithm, checkpointing=checkpointing)
+
+
+def reconstruct(model, positive, negative, inverted, *, progress=None):
+    """The source branch run down again: z after each step, [steps, *latent]."""
+
+    def algorithm(denoise, z0, sigmas):
+        return inversion.reconstruct(denoise, inverted.to(z0.device), SOURCE, progress=progress)
+
+    latent = model.model.process_latent_out(inverted.trajectory[0])
+    return run(model, positive, negative, latent, inverted.sigmas, algorithm).cpu()
+
+
+def invert(
+    model, positive, negative, latent, *, method=inversion.SHARED_NULL_TEXT, steps=50, rounds=0, cfg=7.5,
+    inner_steps=10, epsilon=1e-5, checkpointing=False, prompt="", base_model="", progress=None,
+) -> Inversion:  # fmt: skip
+    """The Inversion of a latent [frames, channels, height, width] in VAE units, by one of inversion.METHODS.
+
+    `progress(step, z)` hears every step of the inversion and then every step of the null-text optimisation.
+    """
+    inversion.check_method(method)
+    source, initial_null = embedding_of(positive, "positive"), embedding_of(negative, "negative")
+    if method in inversion.NULL_TEXT_METHODS and len(negative) > 1:
+        raise ValueError(
+            f"a null text is optimised for one conditioning, the negative input holds {len(negative)}: connect a "
+            "single CLIP Text Encode"
+        )
+    trajectory, sigmas = ddim_invert(model, positive, negative, latent, steps=steps, rounds=rounds, progress=progress)
+    null, losses = None, ()
+    if method in inversion.NULL_TEXT_METHODS:
+        null_text = optimise_null_text(
+            model, positive, negative, trajectory, sigmas, cfg=cfg, inner_steps=inner_steps, epsilon=epsilon,
+            per_frame=method == inversion.PER_FRAME_NULL_TEXT, checkpointing=checkpointing, progress=progress,
+        )  # fmt: skip
+        null, losses = null_text.null.cpu(), null_text.losses
+    return Inversion(
+        method=method, trajectory=trajectory, sigmas=sigmas, source=source, initial_null=initial_null, null=null,
+        cfg=cfg, rounds=rounds, flow=prediction_of(model) == "flow", losses=losses, prompt=prompt,
+        base_model=base_model,
+    )  # fmt: skip
+
+
+def embedding_of(conditioning, name):
+    """The embedding [1, tokens, channels] of a CONDITIONING's first entry."""
+    embedding = conditioning[0][0] if conditioning else None
+    if not isinstance(embedding, torch.Tensor) or embedding.ndim != 3 or len(embedding) != 1:
+        raise ValueError(f"the {name} input holds no text embedding: connect a CLIP Text Encode")
+    return embedding.cpu()
