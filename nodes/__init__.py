@@ -2,7 +2,9 @@
 
 from comfy_api.latest import ComfyExtension
 
-TOPICS = []
+from . import demo, inflate, invert
+
+TOPICS = [demo, inflate, invert]
 
 
 class VideoP2PExtension(ComfyExtension):

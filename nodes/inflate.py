@@ -1,0 +1,68 @@
+"""Inflate UNet: an image model that reads a batch as the frames of a clip."""
+
+from comfy_api.latest import io
+
+from ..videop2p_core.attention import FRAMES_READ
+from ..videop2p_core.host.inflate import Inflation, inflate
+from .wires import CATEGORY
+
+
+class InflateUNet(io.ComfyNode):
+    @classmethod
+    def define_schema(cls):
+        return io.Schema(
+            node_id="VP2P_InflateUNet",
+            display_name="Inflate UNet",
+            category=CATEGORY,
+            search_aliases=["video p2p", "text to set", "tune-a-video", "frame attention", "temporal attention"],
+            description=(
+                "Makes an image model (SD 1.x, 2.x, XL) read a batch as the frames of one clip. The defaults suit a "
+                "model that is not tuned; for one tuned on the clip, let frames read the first one and turn on the "
+                "norm over frames. Any sampler takes the result."
+            ),
+            inputs=[
+                io.Model.Input("model", tooltip="The image model to inflate. Put LoRA loaders before this node."),
+                io.Combo.Input(
+                    "frames_read",
+                    options=list(FRAMES_READ),
+                    default="first+self",
+                    tooltip=(
+                        "Which frames each frame looks at in self-attention. 'first' is Video-P2P's choice for a tuned "
+                        "model, 'first+self' keeps detail without tuning, 'first+previous' is Tune-A-Video's; 'all' is "
+                        "steadiest and slowest."
+                    ),
+                ),
+                io.Boolean.Input(
+                    "temporal_layers",
+                    default=True,
+                    tooltip=(
+                        "Attention over time at the end of every transformer block. It changes nothing until it is "
+                        "tuned on a clip; leave it on before Tune on Video."
+                    ),
+                ),
+                io.Boolean.Input(
+                    "norm_over_frames",
+                    default=False,
+                    tooltip=(
+                        "Group norms take their statistics over all frames together, as in the official Video-P2P. "
+                        "Good for tuned models; off is what an image model expects."
+                    ),
+                ),
+                io.Int.Input(
+                    "window",
+                    default=1,
+                    min=1,
+                    max=64,
+                    advanced=True,
+                    tooltip="Only for frames_read = window: how many frames to either side a frame looks at.",
+                ),
+            ],
+            outputs=[io.Model.Output(tooltip="A clone of the model that reads a batch as one clip.")],
+        )
+
+    @classmethod
+    def execute(cls, model, frames_read, temporal_layers, norm_over_frames, window) -> io.NodeOutput:
+        return io.NodeOutput(inflate(model, Inflation(frames_read, window, temporal_layers, norm_over_frames)))
+
+
+NODES = [InflateUNet]

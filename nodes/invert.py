@@ -1,0 +1,172 @@
+"""DDIM Invert, and keeping an inversion for later sessions."""
+
+from comfy_api.latest import io, ui
+
+from ..videop2p_core.host import files
+from ..videop2p_core.host.invert import invert
+from ..videop2p_core.inversion import METHODS, SHARED_NULL_TEXT
+from .wires import CATEGORY, Inversion
+
+MEMORY = ("fast", "save memory")
+
+
+class DDIMInvert(io.ComfyNode):
+    @classmethod
+    def define_schema(cls):
+        return io.Schema(
+            node_id="VP2P_DDIMInvert",
+            display_name="DDIM Invert with Shared Null-Text",
+            category=CATEGORY,
+            search_aliases=["video p2p", "null-text inversion", "ddim inversion", "unsample", "direct inversion"],
+            description=(
+                "Finds the noise that a clip comes from and what keeps the source on its path while it is edited. It "
+                "depends on the clip and its own prompt alone: changing the target prompt does not run it again."
+            ),
+            inputs=[
+                io.Model.Input("model", tooltip="The inflated, best also tuned, model that will edit the clip."),
+                io.Conditioning.Input("source", tooltip="What the clip shows, from a CLIP Text Encode of its own."),
+                io.Conditioning.Input("null", tooltip="The null text to guide with: a CLIP Text Encode, often empty."),
+                io.Latent.Input("latent", tooltip="The clip, one frame a batch item, from VAE Encode."),
+                io.Combo.Input(
+                    "method",
+                    options=list(METHODS),
+                    default=SHARED_NULL_TEXT,
+                    tooltip=(
+                        "What reconstructs the source under guidance. 'shared null-text' is the paper's, one optimised "
+                        "embedding for all frames. 'direct' needs no optimisation and reconstructs exactly: the fast "
+                        "choice. 'negative-prompt' and 'proximal' need none either; 'proximal' edits more gently."
+                    ),
+                ),
+                io.Int.Input(
+                    "steps",
+                    default=50,
+                    min=1,
+                    max=500,
+                    tooltip="DDIM steps up to the noise. Editing takes as many steps down again.",
+                ),
+                io.Float.Input(
+                    "cfg",
+                    default=7.5,
+                    min=1.0,
+                    max=30.0,
+                    step=0.1,
+                    tooltip="Guidance of the source reconstruction and, later, of the edit.",
+                ),
+                io.Int.Input(
+                    "rounds",
+                    default=0,
+                    min=0,
+                    max=10,
+                    advanced=True,
+                    tooltip=(
+                        "Fixed-point rounds: each repeats a step of the inversion at its own estimate, which makes the "
+                        "path more exact and costs one more prediction a step. 0 is plain DDIM."
+                    ),
+                ),
+                io.Int.Input(
+                    "inner_steps",
+                    default=10,
+                    min=1,
+                    max=100,
+                    advanced=True,
+                    tooltip="Null-text methods: at most so many updates of the embedding in each step.",
+                ),
+                io.Float.Input(
+                    "epsilon",
+                    default=1e-5,
+                    min=0.0,
+                    max=1.0,
+                    step=1e-6,
+                    round=False,
+                    advanced=True,
+                    tooltip="Null-text methods: updates of a step end once its loss is below this (plus 2e-5 a step).",
+                ),
+                io.Combo.Input(
+                    "memory",
+                    options=list(MEMORY),
+                    default=MEMORY[0],
+                    advanced=True,
+                    tooltip=(
+                        "Null-text methods: 'save memory' computes activations a second time instead of keeping them, "
+                        "for about a third more time and the same numbers."
+                    ),
+                ),
+            ],
+            outputs=[
+                Inversion.Output(display_name="inversion", tooltip="Everything that an edit needs of the source."),
+                io.Latent.Output(id="noise", display_name="noise", tooltip="The noise that the clip was inverted to."),
+                io.Latent.Output(
+                    id="reconstruction",
+                    display_name="reconstruction",
+                    tooltip="The clip run down again without an edit: as good as any edit of it can keep the rest.",
+                ),
+                io.String.Output(display_name="report", tooltip="Settings and reconstruction error, in words."),
+            ],
+        )
+
+    @classmethod
+    def execute(
+        cls, model, source, null, latent, method, steps, cfg, rounds, inner_steps, epsilon, memory
+    ) -> io.NodeOutput:
+        done = invert(
+            model, source, null, latent, method=method, steps=steps, cfg=cfg, rounds=rounds, inner_steps=inner_steps,
+            epsilon=epsilon, checkpointing=memory == "save memory",
+        )  # fmt: skip
+        return io.NodeOutput(done.inversion, {"samples": done.noise}, {"samples": done.reconstruction}, done.report)
+
+
+class SaveInversion(io.ComfyNode):
+    @classmethod
+    def define_schema(cls):
+        return io.Schema(
+            node_id="VP2P_SaveInversion",
+            display_name="Save Inversion",
+            category=CATEGORY,
+            search_aliases=["video p2p", "save null-text", "export inversion"],
+            description="Keeps an inversion in models/videop2p/inversions, so that later edits need not invert again.",
+            inputs=[
+                Inversion.Input("inversion", tooltip="The inversion to keep."),
+                io.String.Input(
+                    "filename_prefix",
+                    default="inversion",
+                    tooltip="The beginning of the file's name; a number is added, so nothing is overwritten.",
+                ),
+            ],
+            outputs=[],
+            is_output_node=True,
+        )
+
+    @classmethod
+    def execute(cls, inversion, filename_prefix) -> io.NodeOutput:
+        return io.NodeOutput(ui=ui.PreviewText(files.save(files.INVERSIONS, inversion, filename_prefix)))
+
+
+class LoadInversion(io.ComfyNode):
+    @classmethod
+    def define_schema(cls):
+        return io.Schema(
+            node_id="VP2P_LoadInversion",
+            display_name="Load Inversion",
+            category=CATEGORY,
+            search_aliases=["video p2p", "load null-text", "import inversion"],
+            description="An inversion that Save Inversion kept. Use it with the model that it was made with.",
+            inputs=[
+                io.Combo.Input(
+                    "inversion_name",
+                    options=files.saved_names(files.INVERSIONS),
+                    tooltip="A file in models/videop2p/inversions.",
+                )
+            ],
+            outputs=[Inversion.Output(display_name="inversion", tooltip="Ready for Decoupled Sample.")],
+        )
+
+    @classmethod
+    def fingerprint_inputs(cls, inversion_name):
+        return files.changed(files.INVERSIONS, inversion_name)
+
+    @classmethod
+    def execute(cls, inversion_name) -> io.NodeOutput:
+        return io.NodeOutput(files.load_inversion(inversion_name))
+
+
+NODES = [DDIMInvert, SaveInversion, LoadInversion]

@@ -1,0 +1,66 @@
+"""What a node is given, looked at before any long work: each fault gets a sentence."""
+
+import torch
+from comfy.ldm.modules.attention import SpatialVideoTransformer
+from comfy.ldm.modules.diffusionmodules.openaimodel import UNetModel
+
+from ..inversion import Inversion
+from ..schedule import ddim_sigmas
+from .denoiser import model_sigmas, prediction_of
+from .identity import identity_of
+from .inversion import embedding_of
+from .sampling import check_model
+
+
+def check_family(model):
+    """A MODEL with an image UNet."""
+    unet = model.get_model_object("diffusion_model")
+    if not isinstance(unet, UNetModel) or any(isinstance(module, SpatialVideoTransformer) for module in unet.modules()):
+        raise ValueError(
+            f"Video-P2P cannot edit with a {type(model.model).__name__} model: connect an image model with a UNet, of "
+            "the Stable Diffusion 1.x, 2.x or XL family"
+        )
+    check_model(model)
+
+
+def clip_of(latent, model):
+    """The clip [frames, channels, height, width] of a LATENT, in VAE units."""
+    samples, channels = latent["samples"], model.model.latent_format.latent_channels
+    if samples.ndim != 4 or samples.shape[1] != channels:
+        raise ValueError(
+            f"the latent has shape {list(samples.shape)}, this model takes [frames, {channels}, height, width]: encode "
+            "the frames with the VAE of the same checkpoint"
+        )
+    if not samples.numel():
+        raise ValueError("the latent has no frames: connect a clip with at least one")
+    if not samples.isfinite().all():
+        raise ValueError("the latent holds values that are not numbers (NaN or infinity): encode the clip anew")
+    return samples
+
+
+def check_conditioning(model, **conditionings):
+    """CONDITIONINGs by their names, of the width that the model reads."""
+    width = model.model.model_config.unet_config.get("context_dim")
+    for name, conditioning in conditionings.items():
+        channels = embedding_of(conditioning, name).shape[-1]
+        if width is not None and channels != width:
+            raise ValueError(
+                f"the {name} conditioning has {channels} channels, this model reads {width}: encode the prompt with "
+                "the CLIP of the same checkpoint"
+            )
+
+
+def check_inversion(model, inversion: Inversion):
+    """Whether the inversion was made by this model, with its inflation, its tuning and its noise levels."""
+    identity = identity_of(model)
+    if inversion.base_model and inversion.base_model != identity:
+        raise ValueError(
+            f"the inversion was made with {inversion.base_model}, but the model connected is {identity}: connect that "
+            "model, inflated and tuned in the same way, or invert the clip again"
+        )
+    levels = ddim_sigmas(model_sigmas(model), inversion.steps).to(inversion.sigmas)
+    if inversion.flow != (prediction_of(model) == "flow") or not torch.allclose(levels, inversion.sigmas, rtol=1e-4):
+        raise ValueError(
+            "the inversion was made on other noise levels than this model's: connect the model as it was when the clip "
+            "was inverted, or invert the clip again"
+        )

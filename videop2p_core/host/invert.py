@@ -1,0 +1,58 @@
+"""DDIM Invert: inversion, what it reconstructs, and what there is to say about it."""
+
+from dataclasses import dataclass
+
+import torch
+
+from .. import inversion as inversions
+from ..inversion import Inversion
+from . import inversion as host_inversion
+from .checks import check_conditioning, check_family, clip_of
+from .identity import identity_of
+from .progress import latent_progress
+
+
+@dataclass(frozen=True)
+class Inverted:
+    """noise, reconstruction: latents [frames, channels, height, width] in VAE units."""
+
+    inversion: Inversion
+    noise: torch.Tensor
+    reconstruction: torch.Tensor
+    report: str
+
+
+def invert(model, source, null, latent, *, method, steps, **settings) -> Inverted:
+    """Invert a LATENT and run the source branch down again; settings go to inversion.invert."""
+    check_family(model)
+    check_conditioning(model, source=source, null=null)
+    clip = clip_of(latent, model)
+    stages = 1 + (method in inversions.NULL_TEXT_METHODS) + (method != inversions.DIRECT)
+    progress = latent_progress(model, stages * steps)
+    inversion = host_inversion.invert(
+        model, source, null, clip, method=method, steps=steps, base_model=identity_of(model), progress=progress,
+        **settings,
+    )  # fmt: skip
+    z = host_inversion.reconstruct(model, source, null, inversion, progress=progress)[-1]
+    to_latent = model.model.process_latent_out
+    return Inverted(inversion, to_latent(inversion.noise), to_latent(z), report(inversion, z))
+
+
+def report(inversion: Inversion, z: torch.Tensor) -> str:
+    """What was done and how well z [*latent] reconstructs the clip."""
+    frames, _, height, width = z.shape
+    lines = [
+        f"{inversion.method}, {inversion.steps} steps, cfg {inversion.cfg:g}, {inversion.rounds} fixed-point rounds",
+        f"{frames} frames, latents {width} x {height}",
+        f"model: {inversion.base_model}",
+    ]
+    if inversion.method == inversions.DIRECT:
+        lines.append("the source is put back on its stored path, so the reconstruction is exact")
+    else:
+        clip = inversion.trajectory[0]
+        error = (z - clip).square().mean().sqrt() / clip.std()
+        lines.append(f"reconstruction: root mean square error {100 * error:.2f} % of the latent's standard deviation")
+    if inversion.losses:
+        updates = sum(map(len, inversion.losses))
+        lines.append(f"null text: {updates} updates, last loss {inversion.losses[-1][-1]:.2e}")
+    return "\n".join(lines)
