@@ -2,9 +2,9 @@
 
 from comfy_api.latest import ComfyExtension
 
-from . import demo, inflate, invert
+from . import control, demo, inflate, invert, sample
 
-TOPICS = [demo, inflate, invert]
+TOPICS = [demo, inflate, invert, control, sample]
 
 
 class VideoP2PExtension(ComfyExtension):

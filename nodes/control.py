@@ -1,0 +1,154 @@
+"""Attention Controller: what an edit asks for, in words."""
+
+from comfy_api.latest import io
+
+from ..videop2p_core.host.edits import word_edit
+from ..videop2p_core.plan import parse_weights, parse_words
+from ..videop2p_core.prompts import KINDS
+from .wires import CATEGORY, Edit
+
+
+class AttentionController(io.ComfyNode):
+    @classmethod
+    def define_schema(cls):
+        return io.Schema(
+            node_id="VP2P_AttentionController",
+            display_name="Attention Controller",
+            category=CATEGORY,
+            search_aliases=["video p2p", "prompt to prompt", "word swap", "cross attention control", "localblend"],
+            description=(
+                "An edit by words: swap one ('a man drives', 'a robot drives'), add some ('an origami rabbit'), or "
+                "give words more or less weight. Fits any inversion of the source prompt, whatever its number of steps."
+            ),
+            inputs=[
+                io.Clip.Input("clip", tooltip="The CLIP that the source prompt of the inversion was encoded with."),
+                io.String.Input(
+                    "source_prompt",
+                    default="",
+                    multiline=True,
+                    placeholder="a man drives a motorbike",
+                    tooltip="What the clip shows: the very prompt that it was inverted with.",
+                ),
+                io.String.Input(
+                    "target_prompt",
+                    default="",
+                    multiline=True,
+                    placeholder="a robot drives a motorbike",
+                    tooltip="What it is to show. Change as few words as you can.",
+                ),
+                io.Combo.Input(
+                    "edit",
+                    options=list(KINDS),
+                    default="auto",
+                    tooltip=(
+                        "'replace' pairs the words of both prompts one to one, 'refine' keeps the words they share and "
+                        "leaves new ones to the target. 'auto' replaces where the words pair up, else refines."
+                    ),
+                ),
+                io.Float.Input(
+                    "cross_window",
+                    default=0.2,
+                    min=0.0,
+                    max=1.0,
+                    step=0.05,
+                    tooltip=(
+                        "For this share of the steps the target looks where the source's words looked. More keeps "
+                        "shapes and layout; 0.8 suits a change of style."
+                    ),
+                ),
+                io.Float.Input(
+                    "temporal_window",
+                    default=0.5,
+                    min=0.0,
+                    max=1.0,
+                    step=0.05,
+                    tooltip=(
+                        "For this share of the steps the target moves as the source does: its attention over time is "
+                        "the source's. Needs temporal layers."
+                    ),
+                ),
+                io.String.Input(
+                    "blend_source",
+                    default="",
+                    placeholder="man",
+                    tooltip=(
+                        "Words of the source prompt whose place may change, separated by commas: the rest of the "
+                        "picture is kept. Leave both blend fields empty to change all of it, as for a style."
+                    ),
+                ),
+                io.String.Input(
+                    "blend_target",
+                    default="",
+                    placeholder="robot",
+                    tooltip="Words of the target prompt whose place may change, beside those of the source.",
+                ),
+                io.String.Input(
+                    "word_weights",
+                    default="",
+                    multiline=True,
+                    placeholder="origami: 2",
+                    tooltip=(
+                        "How strongly words of the target prompt show, one a line or separated by commas: 'origami: 2, "
+                        "red: 0.5'. 1 is as it is, 0 takes a word out. Acts inside the cross window."
+                    ),
+                ),
+                io.String.Input(
+                    "subtract",
+                    default="",
+                    advanced=True,
+                    placeholder="motorbike",
+                    tooltip="Words, of either prompt, whose place is kept even where a blend word looks too.",
+                ),
+                io.Float.Input(
+                    "threshold",
+                    default=0.3,
+                    min=0.0,
+                    max=1.0,
+                    step=0.05,
+                    advanced=True,
+                    tooltip="How large the blend words' place is: less makes it larger.",
+                ),
+                io.Float.Input(
+                    "blend_start",
+                    default=0.2,
+                    min=0.0,
+                    max=1.0,
+                    step=0.05,
+                    advanced=True,
+                    tooltip="From this share of the steps on the rest of the picture is kept; before, all may change.",
+                ),
+                io.Mask.Input(
+                    "mask",
+                    optional=True,
+                    tooltip="Where the edit may act at all, for all frames or one mask a frame, of any size.",
+                ),
+            ],
+            outputs=[
+                Edit.Output(display_name="edit", tooltip="For Decoupled Sample; several make a list of edits."),
+                io.Conditioning.Output(
+                    id="source", display_name="source", tooltip="The source prompt encoded, to apply a ControlNet to."
+                ),
+                io.Conditioning.Output(
+                    id="target", display_name="target", tooltip="The target prompt encoded, to apply a ControlNet to."
+                ),
+                io.Image.Output(
+                    display_name="alignment", tooltip="Which words of the source each word of the target takes after."
+                ),
+            ],
+        )
+
+    @classmethod
+    def execute(
+        cls, clip, source_prompt, target_prompt, edit, cross_window, temporal_window, blend_source, blend_target,
+        word_weights, subtract, threshold, blend_start, mask=None,
+    ) -> io.NodeOutput:  # fmt: skip
+        planned = word_edit(
+            clip, source_prompt, target_prompt, mask, kind=edit, cross=cross_window, temporal=temporal_window,
+            blend_source=parse_words(blend_source), blend_target=parse_words(blend_target),
+            weights=parse_weights(word_weights), subtracted=parse_words(subtract), threshold=threshold,
+            start=blend_start,
+        )  # fmt: skip
+        return io.NodeOutput(planned, planned.source, planned.target, planned.picture())
+
+
+NODES = [AttentionController]

@@ -1,0 +1,155 @@
+"""Decoupled Sample: the edit itself, as one node or as a guider and a sampler for SamplerCustomAdvanced."""
+
+import latent_preview
+from comfy_api.latest import io
+
+from ..videop2p_core.host.edits import DecoupledGuider, DecoupledSampler, gather, pixel_mask, sample
+from .wires import CATEGORY, Edit, Inversion
+
+GUIDANCES = ("decoupled", "coupled")
+
+
+def guidance():
+    return io.Combo.Input(
+        "guidance",
+        options=list(GUIDANCES),
+        default=GUIDANCES[0],
+        advanced=True,
+        tooltip=(
+            "'decoupled' guides the target by the plain null text, as the paper does. 'coupled' uses the optimised one "
+            "for it too: the paper's ablation, which reconstructs but hardly edits."
+        ),
+    )
+
+
+def replacements():
+    return [
+        io.Conditioning.Input(
+            "source",
+            optional=True,
+            tooltip="In the place of the controller's source conditioning: the same prompt with a ControlNet applied.",
+        ),
+        io.Conditioning.Input(
+            "target",
+            optional=True,
+            tooltip="In the place of the controller's target conditioning: the same prompt with a ControlNet applied.",
+        ),
+        io.Conditioning.Input(
+            "null",
+            optional=True,
+            tooltip="The null conditioning of the inversion, where it carries more than text: needed for SDXL.",
+        ),
+    ]
+
+
+class DecoupledSample(io.ComfyNode):
+    @classmethod
+    def define_schema(cls):
+        return io.Schema(
+            node_id="VP2P_DecoupledSample",
+            display_name="Decoupled Sample",
+            category=CATEGORY,
+            search_aliases=["video p2p", "prompt to prompt", "edit video", "decoupled guidance", "ksampler"],
+            description=(
+                "Edits an inverted clip. Several edits (a list of them, from Create List) share one run of the source "
+                "and come back as a list in the same order."
+            ),
+            is_input_list=True,
+            inputs=[
+                io.Model.Input("model", tooltip="The model that the clip was inverted with."),
+                Inversion.Input("inversion", tooltip="From DDIM Invert or Load Inversion: sets steps, size and cfg."),
+                Edit.Input("edit", tooltip="From Attention Controller, or a list from several of them."),
+                guidance(),
+                *replacements(),
+            ],
+            outputs=[
+                io.Latent.Output(
+                    id="edited", display_name="edited", is_output_list=True, tooltip="The edited clip, for each edit."
+                ),
+                io.Latent.Output(
+                    id="reconstruction",
+                    display_name="reconstruction",
+                    tooltip="The source as this run kept it: if it is off, the inversion is at fault, not the edit.",
+                ),
+                io.Mask.Output(
+                    display_name="mask",
+                    is_output_list=True,
+                    tooltip="Where the edit was let through, one mask a frame; white all over without a blend or mask.",
+                ),
+            ],
+        )
+
+    @classmethod
+    def execute(cls, model, inversion, edit, guidance, source=None, target=(), null=None) -> io.NodeOutput:
+        model, inversion, guidance, source, null = map(one, (model, inversion, guidance, source, null))
+        parts = gather(model, inversion, edit, source, target, null)
+        callback = latent_preview.prepare_callback(model, inversion.steps)
+        edited = sample(model, parts, coupled=guidance == "coupled", callback=callback)
+        return io.NodeOutput(
+            [{"samples": latent} for latent in edited.targets],
+            {"samples": edited.source},
+            [pixel_mask(model, *pair) for pair in zip(edited.masks, edited.targets, strict=True)],
+        )
+
+
+def one(values):
+    """The only item of a list input; what is not connected stays None."""
+    if values is not None and len(values) != 1:
+        raise ValueError(
+            f"Decoupled Sample takes lists of edits and targets, but one model, inversion, source and null; it was "
+            f"given {len(values)} of one of these: connect a single one"
+        )
+    return values and values[0]
+
+
+class DecoupledGuiderNode(io.ComfyNode):
+    @classmethod
+    def define_schema(cls):
+        return io.Schema(
+            node_id="VP2P_DecoupledGuider",
+            display_name="Decoupled Guider",
+            category=CATEGORY,
+            search_aliases=["video p2p", "guider", "samplercustomadvanced", "prompt to prompt"],
+            description="The edit as a guider: for SamplerCustomAdvanced, together with Decoupled Sampler.",
+            inputs=[
+                io.Model.Input("model", tooltip="The model that the clip was inverted with."),
+                Inversion.Input("inversion", tooltip="From DDIM Invert or Load Inversion: sets steps, size and cfg."),
+                Edit.Input("edit", tooltip="From Attention Controller."),
+                *replacements(),
+            ],
+            outputs=[
+                io.Guider.Output(tooltip="For the guider input of SamplerCustomAdvanced."),
+                io.Sigmas.Output(tooltip="The inversion's noise levels, for the sigmas input."),
+                io.Latent.Output(tooltip="The inverted clip, for the latent input; a noise mask may be set on it."),
+            ],
+        )
+
+    @classmethod
+    def execute(cls, model, inversion, edit, source=None, target=None, null=None) -> io.NodeOutput:
+        parts = gather(model, inversion, [edit], source, [target], null)
+        latent = model.model.process_latent_out(inversion.trajectory[0])
+        return io.NodeOutput(DecoupledGuider(model, parts), inversion.sigmas, {"samples": latent})
+
+
+class DecoupledSamplerNode(io.ComfyNode):
+    @classmethod
+    def define_schema(cls):
+        return io.Schema(
+            node_id="VP2P_DecoupledSampler",
+            display_name="Decoupled Sampler",
+            category=CATEGORY,
+            search_aliases=["video p2p", "sampler", "samplercustomadvanced", "prompt to prompt"],
+            description=(
+                "The editing loop as a sampler: for SamplerCustomAdvanced, together with Decoupled Guider. It starts "
+                "from the inversion's noise, so the noise input may be any."
+            ),
+            inputs=[guidance()],
+            outputs=[io.Sampler.Output(tooltip="For the sampler input of SamplerCustomAdvanced.")],
+        )
+
+    @classmethod
+    def execute(cls, guidance) -> io.NodeOutput:
+        return io.NodeOutput(DecoupledSampler(coupled=guidance == "coupled"))
+
+
+NODES = [DecoupledSample, DecoupledGuiderNode, DecoupledSamplerNode]

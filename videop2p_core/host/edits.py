@@ -1,0 +1,147 @@
+"""An edit as it travels on the wire: its plan, both prompts encoded, a mask. And how it meets an inversion."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import comfy.samplers
+import torch
+
+from ..inversion import Inversion
+from ..pictures import alignment_picture
+from ..plan import EditPlan
+from .checks import check_conditioning, check_family, check_inversion
+from .sampling import Edited, EditGuider, EditSampler, Target, check_parts, decoupled_sample
+from .tokens import read_prompt
+
+
+@dataclass(frozen=True)
+class WordEdit:
+    """source, target: CONDITIONING of the prompts; mask: [1 or frames, height, width], any size, 1 where it may act."""
+
+    plan: EditPlan
+    source: list
+    target: list
+    mask: torch.Tensor | None = None
+
+    def picture(self):
+        """How the two prompts belong together: [1, height, width, 3]."""
+        plan = self.plan
+        return alignment_picture(plan.source, plan.target, plan.alignment(), plan.token_weights())
+
+    def compiled(self, steps, conditioning=None) -> Target:
+        """For a run of so many steps; with another CONDITIONING of the target where one is given."""
+        return Target(conditioning or self.target, self.plan.compile(steps), self.plan.blend(), self.mask)
+
+
+def word_edit(clip, source, target, mask=None, **settings) -> WordEdit:
+    """The edit of two prompts (texts); settings go to the plan."""
+    if clip is None:
+        raise ValueError("there is no CLIP: this checkpoint holds none, connect a CLIP loader")
+    plan = EditPlan(read_prompt(clip, source), read_prompt(clip, target), **settings)
+    conditionings = (clip.encode_from_tokens_scheduled(clip.tokenize(text)) for text in (source, target))
+    return WordEdit(plan, *conditionings, mask)
+
+
+@dataclass(frozen=True)
+class Parts:
+    """All that an edit needs beside the model, checked against each other. source, null: CONDITIONING."""
+
+    inversion: Inversion
+    source: list
+    null: list
+    targets: list[Target]
+
+
+def gather(model, inversion: Inversion, edits: Sequence[WordEdit], source=None, targets=(), null=None) -> Parts:
+    """Raises ValueError, in a sentence, where the parts do not belong together.
+
+    source, targets, null: CONDITIONING in the place of what the edits and the inversion hold: the same text, with a
+    ControlNet applied, for instance; as many targets as edits.
+    """
+    check_family(model)
+    check_inversion(model, inversion)
+    targets = list(targets) or [None] * len(edits)
+    if len(targets) != len(edits):
+        raise ValueError(f"there are {len(edits)} edits and {len(targets)} target conditionings: connect as many")
+    for edit, target in zip(edits, targets, strict=True):
+        check_conditioning(model, source=edit.source, target=edit.target)
+        if target and not same_embedding(target, edit.target[0][0]):
+            raise ValueError(
+                f"the target conditioning is not that of '{edit.plan.target.text}': connect the target output of its "
+                "Attention Controller"
+            )
+        if not same_embedding(edit.source, inversion.source):
+            raise ValueError(
+                f"the clip was inverted with another prompt than '{edit.plan.source.text}': use one source prompt for "
+                "the inversion and for every Attention Controller"
+            )
+    if null is None:
+        null = [[inversion.initial_null, {}]]
+        if model.model.adm_channels:
+            raise ValueError(
+                "this model reads more of a prompt than an inversion keeps: connect the null conditioning that the "
+                "clip was inverted with to the null input"
+            )
+    elif not same_embedding(null, inversion.initial_null):
+        raise ValueError("the null conditioning is not the one that the clip was inverted with: connect the same one")
+    compiled = [edit.compiled(inversion.steps, target) for edit, target in zip(edits, targets, strict=True)]
+    source = source or (edits[0].source if edits else None)
+    check_parts(inversion, source, null, compiled)
+    return Parts(inversion, source, null, compiled)
+
+
+def same_embedding(conditioning, embedding) -> bool:
+    found = conditioning[0][0]
+    return found.shape == embedding.shape and torch.allclose(found.to(embedding), embedding, atol=1e-3)
+
+
+def sample(model, parts: Parts, *, coupled=False, callback=None) -> Edited:
+    return decoupled_sample(
+        model, parts.inversion, parts.source, parts.null, parts.targets, coupled=coupled, callback=callback
+    )
+
+
+def pixel_mask(model, mask, latent):
+    """An edit's mask [frames, height, width] at the size of the pictures; all ones where it has none."""
+    if mask is None:
+        mask = torch.ones(len(latent), *latent.shape[-2:])
+    factor = model.model.latent_format.spacial_downscale_ratio
+    return mask.repeat_interleave(factor, 1).repeat_interleave(factor, 2)
+
+
+class DecoupledGuider(EditGuider):
+    """One edit as a GUIDER for SamplerCustomAdvanced, to be used with a `DecoupledSampler`."""
+
+    def __init__(self, model, parts: Parts):
+        super().__init__(model, parts.source, parts.null, [target.conditioning for target in parts.targets])
+        self.parts = parts
+
+    def sample(self, noise, latent_image, sampler, sigmas, *args, **kwargs):
+        inversion = self.parts.inversion
+        if not isinstance(sampler, DecoupledSampler):
+            raise ValueError(
+                "Decoupled Guider takes its steps with the source: connect Decoupled Sampler as the sampler"
+            )
+        if latent_image.shape != inversion.noise.shape:
+            raise ValueError(
+                f"the latent has shape {list(latent_image.shape)}, the inverted clip {list(inversion.noise.shape)}: "
+                "connect the latent output of Decoupled Guider"
+            )
+        if sigmas.shape != inversion.sigmas.shape or not torch.allclose(sigmas.to(inversion.sigmas), inversion.sigmas):
+            raise ValueError("an edit runs on the inversion's own noise levels: connect the sigmas of Decoupled Guider")
+        return super().sample(noise, latent_image, sampler, sigmas, *args, **kwargs)
+
+
+class DecoupledSampler(comfy.samplers.Sampler):
+    """The editing loop as a SAMPLER, for the edit of the `DecoupledGuider` that it runs under. It starts from the
+    inversion's noise, whatever noise it is given, and gives back the edited clip alone."""
+
+    def __init__(self, coupled=False):
+        self.coupled = coupled
+
+    def sample(self, guider, sigmas, extra_args, callback, noise, *args, **kwargs):
+        if not isinstance(guider, DecoupledGuider):
+            raise ValueError("Decoupled Sampler knows no other guider's edit: connect Decoupled Guider as the guider")
+        loop = EditSampler(guider.parts.inversion, guider.parts.targets, self.coupled)
+        _, edited = loop.sample(guider, sigmas, extra_args, callback, noise, *args, **kwargs).split(len(noise))
+        return edited
