@@ -1,6 +1,6 @@
 """The attentions of Video-P2P (arXiv 2303.04761): across frames, over time, and edited without a map.
 
-Everything is written on flattened heads, [rows, tokens, heads * dim_head], the form in which UNets pass queries, keys and values.
+Heads are flattened throughout, [rows, tokens, heads * dim_head], as UNets pass queries, keys and values.
 """
 
 import torch
@@ -22,8 +22,8 @@ def frames_read(rule, frames, window=1):
     window                frames i-window .. i+window, shifted at the ends so that every frame reads equally many
     all                   every frame                  vid2vid-zero (arXiv 2303.17599)
 
-    The frame before frame 0 is frame 0, as in Tune-A-Video, so frame 1 reads frame 0 twice under the rules with `previous`.
-    Columns that say the same for every frame are kept once: one frame reads itself, once, under every rule.
+    The frame before frame 0 is frame 0, as in Tune-A-Video, so frame 1 reads frame 0 twice under the rules with
+    `previous`. Columns that say the same for every frame are kept once: a single frame reads itself under every rule.
     """
     here = torch.arange(frames)
     first, previous = torch.zeros_like(here), (here - 1).clamp(min=0)
@@ -51,7 +51,7 @@ def read_frames(x, table):
 
 
 def attention(q, k, v, heads):
-    """softmax(q k^T / sqrt(dim_head)) v, fused. q [rows, tokens, channels], k, v [rows, keys, channels]; v may have other channels."""
+    """softmax(q k^T / sqrt(dim_head)) v, fused. q [rows, tokens, channels], k and v [rows, keys, channels]."""
     if len(q) > ROWS_AT_ONCE:
         parts = zip(*(x.split(ROWS_AT_ONCE) for x in (q, k, v)), strict=True)
         return torch.cat([attention(*part, heads) for part in parts])
@@ -83,7 +83,7 @@ def word_probabilities(q, k, words, heads):
 
 
 class SelfAttention(nn.Module):
-    """The projections around one attention. `operations` makes the layers: torch.nn, or a host's own with the same constructors."""
+    """The projections around one attention. `operations` makes the layers: torch.nn or what has its constructors."""
 
     def __init__(self, channels, heads, operations=nn, device=None, dtype=None):
         super().__init__()
@@ -109,7 +109,7 @@ class SelfAttention(nn.Module):
 
 
 class TemporalAttention(nn.Module):
-    """h + Attn(LayerNorm(h)) over the frames at each place: no positions, last in a transformer block (arXiv 2303.04761, section 3.2)."""
+    """h + Attn(LayerNorm(h)) over the frames at each place, without positions (arXiv 2303.04761, section 3.2)."""
 
     def __init__(self, channels, heads, operations=nn, device=None, dtype=None):
         super().__init__()
@@ -123,7 +123,7 @@ class TemporalAttention(nn.Module):
         self.attn_temp.reset(generator)
 
     def forward(self, h, frames, attend=attention):
-        """h [batch * frames, places, channels]; attend(q, k, v, heads) on [batch * places, frames, channels] -> like h"""
+        """h [batch * frames, places, channels] -> like h; attend: `attention` on [batch * places, frames, channels]."""
         batch = len(h) // frames
         x = rearrange(self.norm_temp(h), "(b f) d c -> (b d) f c", f=frames)
         return h + rearrange(self.attn_temp(x, attend), "(b d) f c -> (b f) d c", b=batch)

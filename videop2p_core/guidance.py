@@ -1,8 +1,8 @@
-"""Decoupled guidance: the editing loop of Video-P2P (arXiv 2303.04761, section 3.3), one source and any number of targets.
+"""Decoupled guidance: the editing loop of Video-P2P (arXiv 2303.04761, section 3.3), one source and any targets.
 
 The source branch is guided by what reconstructs it (the optimised null text, or nothing), the target branches by the
-initial null text. Source and targets meet in their attention alone: whoever gives `denoise` records the source's queries
-and keys and replays them in the targets of the same step.
+initial null text. Source and targets meet in their attention alone: whoever gives `denoise` records the source's
+queries and keys and replays them in the targets of the same step.
 """
 
 from collections.abc import Callable
@@ -70,8 +70,8 @@ def edit_clip(
     """Edit an inverted clip: z_0 of the source branch [*latent] and of each target, at the model's scale.
 
     In every step the source is denoised first, then the targets. `source_needed(step)` says whether any target looks at
-    the source; the direct method leaves its prediction out where none does (arXiv 2310.01506). `mask(step, target)`, asked
-    after the step's predictions, brings the source back where it is 0; None keeps the target whole.
+    the source; the direct method leaves its prediction out where none does (arXiv 2310.01506). `mask(step, target)`,
+    asked after the step's predictions, brings the source back where it is 0; None keeps the target whole.
     """
     direct = inversion.method == inversions.DIRECT
     source = schedule.to_x(inversion.noise, inversion.sigmas[0], flow=inversion.flow)

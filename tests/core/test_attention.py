@@ -1,7 +1,5 @@
 import pytest
 import torch
-from einops import rearrange
-
 from comfyui_videop2p.videop2p_core import attention
 from comfyui_videop2p.videop2p_core.attention import (
     TemporalAttention,
@@ -10,6 +8,7 @@ from comfyui_videop2p.videop2p_core.attention import (
     read_frames,
     word_probabilities,
 )
+from einops import rearrange
 
 HEADS = 2
 

@@ -1,6 +1,5 @@
 import pytest
 import torch
-
 from comfyui_videop2p.videop2p_core import inversion as inversions
 from comfyui_videop2p.videop2p_core import schedule
 from comfyui_videop2p.videop2p_core.guidance import edit_clip, source_branch, target_branch
@@ -23,7 +22,7 @@ def inversion(method):
 
 
 class Recorded:
-    """A denoiser that remembers its calls: halves x for the source, a third for target 0, a quarter for target 1, ..."""
+    """A denoiser that remembers its calls: a half of x for the source, a third for target 0, a quarter for target 1."""
 
     def __init__(self):
         self.calls = []

@@ -6,14 +6,13 @@ from uuid import uuid4
 
 import comfy.model_management
 import comfy.samplers
+import comfy.supported_models
 import pytest
 import torch
 from comfy.ldm.modules.attention import optimized_attention
 from comfy.model_patcher import ModelPatcher
 from comfy.patcher_extension import WrappersMP
-from einops import rearrange
-
-from comfyui_videop2p.tests.parity.model import OFFICIAL, image_model, inflated_model, load_json
+from comfyui_videop2p.tests.parity.model import OFFICIAL, image_model, inflated_model, load_json, unet_config
 from comfyui_videop2p.videop2p_core import attention, schedule
 from comfyui_videop2p.videop2p_core import inversion as inversions
 from comfyui_videop2p.videop2p_core.blend import Blend, word_columns
@@ -23,6 +22,7 @@ from comfyui_videop2p.videop2p_core.host.control import Control, Controlled
 from comfyui_videop2p.videop2p_core.host.inflate import Inflation, inflate
 from comfyui_videop2p.videop2p_core.host.sampling import Target, decoupled_sample
 from comfyui_videop2p.videop2p_core.inversion import Inversion
+from einops import rearrange
 
 REFERENCE = Path(__file__).parents[1] / "reference"
 STEPS, TOKENS = 3, 77
@@ -69,7 +69,9 @@ def take_the_source():
 
 
 def inverted(model, source, null, method=inversions.SHARED_NULL_TEXT, frames=2, height=8, width=8):
-    optimised = torch.stack([conditioning()[0][0] for _ in range(STEPS)]) if method in inversions.NULL_TEXT_METHODS else None
+    optimised = (
+        torch.stack([conditioning()[0][0] for _ in range(STEPS)]) if method in inversions.NULL_TEXT_METHODS else None
+    )
     return Inversion(
         method=method,
         trajectory=torch.randn(STEPS + 1, frames, 4, height, width),
@@ -88,6 +90,12 @@ def sample(model, edits, blend=None, size=(2, 8, 8), method=inversions.SHARED_NU
     return decoupled_sample(
         model, start, source, null, [Target(t, e, blend) for t, e in zip(targets, edits, strict=True)], **options
     )
+
+
+def first_prompt():
+    """What `sample` draws for the source."""
+    torch.manual_seed(1)
+    return conditioning()
 
 
 class Plain(comfy.samplers.Sampler):
@@ -130,7 +138,13 @@ def fingerprint(model):
 
 def patches(model):
     options = model.model_options["transformer_options"]
-    return dict(model.object_patches), dict(model.patches), list(model.wrappers), list(model.additional_models), dict(options)
+    return (
+        dict(model.object_patches),
+        dict(model.patches),
+        list(model.wrappers),
+        list(model.additional_models),
+        dict(options),
+    )
 
 
 # --- nothing happens where nothing is asked for ----------------------------------------------------------------------
@@ -224,9 +238,7 @@ def test_weight_patches_of_others_survive_before_and_after_inflation(image):
 
 
 def test_the_same_prompt_null_guidance_and_noise_reproduce_the_source(model):
-    torch.manual_seed(1)
-    prompt = conditioning()  # what `sample` draws for the source
-    result = sample(model, [take_the_source()], target=prompt, coupled=True)
+    result = sample(model, [take_the_source()], target=first_prompt(), coupled=True)
     assert_close(model, result.targets[0], result.source)
 
 
@@ -311,6 +323,78 @@ def test_edits_agree_with_the_map_form(model, monkeypatch, frames, height, width
     assert_close(model, ours, expected)
 
 
+def test_a_mask_brings_the_source_back_where_it_is_zero(model):
+    right = torch.zeros(1, 4, 4)  # of another size than the latent
+    right[..., 2:] = 1
+    torch.manual_seed(1)
+    source, null, target = conditioning(), conditioning(), conditioning()
+    start = inverted(model, source, null, inversions.DIRECT)
+    edited = decoupled_sample(model, start, source, null, [Target(target, edit(), mask=right)])
+    assert torch.equal(edited.targets[0][..., :4], edited.source[..., :4])
+    assert (edited.targets[0][..., 4:] - edited.source[..., 4:]).abs().max() > 0.01
+    assert edited.masks[0].shape == (2, 8, 8)
+    of_latent = right.repeat_interleave(2, -1).repeat_interleave(2, -2)[None]
+    from_latent = decoupled_sample(model, start, source, null, [Target(target, edit())], denoise_mask=of_latent)
+    assert torch.equal(from_latent.targets[0][..., :4], edited.source[..., :4])
+
+
+def test_a_node_runs_it_in_inference_mode(model):
+    change = edit()
+    with torch.inference_mode():
+        inside = sample(model, [change], coupled=True)
+    assert torch.equal(inside.targets[0], sample(model, [change], coupled=True).targets[0])
+
+
+def test_previews_come_once_a_step(model):
+    seen = []
+    sample(
+        model, [edit()], callback=lambda step, denoised, x, steps: seen.append((step, denoised.shape, x.shape, steps))
+    )
+    assert seen == [(step, (2, 4, 8, 8), (2, 4, 8, 8), STEPS) for step in range(STEPS)]
+
+
+def deep_model():
+    """Transformers of several blocks and none at the finest level, as in SDXL; random weights."""
+    torch.manual_seed(2)
+    config = unet_config(REFERENCE, torch.float64)
+    layers = config["num_res_blocks"][0]
+    depths = [0, 2, 3, 0]
+    config["transformer_depth"] = [depth for depth in depths for _ in range(layers)]
+    config["transformer_depth_output"] = [depth for depth in depths for _ in range(layers + 1)]
+    config["transformer_depth_middle"] = 3
+    config["use_linear_in_transformer"] = True
+
+    class Deep(comfy.supported_models.SD20):
+        unet_extra_config = {"num_heads": -1, "num_head_channels": 32, "attn_precision": torch.float32}
+
+    model = Deep(config).get_model({}, "", "cpu")
+    with torch.no_grad():
+        for parameter in model.diffusion_model.parameters():
+            parameter.copy_(torch.randn(parameter.shape) * 0.08)
+    cpu = torch.device("cpu")
+    return ModelPatcher(model, load_device=cpu, offload_device=cpu)
+
+
+def test_edits_reach_every_block_of_a_deep_transformer(monkeypatch):
+    image = deep_model()
+    deep = inflate(image, Inflation("first+self"))
+    layers = controls.cross_attention_layers(deep.model.diffusion_model)
+    assert len(layers) == len(set(layers)) == 2 * 2 + 2 * 3 + 3 + 3 * 2 + 3 * 3
+    assert torch.equal(sample(deep, [no_edit()]).targets[0], plain_sample(deep))
+    assert torch.equal(plain_sample(deep, (1, 8, 8)), plain_sample(image, (1, 8, 8)))
+
+    used, change = [], edit()
+    keep = Control._keep
+    monkeypatch.setattr(Control, "_keep", lambda self, layer, q, k: used.append(layer) or keep(self, layer, q, k))
+    ours = sample(deep, [change])
+    cross = [layer for layer in used if isinstance(layer, tuple)]
+    assert cross == layers * STEPS and len(used) == 2 * len(cross)  # each block has its temporal layer, too
+    monkeypatch.setattr(controls, "edited_attention", edited_by_maps)
+    assert_close(deep, sample(deep, [change]).targets[0], ours.targets[0])
+    result = sample(deep, [take_the_source()], target=first_prompt(), coupled=True)
+    assert_close(deep, result.targets[0], result.source)
+
+
 # --- beside others ---------------------------------------------------------------------------------------------------
 
 
@@ -358,7 +442,9 @@ def test_only_the_entry_of_the_edit_is_edited():
     options |= {"cond_or_uncond": [0, 0, 1], "uuids": entries}
     rows = slice(frames, 2 * frames)
     expected = attention.attention(q, k, v, heads)
-    edited = edited_by_maps(q[rows], k[rows], v[rows], source_q, source_k, change.source[0], change.target[0], heads, None)
+    edited = edited_by_maps(
+        q[rows], k[rows], v[rows], source_q, source_k, change.source[0], change.target[0], heads, None
+    )
     for occupant in (None, adds_something):
         control.replay(0, 0)
         out = control.cross_attention("layer", occupant, q, k, v, options)

@@ -31,7 +31,7 @@ def check(directory):
 
 @contextmanager
 def watch(model, directory, names):
-    """{"<module>.in": first argument, "<module>.out": output} of the modules that the reference calls by these names."""
+    """{"<module>.in": first argument, "<module>.out": output} of the modules, by the reference's names."""
     seen, handles = {}, []
 
     def see(name):

@@ -1,4 +1,4 @@
-"""G5: whole edits through the host - replace, refine, re-weight, with null text or fast, with and without LocalBlend."""
+"""G5: whole edits through the host - replace, refine, re-weight; null text or fast; with and without LocalBlend."""
 
 from types import SimpleNamespace
 
@@ -27,7 +27,11 @@ def check(directory):
     for name in ("g5_edits", "g5_edits_localblend"):
         tensors = load_tensors(directory, name)
         for case, settings in load_json(directory, name).items():
-            own = {key.removeprefix(f"{case}."): value for key, value in tensors.items() if key.startswith(f"{case}.") or "." not in key}
+            own = {
+                key.removeprefix(f"{case}."): value
+                for key, value in tensors.items()
+                if key.startswith(f"{case}.") or "." not in key
+            }
             steps = run(model, settings, own)
             latents = torch.stack([torch.stack([done.source, *done.targets]) for done in steps])
             latents = rearrange(latents, "n b f c h w -> n b c f h w").cpu()
@@ -67,7 +71,7 @@ def run(model, settings, tensors):
 
 
 def inverted(model, settings, tensors):
-    """The case's starting point as an inversion. The path below the noise is not recorded, and these methods do not read it."""
+    """The case's starting point as an inversion. Of the path the noise alone is recorded, and read by these methods."""
     sigmas = model.get_model_object("model_sampling").sigmas
     levels = schedule.ddim_sigmas(sigmas, settings["num_steps"])
     if not torch.equal(levels[:-1], sigmas[settings["timesteps"]]):
@@ -85,7 +89,7 @@ def inverted(model, settings, tensors):
 
 
 def check_blend(case, settings, tensors, steps, latents):
-    """Pixels closer to the threshold than rounding may flip, and change what follows; up to there the comparison is whole."""
+    """A pixel nearer to the threshold than rounding may flip and change what follows; up to there all is compared."""
     blended = settings["mask_step_indices"]
     size = latents.shape[-2:]
     maps = [torch.stack([branch[:, WORDS] for branch in steps[i].word_maps[0]]) for i in blended]
@@ -124,4 +128,6 @@ def as_windows(value):
 def clip_tokenizer():
     """The tokenizing half of the host's CLIP: the reference holds no text encoder."""
     tokenizer = SD1Tokenizer()
-    return SimpleNamespace(tokenizer=tokenizer, tokenize=lambda text, **options: tokenizer.tokenize_with_weights(text, **options))
+    return SimpleNamespace(
+        tokenizer=tokenizer, tokenize=lambda text, **options: tokenizer.tokenize_with_weights(text, **options)
+    )

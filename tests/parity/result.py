@@ -5,8 +5,6 @@ Every group module g1..g6 offers `check(directory: Path) -> list[Result]`, one e
 
 from dataclasses import dataclass
 
-import torch
-
 
 @dataclass(frozen=True)
 class Result:
@@ -32,7 +30,7 @@ class Result:
 
 
 def compare(name, actual, expected, atol, rtol=0.0):
-    """The element of two equally shaped tensors that comes closest to breaking |actual - expected| <= atol + rtol |expected|."""
+    """The element of two tensors that comes closest to breaking |actual - expected| <= atol + rtol |expected|."""
     if actual.shape != expected.shape:
         raise ValueError(f"{name}: shape {tuple(actual.shape)}, the reference has {tuple(expected.shape)}")
     error = (actual.double() - expected.double()).abs().flatten()

@@ -1,7 +1,6 @@
 from pathlib import Path
 
 import pytest
-
 from comfyui_videop2p.tests.parity import g1
 
 REFERENCE = Path(__file__).parents[1] / "reference"

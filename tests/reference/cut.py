@@ -32,11 +32,19 @@ def cut(source):
         settings = json.loads((source / f"{name}.json").read_text())
         dropped = {case for case in settings if case not in cases and isinstance(settings[case], dict)}
         settings = {case: value for case, value in settings.items() if case not in dropped}
-        tensors = {key: value for key, value in load_file(source / f"{name}.safetensors").items() if key.split(".")[0] not in dropped}
+        tensors = {
+            key: value
+            for key, value in load_file(source / f"{name}.safetensors").items()
+            if key.split(".")[0] not in dropped
+        }
         for case, hooks in HOOKS.items() if name == "g1_unet_forward" else ():
             settings[case]["hooks"] = list(hooks)
             kept = tuple(f"{case}.hook.{hook}." for hook in hooks)
-            tensors = {key: value for key, value in tensors.items() if not key.startswith(f"{case}.hook.") or key.startswith(kept)}
+            tensors = {
+                key: value
+                for key, value in tensors.items()
+                if not key.startswith(f"{case}.hook.") or key.startswith(kept)
+            }
         write_json(name, settings)
         save_file(tensors, HERE / f"{name}.safetensors")
 

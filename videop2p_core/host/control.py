@@ -1,4 +1,4 @@
-"""Record and replay: the source's queries and keys, taken in one model call and used in the next (arXiv 2303.04761, section 3.3).
+"""Record and replay: the source's queries and keys, from one model call to the next (arXiv 2303.04761, section 3.3).
 
 A control lives for one sampling call, in that call's own options. A wrapper around the model fills the attn2 slots when
 all other patches are known, wraps whatever sits in them, and leaves nothing behind.
@@ -33,7 +33,7 @@ class Controlled:
 
 @dataclass
 class WordMaps:
-    """The word maps of one target and of the source under that target's words: of this step's layers, and summed over steps."""
+    """The word maps of one branch under one target's words: of this step's layers so far, and summed over the steps."""
 
     layers: list = field(default_factory=list)
     total: torch.Tensor | None = None  # [frames, groups, rows, columns]
@@ -111,7 +111,9 @@ class Control:
         attend = partial(optimized_attention, attn_precision=options.get("attn_precision"), transformer_options=options)
 
         def unedited(part=slice(None)):
-            return occupant(q[part], k[part], v[part], options) if occupant else attend(q[part], k[part], v[part], heads)
+            return (
+                occupant(q[part], k[part], v[part], options) if occupant else attend(q[part], k[part], v[part], heads)
+            )
 
         rows = self._own_rows(len(q), options)
         if rows is None:
@@ -139,7 +141,7 @@ class Control:
         return torch.cat([*before, edited, *after])
 
     def temporal(self, layer, options):
-        """attend(q, k, v, heads) for one temporal layer: [rows, frames, channels], rows = conditioning entries x places."""
+        """attend(q, k, v, heads) of a temporal layer: [rows, frames, channels], rows = entries x places."""
 
         def attend(q, k, v, heads):
             rows = self._own_rows(len(q), options)

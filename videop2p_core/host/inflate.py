@@ -1,4 +1,4 @@
-"""Inflation: an image UNet that reads a batch as the frames of a clip (arXiv 2303.04761, section 3.2), by patches alone.
+"""Inflation: an image UNet reads a batch as the frames of a clip (arXiv 2303.04761, section 3.2), by patches alone.
 
 Frame attention is an attn1 patch; temporal layers and the normalisation over frames are object patches on `forward`; a
 wrapper around the UNet tells them how many frames the batch holds. The patches find the UNet's modules anew at every
@@ -40,7 +40,7 @@ class Inflation:
 
 @dataclass
 class Clip:
-    """The wrapper around the UNet, and what it last saw: the UNet itself, the frames of one clip, the rows of the batch."""
+    """The wrapper around the UNet, and what it last saw: the UNet, the frames of one clip, the rows of the batch."""
 
     unet: UNetModel = None
     frames: int = 1
@@ -81,7 +81,7 @@ class FrameAttention:
 
 @dataclass(frozen=True)
 class ForwardPatch:
-    """An object patch on one module's `forward`. inner: the patch that another node had put there, None for the module's own."""
+    """An object patch on one module's `forward`. inner: the patch that another node had put there before, or None."""
 
     name: str
     clip: Clip
@@ -120,8 +120,8 @@ class NormOverFrames(ForwardPatch):
 def inflate(model, inflation, temporal=None, seed=0):
     """A clone of MODEL that reads a batch as the frames of one clip.
 
-    temporal: the patcher of the temporal layers (temporal.temporal_patcher); by default untrained ones from `seed`, which
-    change nothing. An inflated model may be inflated again, which replaces its inflation; so may its deep copy.
+    temporal: the patcher of the temporal layers (temporal.temporal_patcher); by default untrained ones from `seed`,
+    which change nothing. An inflated model may be inflated again, which replaces its inflation; so may its deep copy.
     """
     unet = model.get_model_object("diffusion_model")
     _check_family(model, unet)
@@ -184,7 +184,10 @@ def _without_inflation(model):
     patches = model.model_options["transformer_options"]["patches"]
     patches["attn1_patch"] = [patch for patch in patches["attn1_patch"] if not isinstance(patch, FrameAttention)]
     unet, inflation = model.get_model_object("diffusion_model"), inflation_of(model)
-    names = [*(transformer_blocks(unet) if inflation.temporal_layers else ()), *(_joint_norms(unet) if inflation.norm_over_frames else ())]
+    names = [
+        *(transformer_blocks(unet) if inflation.temporal_layers else ()),
+        *(_joint_norms(unet) if inflation.norm_over_frames else ()),
+    ]
     for path in map(_forward_of, names):
         patch = model.object_patches.pop(path)
         if not isinstance(patch, ForwardPatch):

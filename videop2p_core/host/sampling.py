@@ -1,4 +1,4 @@
-"""Decoupled editing under the host's own guider, so that loading, offload, hooks, ControlNet, previews and interruption are its own."""
+"""Decoupled editing under the host's guider: loading, hooks, ControlNet, previews and interruption are its own."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -100,7 +100,7 @@ class EditGuider(comfy.samplers.CFGGuider):
         return super().inner_sample(*args, **kwargs)
 
     def pairs(self, noise, latent_image, denoise_mask, seed):
-        """{key: (positive, negative)}: the source's conditioning and every target's, each prepared with a null text of its own."""
+        """{key: (positive, negative)}: the source and every target, each prepared with a null text of its own."""
 
         def prepare(key):
             conds = {"positive": self.unprocessed[key], "negative": self.unprocessed[NULL]}
@@ -122,21 +122,23 @@ class EditGuider(comfy.samplers.CFGGuider):
         self.asked = positive, negative, cfg
         return self(x, sigma, model_options=model_options, seed=seed)
 
-    def predict_noise(self, x, timestep, model_options={}, seed=None):
+    def predict_noise(self, x, timestep, model_options=None, seed=None):
         positive, negative, cfg = self.asked
         return comfy.samplers.sampling_function(
-            self.inner_model, x, timestep, negative, positive, cfg, model_options=model_options, seed=seed
+            self.inner_model, x, timestep, negative, positive, cfg, model_options=model_options or {}, seed=seed
         )
 
 
 class EditSampler(comfy.samplers.Sampler):
-    """The editing loop as a sampler. It gives back the source and the targets, one after the other on the batch axis."""
+    """The editing loop as a sampler: gives back the source and the targets, one after the other on the batch axis."""
 
     def __init__(self, inversion, targets, coupled=False, progress=None):
         self.inversion, self.targets, self.coupled, self.progress = inversion, targets, coupled, progress
         self.masks = [None] * len(targets)
 
-    def sample(self, guider, sigmas, extra_args, callback, noise, latent_image=None, denoise_mask=None, *args, **kwargs):
+    def sample(
+        self, guider, sigmas, extra_args, callback, noise, latent_image=None, denoise_mask=None, *args, **kwargs
+    ):
         inversion, seed = self.inversion.to(noise.device), extra_args["seed"]
         height, width = noise.shape[-2:]
         pairs = guider.pairs(noise, latent_image, denoise_mask, seed)
@@ -210,14 +212,20 @@ def check_parts(inversion, source, null, targets):
         if not conditioning:
             raise ValueError(f"the {name} conditioning is empty: connect a CLIP Text Encode")
         if "area" in conditioning[0][1]:
-            raise ValueError(f"the {name} conditioning is limited to an area: the prompt of an edit needs the whole picture")
+            raise ValueError(
+                f"the {name} conditioning is limited to an area: the prompt of an edit needs the whole picture"
+            )
     embedding = inversion.source
     if source[0][0].shape != embedding.shape or not torch.allclose(source[0][0].to(embedding), embedding, atol=1e-3):
-        raise ValueError("the source conditioning is not the one that the clip was inverted with: connect the same prompt")
+        raise ValueError(
+            "the source conditioning is not the one that the clip was inverted with: connect the same prompt"
+        )
     for target in targets:
         steps, source_tokens, target_tokens = target.edit.source.shape
         if steps != inversion.steps:
-            raise ValueError(f"the edit was made for {steps} steps, the inversion has {inversion.steps}: use as many for both")
+            raise ValueError(
+                f"the edit was made for {steps} steps, the inversion has {inversion.steps}: use as many for both"
+            )
         if source_tokens != embedding.shape[1] or target_tokens != target.conditioning[0][0].shape[1]:
             raise ValueError(
                 f"the edit was made for prompts of {source_tokens} and {target_tokens} tokens, the conditionings have "
