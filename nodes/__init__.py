@@ -2,9 +2,9 @@
 
 from comfy_api.latest import ComfyExtension
 
-from . import control, demo, inflate, invert, sample
+from . import control, demo, inflate, invert, sample, tune
 
-TOPICS = [demo, inflate, invert, control, sample]
+TOPICS = [demo, inflate, tune, invert, control, sample]
 
 
 class VideoP2PExtension(ComfyExtension):

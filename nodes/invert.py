@@ -5,9 +5,7 @@ from comfy_api.latest import io, ui
 from ..videop2p_core.host import files
 from ..videop2p_core.host.invert import invert
 from ..videop2p_core.inversion import METHODS, SHARED_NULL_TEXT
-from .wires import CATEGORY, Inversion
-
-MEMORY = ("fast", "save memory")
+from .wires import CATEGORY, MEMORY, Inversion
 
 
 class DDIMInvert(io.ComfyNode):

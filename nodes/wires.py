@@ -1,8 +1,9 @@
-"""What the nodes of this pack pass to each other, and where they are in the menu."""
+"""What the nodes of this pack pass to each other, and the choices that several share."""
 
 from comfy_api.latest import io
 
 CATEGORY = "video/Video-P2P"
+MEMORY = ("fast", "save memory")  # whether activations are kept for the backward pass
 
 Edit = io.Custom("VP2P_EDIT")
 Inversion = io.Custom("VP2P_INVERSION")

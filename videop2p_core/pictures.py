@@ -36,7 +36,7 @@ def alignment_picture(source: Prompt, target: Prompt, alignment: Alignment, weig
     shares = torch.cat([alignment.source[rows][:, columns], alignment.own[None, columns]])
     labels = [_label(target, j) + ("" if weights[j] == 1 else f" × {weights[j]:g}") for j in columns]
     figure, axes = _figure(2.5 + 0.5 * len(columns), 2 + 0.4 * len(rows))
-    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1, aspect="auto")
+    axes.imshow(shares.numpy(), cmap="Blues", vmin=0, vmax=1, aspect="auto")
     axes.axhline(len(rows) - 0.5, color="gray", linewidth=1)
     axes.set_xticks(range(len(columns)), labels, rotation=45, ha="right")
     axes.set_yticks(range(len(rows) + 1), [*(_label(source, i) for i in rows), "(its own)"])

@@ -1,0 +1,137 @@
+"""Tune on Video, and keeping a tuning for later sessions."""
+
+from comfy_api.latest import io, ui
+
+from ..videop2p_core.host import files
+from ..videop2p_core.host.tune import tune, tuned
+from ..videop2p_core.pictures import loss_plot
+from .wires import CATEGORY, MEMORY, Tuning
+
+
+class TuneOnVideo(io.ComfyNode):
+    @classmethod
+    def define_schema(cls):
+        return io.Schema(
+            node_id="VP2P_TuneOnVideo",
+            display_name="Tune on Video",
+            category=CATEGORY,
+            search_aliases=["video p2p", "one-shot tuning", "tune-a-video", "finetune", "train"],
+            description=(
+                "Trains the attention of an inflated model on the clip itself, so that frames hold together. Once for "
+                "each clip: the tuning serves every edit of it."
+            ),
+            inputs=[
+                io.Model.Input("model", tooltip="From Inflate UNet. It is left as it is."),
+                io.Conditioning.Input("positive", tooltip="What the clip shows, from a CLIP Text Encode of its own."),
+                io.Latent.Input("latent", tooltip="The clip, one frame a batch item, from VAE Encode."),
+                io.Int.Input(
+                    "steps",
+                    default=500,
+                    min=1,
+                    max=10000,
+                    tooltip="Training steps. The paper takes 500; 100 to 300 often do.",
+                ),
+                io.Float.Input(
+                    "learning_rate",
+                    default=3e-5,
+                    min=1e-7,
+                    max=1e-2,
+                    step=1e-6,
+                    round=False,
+                    tooltip="How far each step goes. Higher learns faster and forgets more of the model.",
+                ),
+                io.Int.Input(
+                    "seed",
+                    default=0,
+                    min=0,
+                    max=0xFFFFFFFFFFFFFFFF,
+                    control_after_generate=io.ControlAfterGenerate.fixed,
+                    tooltip="Draws the noise of every training step; the same seed gives the same tuning.",
+                ),
+                io.Combo.Input(
+                    "memory",
+                    options=list(MEMORY),
+                    default=MEMORY[0],
+                    advanced=True,
+                    tooltip=(
+                        "'save memory' computes activations a second time instead of keeping them, for about a third "
+                        "more time and the same numbers."
+                    ),
+                ),
+            ],
+            outputs=[
+                io.Model.Output(tooltip="A clone of the model with the tuning in it."),
+                Tuning.Output(display_name="tuning", tooltip="What was learnt, for Save Tuning."),
+                io.Image.Output(display_name="loss", tooltip="The loss of every step, and its running mean."),
+            ],
+        )
+
+    @classmethod
+    def execute(cls, model, positive, latent, steps, learning_rate, seed, memory) -> io.NodeOutput:
+        tuning = tune(
+            model, positive, latent, steps=steps, learning_rate=learning_rate, seed=seed,
+            checkpointing=memory == "save memory",
+        )  # fmt: skip
+        return io.NodeOutput(tuned(model, tuning), tuning, loss_plot(tuning.losses))
+
+
+class SaveTuning(io.ComfyNode):
+    @classmethod
+    def define_schema(cls):
+        return io.Schema(
+            node_id="VP2P_SaveTuning",
+            display_name="Save Tuning",
+            category=CATEGORY,
+            search_aliases=["video p2p", "export tuning", "save delta"],
+            description="Keeps a tuning in models/videop2p/tunings.",
+            inputs=[
+                Tuning.Input("tuning", tooltip="The tuning to keep."),
+                io.String.Input(
+                    "filename_prefix",
+                    default="tuning",
+                    tooltip="The beginning of the file's name; a number is added, so nothing is overwritten.",
+                ),
+            ],
+            outputs=[],
+            is_output_node=True,
+        )
+
+    @classmethod
+    def execute(cls, tuning, filename_prefix) -> io.NodeOutput:
+        return io.NodeOutput(ui=ui.PreviewText(files.save(files.TUNINGS, tuning, filename_prefix)))
+
+
+class LoadTuning(io.ComfyNode):
+    @classmethod
+    def define_schema(cls):
+        return io.Schema(
+            node_id="VP2P_LoadTuning",
+            display_name="Load Tuning",
+            category=CATEGORY,
+            search_aliases=["video p2p", "import tuning", "load delta"],
+            description="Puts a tuning that Save Tuning kept into an inflated model, instead of tuning again.",
+            inputs=[
+                io.Model.Input("model", tooltip="The same checkpoint, inflated as it was for the tuning."),
+                io.Combo.Input(
+                    "tuning_name",
+                    options=files.saved_names(files.TUNINGS),
+                    tooltip="A file in models/videop2p/tunings.",
+                ),
+            ],
+            outputs=[
+                io.Model.Output(tooltip="A clone of the model with the tuning in it."),
+                Tuning.Output(display_name="tuning", tooltip="The tuning itself."),
+            ],
+        )
+
+    @classmethod
+    def fingerprint_inputs(cls, model, tuning_name):
+        return files.changed(files.TUNINGS, tuning_name)
+
+    @classmethod
+    def execute(cls, model, tuning_name) -> io.NodeOutput:
+        tuning = files.load_tuning(tuning_name)
+        return io.NodeOutput(tuned(model, tuning), tuning)
+
+
+NODES = [TuneOnVideo, SaveTuning, LoadTuning]

@@ -1,0 +1,31 @@
+"""Tune on Video: one-shot tuning of a LATENT, and tunings on the MODELs that they fit."""
+
+from ..tuning import Tuning
+from . import tuning as host_tuning
+from .checks import check_conditioning, check_family, clip_of
+from .identity import TUNINGS, base_of, tuning_digest
+from .progress import loss_progress
+
+
+def tune(model, positive, latent, *, steps, **settings) -> Tuning:
+    """Tune a copy of an inflated MODEL; settings go to tuning.tune."""
+    check_family(model)
+    check_conditioning(model, positive=positive)
+    clip = clip_of(latent, model)
+    return host_tuning.tune(
+        model, positive, clip, steps=steps, base_model=base_of(model), progress=loss_progress(steps), **settings
+    )
+
+
+def tuned(model, tuning: Tuning):
+    """A clone of an inflated MODEL with the tuning in it, which says so in its identity."""
+    check_family(model)
+    base = base_of(model)
+    if tuning.base_model and tuning.base_model != base:
+        raise ValueError(
+            f"the tuning was made on {tuning.base_model}, but the model connected is {base}: load the checkpoint that "
+            "it was tuned on"
+        )
+    result = host_tuning.apply(model, tuning)
+    result.set_attachments(TUNINGS, (*(model.get_attachment(TUNINGS) or ()), tuning_digest(tuning)))
+    return result
