@@ -1,0 +1,66 @@
+"""An edit in words: what is read from text, and what it compiles to."""
+
+import pytest
+import torch
+from comfyui_videop2p.videop2p_core.edit import compile_edit
+from comfyui_videop2p.videop2p_core.plan import EditPlan, parse_weights, parse_words
+from comfyui_videop2p.videop2p_core.prompts import END, START, Piece, Prompt
+
+
+def prompt(text):
+    pieces = (Piece("<", kind=START), *(Piece(word, word) for word in text.split()), Piece(">", kind=END))
+    return Prompt(text, (pieces,))
+
+
+RABBIT, ORIGAMI = prompt("a rabbit eats grass"), prompt("an origami rabbit eats grass")
+
+
+def test_words_are_separated_by_commas_and_lines():
+    assert parse_words(" man, motor bike\n\nhat ,") == ("man", "motor bike", "hat")
+    assert parse_words(" \n") == ()
+
+
+def test_weights_are_words_with_numbers():
+    assert parse_weights("origami: 2, eats grass:0.5\nrabbit : -1") == {"origami": 2, "eats grass": 0.5, "rabbit": -1}
+    assert parse_weights("12:30: 2") == {"12:30": 2}
+    for text in ("origami", "origami:", ": 2", "origami: two", "origami: nan", "origami: inf"):
+        with pytest.raises(ValueError, match="write each as 'origami: 2'"):
+            parse_weights(text)
+
+
+@pytest.mark.parametrize("steps", [1, 7, 50])
+def test_a_plan_compiles_for_any_number_of_steps(steps):
+    plan = EditPlan(RABBIT, ORIGAMI, cross=0.8, weights={"origami": 2})
+    expected = compile_edit(RABBIT, ORIGAMI, steps=steps, cross=0.8, weights={"origami": 2})
+    compiled = plan.compile(steps)
+    assert compiled.steps == steps
+    assert torch.equal(compiled.source, expected.source) and torch.equal(compiled.target, expected.target)
+    assert torch.equal(compiled.temporal, expected.temporal)
+    assert plan.token_weights().tolist() == [1, 1, 2, 1, 1, 1, 1]
+
+
+def test_blend_words_mark_their_tokens():
+    assert EditPlan(RABBIT, ORIGAMI).blend() is None
+    words = {"blend_source": ("rabbit",), "blend_target": ("origami rabbit",), "subtracted": ("grass",)}
+    blend = EditPlan(RABBIT, ORIGAMI, **words).blend()
+    assert blend.source.T.tolist() == [[0, 0, 1, 0, 0, 0], [0, 0, 0, 0, 1, 0]]
+    assert blend.target.T.tolist() == [[0, 0, 1, 1, 0, 0, 0], [0, 0, 0, 0, 0, 1, 0]]
+
+
+@pytest.mark.parametrize(
+    "settings, sentence",
+    [
+        ({"weights": {"bike": 2}}, "'bike' is not a word of the target prompt: an, origami"),
+        ({"blend_source": ("origami",)}, "'origami' is not a word of the source prompt: a, rabbit"),
+        ({"blend_target": ("a",)}, "'a' is not a word of the target prompt"),
+        ({"blend_source": ("rabbit",), "subtracted": ("bike",)}, "'bike' is not a word of the prompt"),
+        ({"subtracted": ("grass",)}, "none to blend"),
+        ({"kind": "replace"}, "use refine"),
+        ({"cross": 1.5}, "between 0 and 1"),
+        ({"target": prompt("")}, "the target prompt is empty: write what the clip is to show"),
+        ({"source": prompt("")}, "the source prompt is empty: write what the clip shows"),
+    ],
+)
+def test_a_plan_that_cannot_be_says_so_at_once(settings, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        EditPlan(**{"source": RABBIT, "target": ORIGAMI} | settings)
