@@ -27,6 +27,8 @@ def frames_read(rule, frames, window=1):
     """
     here = torch.arange(frames)
     first, previous = torch.zeros_like(here), (here - 1).clamp(min=0)
+    if rule == "window" and window < 0:
+        raise ValueError(f"the window of frame attention reaches {window} frames to either side: give 0 or more")
     if rule == "window":
         width = min(2 * window + 1, frames)
         start = (here - window).clamp(0, frames - width)
@@ -65,11 +67,13 @@ def edited_attention(q, k, v, source_q, source_k, source, target, heads, attend=
     q, source_q [frames, tokens, channels], k, v [frames, N_target, channels], source_k [frames, N_source, channels],
     source (S) [N_source, N_target], target (the diagonal of T) [N_target] -> [frames, tokens, channels]
     """
+    # Asked before the matrices travel: on a GPU each answer would wait for the device.
+    from_source, from_target = bool(source.any()), bool(target.any())
     source, target = source.to(v), target.to(v)
-    if not target.any():
+    if not from_target:
         return attend(source_q, source_k, source @ v, heads)
     own = attend(q, k, target[:, None] * v, heads)
-    return own + attend(source_q, source_k, source @ v, heads) if source.any() else own
+    return own + attend(source_q, source_k, source @ v, heads) if from_source else own
 
 
 def word_probabilities(q, k, words, heads):

@@ -49,10 +49,14 @@ def source_branch(inversion: Inversion, step: int) -> Branch:
 
 
 def target_branch(inversion: Inversion, step: int, target: int, coupled: bool = False) -> Branch:
-    """A target under the initial null text; under the source's own where guidance is coupled, the paper's ablation."""
+    """A target under the initial null text; under the source's own where guidance is coupled, the
+    paper's ablation. Methods that optimise nothing have the source prompt for it (arXiv 2305.16807)."""
     if inversion.method == inversions.PROXIMAL:
         return Branch(step, target, inversion.cfg, inversion.source, proximal=True)
-    null = inversion.null[step] if coupled and inversion.null is not None else inversion.initial_null
+    if coupled:
+        null = inversion.source if inversion.null is None else inversion.null[step]
+    else:
+        null = inversion.initial_null
     return Branch(step, target, inversion.cfg, null)
 
 

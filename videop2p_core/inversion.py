@@ -39,6 +39,7 @@ class Inversion:
                  methods that optimise nothing
     initial_null [1, tokens, channels], the null text the target is guided with
     losses       per step, the loss before each update of the null text
+    proximal_*   how the proximal method shrinks the target's guidance, see `proximal`
     """
 
     method: str
@@ -53,6 +54,8 @@ class Inversion:
     losses: tuple[tuple[float, ...], ...] = ()
     prompt: str = ""
     base_model: str = ""
+    proximal_quantile: float = 0.7
+    proximal_soft: bool = False
 
     def __post_init__(self):
         check_method(self.method)

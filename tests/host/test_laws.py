@@ -1,6 +1,8 @@
 """Laws that hold for any model, prompt and clip, on the small reference UNet."""
 
 import hashlib
+from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from uuid import uuid4
 
@@ -505,3 +507,116 @@ def test_a_conditioning_of_an_area_is_refused(model):
     target[0][1]["area"] = (4, 4, 0, 0)
     with pytest.raises(ValueError, match="needs the whole picture"):
         sample(model, [edit()], target=target)
+
+
+# --- what others do within a step -------------------------------------------------------------------------------------
+
+
+def test_another_evaluation_within_a_step_leaves_no_trace(model):
+    """As perturbed attention guidance does it: after each prediction the conditional half again, otherwise attended."""
+
+    def perturbed(n, context, value, options):
+        return 0 * n, context, value
+
+    def again(args):
+        options = args["model_options"].copy()
+        options["transformer_options"] = {**options["transformer_options"], "patches": {"attn1_patch": [perturbed]}}
+        comfy.samplers.calc_cond_batch(args["model"], [args["cond"]], args["input"], args["sigma"], options)
+        calls.append(1)
+        return args["denoised"]
+
+    calls, watched = [], model.clone()
+    watched.set_model_sampler_post_cfg_function(again)
+    words = word_columns(TOKENS, (2, 3))
+    change, blend = edit(), Blend(words, words, threshold=0.97, start=0)
+    quiet, beside = sample(model, [change], blend), sample(watched, [change], blend)
+    assert calls
+    assert torch.equal(beside.targets[0], quiet.targets[0])
+    assert torch.equal(beside.masks[0], quiet.masks[0])
+
+
+def test_a_copy_of_the_entry_in_the_unconditional_half_is_left_alone():
+    own = uuid4()
+    control = Control(own, [Controlled(edit(steps=1), own)], (8, 8))
+    options = {"uuids": [own, uuid4(), own], "cond_or_uncond": [1, 1, 0]}
+    assert control._own_rows(6, options) == slice(4, 6)
+    assert control._own_rows(2, {"uuids": [own], "cond_or_uncond": [1]}) is None
+
+
+@pytest.mark.parametrize("method", [inversions.DIRECT, inversions.NEGATIVE_PROMPT, inversions.SHARED_NULL_TEXT])
+def test_coupled_guidance_is_another_guidance(model, method):
+    change = edit()
+    apart, coupled = (sample(model, [change], method=method, coupled=coupled) for coupled in (False, True))
+    assert (apart.targets[0] - coupled.targets[0]).abs().max() > 1e-3
+
+
+def test_proximal_guidance_is_hard_or_soft(model):
+    torch.manual_seed(1)
+    source, null, target = conditioning(), conditioning(), conditioning()
+    start = inverted(model, source, null, inversions.PROXIMAL)
+    change = edit()
+
+    def edited(**settings):
+        return decoupled_sample(model, replace(start, **settings), source, null, [Target(target, change)]).targets[0]
+
+    hard, soft, nothing_kept = edited(), edited(proximal_soft=True), edited(proximal_quantile=1.0)
+    plain = edited(method=inversions.NEGATIVE_PROMPT)
+    for one, other in pairwise((hard, soft, nothing_kept, plain)):
+        assert (one - other).abs().max() > 1e-3
+
+
+def test_per_frame_null_text_that_is_the_same_for_all_frames_is_the_shared_one(model):
+    torch.manual_seed(1)
+    source, null, target = conditioning(), conditioning(), conditioning()
+    shared = inverted(model, source, null)
+    alike = replace(shared, method=inversions.PER_FRAME_NULL_TEXT, null=shared.null.expand(-1, 2, -1, -1))
+    change = edit()
+    one, other = (decoupled_sample(model, s, source, null, [Target(target, change)]) for s in (shared, alike))
+    assert_close(model, one.targets[0], other.targets[0])
+    assert_close(model, one.source, other.source)
+
+
+# --- masks ------------------------------------------------------------------------------------------------------------
+
+
+def masked(model, blend=None, mask=None, **settings):
+    torch.manual_seed(1)
+    source, null, target = conditioning(), conditioning(), conditioning()
+    start = inverted(model, source, null)
+    given = Target(target, edit(), blend, mask, **settings)
+    return decoupled_sample(model, start, source, null, [given]).masks[0]
+
+
+def test_a_mask_multiplies_the_words_or_replaces_them(model):
+    words = word_columns(TOKENS, (2, 3))
+    blend = Blend(words, words, threshold=0.97, start=0)
+    left = torch.zeros(1, 8, 8)
+    left[..., :4] = 1
+    together = masked(model, blend, left)
+    assert (together <= left).all() and 0 < together.sum() < left.expand_as(together).sum()
+    assert torch.equal(masked(model, blend, left, mask_replaces=True), left.expand_as(together).to(together))
+
+
+def test_subtracted_words_are_left_alone(model):
+    both = Blend(word_columns(TOKENS, (2,), (3,)), word_columns(TOKENS, (2,), (3,)), threshold=0.4, start=0)
+    alone = replace(both, source=word_columns(TOKENS, (2,)), target=word_columns(TOKENS, (2,)))
+    found, less = masked(model, alone), masked(model, both)
+    assert ((found == 1) | (less == 0)).all()
+    assert less.sum() < found.sum()
+
+
+# --- refusals, continued ----------------------------------------------------------------------------------------------
+
+
+def test_another_null_conditioning_is_refused(model):
+    torch.manual_seed(1)
+    source, null, target = conditioning(), conditioning(), conditioning()
+    start = inverted(model, source, null)
+    with pytest.raises(ValueError, match="the null conditioning is not the one"):
+        decoupled_sample(model, start, source, conditioning(), [Target(target, edit())])
+
+
+def test_conditionings_in_use_at_different_steps_are_refused(model):
+    late = [[first_prompt()[0][0], {"start_percent": 0.5}]]
+    with pytest.raises(ValueError, match="give both the same timestep range"):
+        sample(model, [edit()], target=late)

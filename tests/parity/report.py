@@ -13,7 +13,12 @@ def report(directory):
     passed = True
     for group in GROUPS:
         started = time.monotonic()
-        results = importlib.import_module(f"{__package__}.{group}").check(directory)
+        try:
+            results = importlib.import_module(f"{__package__}.{group}").check(directory)
+        except Exception as error:  # whatever a folder lacks or spoils, the other groups are still compared
+            passed = False
+            print(f"{group.upper()} FAIL {type(error).__name__}: {error}", flush=True)
+            continue
         worst = max(results, key=lambda result: (not result.passed, result.ratio))
         passed &= worst.passed
         verdict = "ok  " if worst.passed else "FAIL"

@@ -20,6 +20,7 @@ from .inflate import CONTROL
 from .temporal import transformer_blocks
 
 RECORD, REPLAY = "record", "replay"
+CONDITIONAL = 0  # the host's index of the conditional half
 
 
 @dataclass(frozen=True)
@@ -35,13 +36,17 @@ class Controlled:
 class WordMaps:
     """The word maps of one branch under one target's words: of this step's layers so far, and summed over the steps."""
 
-    layers: list = field(default_factory=list)
+    layers: dict = field(default_factory=dict)
     total: torch.Tensor | None = None  # [frames, groups, rows, columns]
 
     def close_step(self, grid):
-        maps = step_maps(self.layers, grid)
+        maps = step_maps(list(self.layers.values()), grid)
         self.total = maps if self.total is None else self.total + maps
-        self.layers = []
+        self.layers = {}
+
+    def add(self, layer, probabilities):
+        # Another node may evaluate the model again within the step (perturbed attention, for one): the first counts.
+        self.layers.setdefault(layer, probabilities)
 
 
 class Control:
@@ -128,7 +133,7 @@ class Control:
         tokens = target.edit.target.shape[1]
         own = q[rows], _once(k[rows], tokens, "target"), _once(v[rows], tokens, "target")
         if feeds_blend and target.blend:
-            self.target_maps[self.target].layers.append(self._target_words(layer, *own[:2], heads))
+            self.target_maps[self.target].add(layer, self._target_words(layer, *own[:2], heads))
         if target.edit.is_identity(self.step):
             return unedited()
         pair = target.edit.source[self.step], target.edit.target[self.step]
@@ -171,14 +176,18 @@ class Control:
     def _own_rows(self, rows, options):
         """The rows of the conditioning entry that the edit belongs to, None where this call does not hold it."""
         entry = self.source if self.mode == RECORD else self.targets[self.target].entry
-        if entry not in options["uuids"]:
+        # The host may give a copy of an entry, uuid and all, to the unconditional half.
+        calls = zip(options["uuids"], options["cond_or_uncond"], strict=True)
+        own = [i for i, (uuid, half) in enumerate(calls) if uuid == entry and half == CONDITIONAL]
+        if not own:
             return None
-        share, index = rows // len(options["uuids"]), options["uuids"].index(entry)
-        return slice(index * share, (index + 1) * share)
+        share = rows // len(options["uuids"])
+        return slice(own[0] * share, (own[0] + 1) * share)
 
     def _keep(self, layer, q, k):
-        # A slice would keep the other half of the batch alive for the whole step.
-        self.kept[layer] = q.clone(), k.clone()
+        if layer not in self.kept:  # the first evaluation of a step counts, as in WordMaps.add
+            # A slice would keep the other half of the batch alive for the whole step.
+            self.kept[layer] = q.clone(), k.clone()
 
     def _recorded(self, layer, q):
         if layer not in self.kept:
@@ -197,7 +206,7 @@ class Control:
             self._keep(layer, q, k)
         for target, maps in zip(self.targets, self.source_maps, strict=True):
             if feeds_blend and target.blend:
-                maps.layers.append(word_probabilities(q, k, target.blend.source.to(q.device), heads))
+                maps.add(layer, word_probabilities(q, k, target.blend.source.to(q.device), heads))
 
     def _target_words(self, layer, q, k, heads):
         """The word maps of the target, as they are after the edit."""

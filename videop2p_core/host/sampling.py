@@ -27,12 +27,14 @@ class Target:
     edit          the compiled edit
     blend         whose words make the mask, None for none
     mask          [1 or frames, any height, any width], 1 where the edit may act; multiplies the words' mask
+    mask_replaces whether it takes the place of the words' mask instead
     """
 
     conditioning: list
     edit: Edit
     blend: Blend | None = None
     mask: torch.Tensor | None = None
+    mask_replaces: bool = False
 
 
 @dataclass(frozen=True)
@@ -158,7 +160,8 @@ class EditSampler(comfy.samplers.Sampler):
                 control.replay(branch.step, branch.target)
             positive, negative = pairs[SOURCE if branch.target is None else branch.target]
             negative = negative if branch.null is None else _with_embedding(negative, branch.null)
-            options = _with_proximal(model_options) if branch.proximal and branch.cfg != 1 else model_options
+            shrunk = branch.proximal and branch.cfg != 1
+            options = _with_proximal(model_options, inversion) if shrunk else model_options
             denoised = guider.guided(x, sigma.expand(len(x)), positive, negative, branch.cfg, options, seed)
             return denoised
 
@@ -172,7 +175,8 @@ class EditSampler(comfy.samplers.Sampler):
             if index == 0:
                 control.close_step()
             target, masks = self.targets[index], []
-            if target.blend and target.blend.acts(step, inversion.steps):
+            words_count = not (target.mask_replaces and target.mask is not None)
+            if target.blend and words_count and target.blend.acts(step, inversion.steps):
                 masks.append(local_mask(target.blend, *control.word_maps(index), (height, width)))
             if target.mask is not None:
                 masks.append(fit_mask(target.mask.to(noise), len(noise), (height, width)))
@@ -211,16 +215,22 @@ def check_parts(inversion, source, null, targets):
     for name, conditioning in (("source", source), ("null", null), *(("target", t.conditioning) for t in targets)):
         if not conditioning:
             raise ValueError(f"the {name} conditioning is empty: connect a CLIP Text Encode")
-        if "area" in conditioning[0][1]:
+        if "area" in conditioning[0][1] or conditioning[0][1].get("set_area_to_bounds"):
             raise ValueError(
                 f"the {name} conditioning is limited to an area: the prompt of an edit needs the whole picture"
             )
     embedding = inversion.source
-    if source[0][0].shape != embedding.shape or not torch.allclose(source[0][0].to(embedding), embedding, atol=1e-3):
-        raise ValueError(
-            "the source conditioning is not the one that the clip was inverted with: connect the same prompt"
-        )
+    for name, given, own in (("source", source, embedding), ("null", null, inversion.initial_null)):
+        if given[0][0].shape != own.shape or not torch.allclose(given[0][0].to(own), own, atol=1e-3):
+            raise ValueError(
+                f"the {name} conditioning is not the one that the clip was inverted with: connect the same prompt"
+            )
     for target in targets:
+        if _in_use(target.conditioning) != _in_use(source):
+            raise ValueError(
+                "the source and the target conditioning are in use at different steps: "
+                "give both the same timestep range"
+            )
         steps, source_tokens, target_tokens = target.edit.source.shape
         if steps != inversion.steps:
             raise ValueError(
@@ -235,6 +245,12 @@ def check_parts(inversion, source, null, targets):
             fit_mask(target.mask, len(inversion.noise), inversion.noise.shape[-2:])
 
 
+def _in_use(conditioning):
+    """The part of the run in which a conditioning's first entry is in use."""
+    options = conditioning[0][1]
+    return options.get("start_percent", 0.0), options.get("end_percent", 1.0)
+
+
 def _with_embedding(entries, embedding):
     """Prepared conditioning with another text embedding in its first entry."""
     first, *others = entries
@@ -243,12 +259,13 @@ def _with_embedding(entries, embedding):
     return [{**first, "model_conds": {**conds, "c_crossattn": text}}, *others]
 
 
-def _with_proximal(model_options):
+def _with_proximal(model_options, inversion):
     """Options under which the guidance direction loses its small entries (arXiv 2306.05414)."""
 
     def shrink(args):
         cond, uncond, *others = args["conds_out"]
-        return [uncond + proximal(cond - uncond), uncond, *others]
+        kept = proximal(cond - uncond, quantile=inversion.proximal_quantile, soft=inversion.proximal_soft)
+        return [uncond + kept, uncond, *others]
 
     functions = [*model_options.get("sampler_pre_cfg_function", []), shrink]
     return {**model_options, "sampler_pre_cfg_function": functions}

@@ -5,11 +5,11 @@ from dataclasses import replace
 import torch
 
 from .. import tuning
-from ..tuning import Tuning
+from ..tuning import Tuning, is_temporal
 from .denoiser import SOURCE, model_sigmas, prediction_of
 from .gradients import run_differentiable
 from .inflate import inflate, inflation_of, temporal_of
-from .temporal import temporal_patcher
+from .temporal import TemporalLayers, temporal_patcher
 
 
 def tune(model, positive, latent, *, checkpointing=False, prompt="", base_model="", **settings) -> Tuning:
@@ -29,18 +29,12 @@ def tune(model, positive, latent, *, checkpointing=False, prompt="", base_model=
 
 
 def apply(model, tuned: Tuning):
-    """A clone of an inflated MODEL with the tuning in it."""
+    """A clone of an inflated MODEL with the tuning in it. A ValueError says where the two do not fit."""
     _check_inflated(model)
-    keys = {name: f"diffusion_model.{name}" for name in tuned.deltas}
-    patches = {keys[name]: ("diff", (delta,)) for name, delta in tuned.deltas.items()}
+    _check_fits(model, tuned)
     temporal = temporal_patcher(model, dict(tuned.temporal)) if tuned.temporal else None
     inflated = inflate(model, inflation_of(model), temporal)
-    missing = sorted(set(patches) - set(inflated.add_patches(patches)))
-    if missing:
-        raise ValueError(
-            f"the tuning does not fit this model, which has no {missing[0]} ({len(missing)} of {len(patches)} tensors "
-            "are missing): load the base model that it was tuned on"
-        )
+    inflated.add_patches({f"diffusion_model.{name}": ("diff", (delta,)) for name, delta in tuned.deltas.items()})
     return inflated
 
 
@@ -58,3 +52,20 @@ def trainable(copy):
 def _check_inflated(model):
     if inflation_of(model) is None:
         raise ValueError("the model reads images, not clips: put Inflate UNet before it")
+
+
+def _check_fits(model, tuned):
+    if tuned.temporal and not inflation_of(model).temporal_layers:
+        raise ValueError("the tuning trained temporal layers: turn them on in Inflate UNet")
+    unet = model.get_model_object("diffusion_model")
+    own = {name: parameter.shape for name, parameter in unet.named_parameters()}
+    if tuned.temporal:
+        own |= {name: value.shape for name, value in TemporalLayers(unet, "meta").state_dict().items()}
+    given = {name: value.shape for part in (tuned.deltas, tuned.temporal) for name, value in part.items()}
+    strange = sorted(name for name, shape in given.items() if own.get(name) != shape)
+    lacking = sorted(name for name in own if is_temporal(name) and tuned.temporal and name not in given)
+    if strange or lacking:
+        raise ValueError(
+            f"the tuning does not fit this model: {(strange + lacking)[0]} and {len(strange + lacking) - 1} more "
+            "tensors differ in name or shape; load the base model that it was tuned on"
+        )
