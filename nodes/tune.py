@@ -3,8 +3,8 @@
 from comfy_api.latest import io, ui
 
 from ..videop2p_core.host import files
+from ..videop2p_core.host.pictures import loss_plot
 from ..videop2p_core.host.tune import tune, tuned
-from ..videop2p_core.pictures import loss_plot
 from .wires import CATEGORY, MEMORY, Tuning
 
 

@@ -55,6 +55,11 @@ def test_core_imports_no_comfyui():
     assert not broken(TORCH_ALONE, of_comfyui)
 
 
+def test_core_needs_torch_einops_kornia_safetensors_alone():
+    known = {"", "torch", "einops", "kornia", "safetensors", *sys.stdlib_module_names}
+    assert not broken(TORCH_ALONE, lambda name: name.split(".")[0] not in known)
+
+
 def test_core_does_not_import_its_binding():
     assert not broken(TORCH_ALONE, of_the_binding)
 

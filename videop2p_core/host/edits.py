@@ -7,9 +7,9 @@ import comfy.samplers
 import torch
 
 from ..inversion import Inversion
-from ..pictures import alignment_picture
 from ..plan import EditPlan
 from .checks import check_conditioning, check_family, check_inversion
+from .pictures import alignment_picture
 from .sampling import Edited, EditGuider, EditSampler, Target, check_parts, decoupled_sample
 from .tokens import read_prompt
 

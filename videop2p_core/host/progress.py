@@ -9,7 +9,7 @@ from comfy.cli_args import LatentPreviewMethod, args
 from comfy.utils import ProgressBar
 from PIL import Image
 
-from ..pictures import loss_plot
+from .pictures import loss_plot
 
 
 def latent_progress(model, steps):

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from .prompts import Alignment, Prompt
+from ..prompts import Alignment, Prompt
 
 
 def loss_plot(losses: Sequence[float] | Tensor, smooth: float = 0.95) -> Tensor:
