@@ -8,7 +8,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import fmean
 
@@ -25,7 +25,7 @@ from ..videop2p_core.host.demo import load_demo_model
 from ..videop2p_core.host.inflate import Inflation, inflate
 from ..videop2p_core.host.sampling import Target, decoupled_sample
 from ..videop2p_core.host.tokens import read_prompt
-from ..videop2p_core.inversion import DIRECT, SHARED_NULL_TEXT
+from ..videop2p_core.inversion import DIRECT, NEGATIVE_PROMPT, SHARED_NULL_TEXT
 from ..videop2p_core.prompts import word_tokens
 from . import scenes
 from .data import CELL
@@ -160,6 +160,8 @@ def inversion_part(world: World) -> dict[str, float]:
 
         def replayed(method, source=source, latent=latent):
             inverted = host_inversion.invert(model, source, null, latent, method=method, steps=world.steps)
+            if method == DIRECT:  # put back on its path it could not fail; without, it is a replay at guidance 1
+                inverted = replace(inverted, method=NEGATIVE_PROMPT)
             z0 = host_inversion.reconstruct(model, source, null, inverted)[-1]
             return world.vae.decode(model.model.process_latent_out(z0))
 

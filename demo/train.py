@@ -14,7 +14,7 @@ from . import data, export, judge, workers
 from .train_unet import LATENT_FILE, UNET_FILE
 
 PICTURES = 16000
-STEPS = {"vae": 2400, "unet": 6600, "decoder": 1500}
+STEPS = {"vae": 2400, "unet": 6600, "decoder": 1200}
 
 
 def train(stages: list[str], unet_steps: int, resume: bool, from_committed: bool, training: str) -> None:
