@@ -7,6 +7,8 @@ from ..videop2p_core.plan import parse_weights, parse_words
 from ..videop2p_core.prompts import KINDS
 from .wires import CATEGORY, Edit
 
+MASK_MODES = ("limit", "replace")
+
 
 class AttentionController(io.ComfyNode):
     @classmethod
@@ -117,6 +119,13 @@ class AttentionController(io.ComfyNode):
                     advanced=True,
                     tooltip="From this share of the steps on the rest of the picture is kept; before, all may change.",
                 ),
+                io.Combo.Input(
+                    "mask_mode",
+                    options=list(MASK_MODES),
+                    default=MASK_MODES[0],
+                    advanced=True,
+                    tooltip="'limit': the mask narrows the blend words' place. 'replace': it takes that place itself.",
+                ),
                 io.Mask.Input(
                     "mask",
                     optional=True,
@@ -140,11 +149,11 @@ class AttentionController(io.ComfyNode):
     @classmethod
     def execute(
         cls, clip, source_prompt, target_prompt, edit, cross_window, temporal_window, blend_source, blend_target,
-        word_weights, subtract, threshold, blend_start, mask=None,
+        word_weights, subtract, threshold, blend_start, mask_mode, mask=None,
     ) -> io.NodeOutput:  # fmt: skip
         planned = word_edit(
-            clip, source_prompt, target_prompt, mask, kind=edit, cross=cross_window, temporal=temporal_window,
-            blend_source=parse_words(blend_source), blend_target=parse_words(blend_target),
+            clip, source_prompt, target_prompt, mask, mask_mode == "replace", kind=edit, cross=cross_window,
+            temporal=temporal_window, blend_source=parse_words(blend_source), blend_target=parse_words(blend_target),
             weights=parse_weights(word_weights), subtracted=parse_words(subtract), threshold=threshold,
             start=blend_start,
         )  # fmt: skip

@@ -16,8 +16,8 @@ def guidance():
         default=GUIDANCES[0],
         advanced=True,
         tooltip=(
-            "'decoupled' guides the target by the plain null text, as the paper does. 'coupled' uses the optimised one "
-            "for it too: the paper's ablation, which reconstructs but hardly edits."
+            "'decoupled' guides the target by the plain null text, as the paper does. 'coupled' guides it by what "
+            "guides the source: the paper's ablation, which reconstructs but hardly edits."
         ),
     )
 

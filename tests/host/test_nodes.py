@@ -14,7 +14,7 @@ import torch
 from comfy_api.latest import io
 from comfy_extras.nodes_custom_sampler import Noise_EmptyNoise, SamplerCustomAdvanced
 from comfyui_videop2p.nodes import VideoP2PExtension
-from comfyui_videop2p.videop2p_core import pictures
+from comfyui_videop2p.videop2p_core.host import pictures
 from comfyui_videop2p.videop2p_core.host.demo import load_demo_model
 from comfyui_videop2p.videop2p_core.host.identity import base_of, identity_of
 from comfyui_videop2p.videop2p_core.host.progress import loss_progress
@@ -209,6 +209,17 @@ def test_a_mask_limits_the_edit_and_a_whole_prompt_may_weigh(model, clip, invers
     assert changed[:, :, 8:].max() < 1e-4 < changed[:, :, :8].mean()
 
 
+def test_a_mask_may_take_the_place_of_the_words(model, clip, inversion):
+    mask = torch.zeros(1, 64, 64)
+    mask[:, :32] = 1
+    words = {"blend_source": "ball", "mask": mask}
+    used = {
+        mode: sample(model, inversion, control(clip, mask_mode=mode, **words)[0])[2][0] for mode in ("limit", "replace")
+    }
+    assert (used["replace"][:, :64] == 1).all() and (used["replace"][:, 64:] == 0).all()
+    assert (used["limit"] <= used["replace"]).all() and (used["limit"] < used["replace"]).any()
+
+
 def test_null_text_inversion_has_a_reconstruction_and_a_report(inverting):
     inversion, noise, reconstruction, report = run(
         "DDIMInvert", **inverting | {"method": "shared null-text", "steps": 2, "inner_steps": 1}
@@ -397,6 +408,11 @@ def test_models_and_conditionings_that_do_not_fit(idle, demo, inverting, latent)
         run("DDIMInvert", **inverting | {"model": idle, "source": []})
     with pytest.raises(ValueError, match="put Inflate UNet before it"):
         run("TuneOnVideo", model=demo[0], positive=inverting["source"], latent=latent)
+
+
+def test_a_tuned_model_is_not_inflated_again(tuning):
+    with pytest.raises(ValueError, match="put Inflate UNet before the tuning"):
+        run("InflateUNet", model=tuning[0])
 
 
 def test_a_transformer_is_refused(demo, inverting):

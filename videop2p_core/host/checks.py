@@ -7,7 +7,7 @@ from comfy.ldm.modules.diffusionmodules.openaimodel import UNetModel
 from ..inversion import Inversion
 from ..schedule import ddim_sigmas
 from .denoiser import model_sigmas, prediction_of
-from .identity import identity_of
+from .identity import TUNINGS, identity_of
 from .inversion import embedding_of
 from .sampling import check_model
 
@@ -21,6 +21,14 @@ def check_family(model):
             "the Stable Diffusion 1.x, 2.x or XL family"
         )
     check_model(model)
+
+
+def check_untuned(model):
+    """A MODEL that may be inflated: another inflation would take the temporal layers of its tuning away."""
+    if model.get_attachment(TUNINGS):
+        raise ValueError(
+            "the model is tuned already, for the inflation that it has: put Inflate UNet before the tuning"
+        )
 
 
 def clip_of(latent, model):

@@ -22,6 +22,7 @@ class WordEdit:
     source: list
     target: list
     mask: torch.Tensor | None = None
+    mask_replaces: bool = False  # the place of the blend words, rather than limiting it
 
     def picture(self):
         """How the two prompts belong together: [1, height, width, 3]."""
@@ -30,16 +31,17 @@ class WordEdit:
 
     def compiled(self, steps, conditioning=None) -> Target:
         """For a run of so many steps; with another CONDITIONING of the target where one is given."""
-        return Target(conditioning or self.target, self.plan.compile(steps), self.plan.blend(), self.mask)
+        plan = self.plan
+        return Target(conditioning or self.target, plan.compile(steps), plan.blend(), self.mask, self.mask_replaces)
 
 
-def word_edit(clip, source, target, mask=None, **settings) -> WordEdit:
+def word_edit(clip, source, target, mask=None, mask_replaces=False, **settings) -> WordEdit:
     """The edit of two prompts (texts); settings go to the plan."""
     if clip is None:
         raise ValueError("there is no CLIP: this checkpoint holds none, connect a CLIP loader")
     plan = EditPlan(read_prompt(clip, source), read_prompt(clip, target), **settings)
     conditionings = (clip.encode_from_tokens_scheduled(clip.tokenize(text)) for text in (source, target))
-    return WordEdit(plan, *conditionings, mask)
+    return WordEdit(plan, *conditionings, mask, mask_replaces)
 
 
 @dataclass(frozen=True)
@@ -82,8 +84,6 @@ def gather(model, inversion: Inversion, edits: Sequence[WordEdit], source=None, 
                 "this model reads more of a prompt than an inversion keeps: connect the null conditioning that the "
                 "clip was inverted with to the null input"
             )
-    elif not same_embedding(null, inversion.initial_null):
-        raise ValueError("the null conditioning is not the one that the clip was inverted with: connect the same one")
     compiled = [edit.compiled(inversion.steps, target) for edit, target in zip(edits, targets, strict=True)]
     source = source or (edits[0].source if edits else None)
     check_parts(inversion, source, null, compiled)
