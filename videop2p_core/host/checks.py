@@ -1,21 +1,19 @@
 """What a node is given, looked at before any long work: each fault gets a sentence."""
 
 import torch
-from comfy.ldm.modules.attention import SpatialVideoTransformer
-from comfy.ldm.modules.diffusionmodules.openaimodel import UNetModel
 
 from ..inversion import Inversion
 from ..schedule import ddim_sigmas
 from .denoiser import model_sigmas, prediction_of
 from .identity import TUNINGS, identity_of
+from .inflate import is_image_unet
 from .inversion import embedding_of
 from .sampling import check_model
 
 
 def check_family(model):
     """A MODEL with an image UNet."""
-    unet = model.get_model_object("diffusion_model")
-    if not isinstance(unet, UNetModel) or any(isinstance(module, SpatialVideoTransformer) for module in unet.modules()):
+    if not is_image_unet(model.get_model_object("diffusion_model")):
         raise ValueError(
             f"Video-P2P cannot edit with a {type(model.model).__name__} model: connect an image model with a UNet, of "
             "the Stable Diffusion 1.x, 2.x or XL family"

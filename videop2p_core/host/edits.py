@@ -10,7 +10,7 @@ from ..inversion import Inversion
 from ..plan import EditPlan
 from .checks import check_conditioning, check_family, check_inversion
 from .pictures import alignment_picture
-from .sampling import Edited, EditGuider, EditSampler, Target, check_parts, decoupled_sample
+from .sampling import Edited, EditGuider, EditSampler, Target, check_parts, decoupled_sample, same_embedding
 from .tokens import read_prompt
 
 
@@ -88,11 +88,6 @@ def gather(model, inversion: Inversion, edits: Sequence[WordEdit], source=None, 
     source = source or (edits[0].source if edits else None)
     check_parts(inversion, source, null, compiled)
     return Parts(inversion, source, null, compiled)
-
-
-def same_embedding(conditioning, embedding) -> bool:
-    found = conditioning[0][0]
-    return found.shape == embedding.shape and torch.allclose(found.to(embedding), embedding, atol=1e-3)
 
 
 def sample(model, parts: Parts, *, coupled=False, callback=None) -> Edited:

@@ -153,8 +153,13 @@ def temporal_of(model):
     return models[0] if models else None
 
 
+def is_image_unet(unet) -> bool:
+    """Whether a model's network is a UNet that knows no time of its own: the family that Video-P2P works on."""
+    return isinstance(unet, UNetModel) and not any(isinstance(m, SpatialVideoTransformer) for m in unet.modules())
+
+
 def _check_family(model, unet):
-    if not isinstance(unet, UNetModel) or any(isinstance(m, SpatialVideoTransformer) for m in unet.modules()):
+    if not is_image_unet(unet):
         raise ValueError(
             f"a {type(model.model).__name__} model cannot be inflated: connect an image model with a UNet, "
             "of the Stable Diffusion 1.x, 2.x or XL family"

@@ -221,7 +221,7 @@ def check_parts(inversion, source, null, targets):
             )
     embedding = inversion.source
     for name, given, own in (("source", source, embedding), ("null", null, inversion.initial_null)):
-        if given[0][0].shape != own.shape or not torch.allclose(given[0][0].to(own), own, atol=1e-3):
+        if not same_embedding(given, own):
             raise ValueError(
                 f"the {name} conditioning is not the one that the clip was inverted with: connect the same prompt"
             )
@@ -243,6 +243,12 @@ def check_parts(inversion, source, null, targets):
             )
         if target.mask is not None:
             fit_mask(target.mask, len(inversion.noise), inversion.noise.shape[-2:])
+
+
+def same_embedding(conditioning, embedding) -> bool:
+    """Whether a CONDITIONING's first entry holds this embedding [1, tokens, channels]."""
+    found = conditioning[0][0]
+    return found.shape == embedding.shape and torch.allclose(found.to(embedding), embedding, atol=1e-3)
 
 
 def _in_use(conditioning):
