@@ -1,8 +1,9 @@
-"""Load Demo Model: a small trained model that comes with the pack, so that every workflow can be tried at once."""
+"""A small trained model and short clips that come with the pack, so that every workflow can be tried at once."""
 
 from comfy_api.latest import io
 
-from ..videop2p_core.host.demo import load_demo_model
+from ..videop2p_core.host.demo import demo_clips, load_demo_clip, load_demo_model
+from .wires import CATEGORY
 
 
 class LoadDemoModel(io.ComfyNode):
@@ -11,7 +12,7 @@ class LoadDemoModel(io.ComfyNode):
         return io.Schema(
             node_id="VP2P_LoadDemoModel",
             display_name="Load Demo Model",
-            category="video/Video-P2P",
+            category=CATEGORY,
             search_aliases=["video p2p demo", "prompt to prompt", "tiny stable diffusion", "checkpoint"],
             description=(
                 "The small SD1.x model that comes with this pack: it draws balls, stars, hearts, fish, cars and "
@@ -29,4 +30,28 @@ class LoadDemoModel(io.ComfyNode):
         return io.NodeOutput(*load_demo_model())
 
 
-NODES = [LoadDemoModel]
+class LoadDemoClip(io.ComfyNode):
+    @classmethod
+    def define_schema(cls):
+        clips = demo_clips()
+        return io.Schema(
+            node_id="VP2P_LoadDemoClip",
+            display_name="Load Demo Clip",
+            category=CATEGORY,
+            search_aliases=["video p2p demo", "example video", "load video"],
+            description=(
+                "A short clip of the world that the demo model knows, 8 frames of 128 x 128. Stands where Load Video "
+                "would; its name is what it shows, and so its source prompt."
+            ),
+            inputs=[
+                io.Combo.Input("clip", options=clips, default=clips[0], tooltip="What the clip shows, in words."),
+            ],
+            outputs=[io.Video.Output(tooltip="The clip, for Get Video Components.")],
+        )
+
+    @classmethod
+    def execute(cls, clip) -> io.NodeOutput:
+        return io.NodeOutput(load_demo_clip(clip))
+
+
+NODES = [LoadDemoModel, LoadDemoClip]

@@ -12,6 +12,7 @@ from pathlib import Path
 import comfy.sd
 import torch
 from comfy import model_management, model_patcher, sd1_clip, supported_models, supported_models_base
+from comfy_api.latest import InputImpl
 from safetensors import SafetensorError, safe_open
 
 UNET = {
@@ -45,7 +46,9 @@ TEXT = {
 UNET_PREFIX, TEXT_PREFIX, VAE_PREFIX = "model.diffusion_model.", "cond_stage_model.", "first_stage_model."
 TOKEN_TABLE = "transformer.text_model.embeddings.token_embedding.weight"
 TOKEN_ROWS = "token_rows"  # the token id of each row of the file's table
-DEMO_FILE = Path(__file__).parents[2] / "demo" / "videop2p_demo.safetensors"
+DEMO = Path(__file__).parents[2] / "demo"
+DEMO_FILE = DEMO / "videop2p_demo.safetensors"
+DEMO_CLIPS = DEMO / "clips"
 
 
 class DemoSD15(supported_models.SD15):
@@ -136,3 +139,13 @@ def load_demo_model(path: str | Path = DEMO_FILE) -> tuple[model_patcher.ModelPa
         load_text_encoder(path),
         comfy.sd.VAE(sd=with_prefix(tensors, VAE_PREFIX), metadata=metadata),
     )
+
+
+def demo_clips() -> list[str]:
+    """The captions of the demo clips, which are the names of their files."""
+    return sorted(file.stem for file in DEMO_CLIPS.glob("*.mp4"))
+
+
+def load_demo_clip(caption: str) -> InputImpl.VideoFromFile:
+    """A demo clip as a VIDEO, as Load Video gives one."""
+    return InputImpl.VideoFromFile(str(DEMO_CLIPS / f"{caption}.mp4"))

@@ -1,0 +1,44 @@
+"""The demo clips: short videos of scenes that neither training nor evaluation draws, written by `dev.py demo-clips`."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+
+from . import scenes
+
+FOLDER = Path(__file__).parent / "clips"
+FRAMES, FRAMES_PER_SECOND = 8, 8
+QUALITY = 8  # H.264's constant rate factor: far better than what a camera's own file would be
+
+CLIPS = [
+    scenes.Scene(500001, "ball", "red", "plain", "beach"),
+    scenes.Scene(500003, "fish", "orange", "plain", "space"),
+    scenes.Scene(500004, "car", "red", "plain", "snow"),
+]
+
+
+def scene_of(name: str) -> scenes.Scene:
+    """The scene of a clip by its caption, which names its file."""
+    return next(scene for scene in CLIPS if scenes.caption(scene) == name)
+
+
+def write(path: Path, frames: list[np.ndarray]) -> None:
+    """Frames [height, width, 3] in 0..1 as an H.264 video."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=Fraction(FRAMES_PER_SECOND), options={"crf": str(QUALITY)})
+        stream.height, stream.width, _ = frames[0].shape
+        stream.pix_fmt = "yuv420p"
+        for frame in frames:
+            picture = (frame * 255).round().astype(np.uint8)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+        container.mux(stream.encode())
+
+
+if __name__ == "__main__":
+    FOLDER.mkdir(exist_ok=True)
+    for scene in CLIPS:
+        write(FOLDER / f"{scenes.caption(scene)}.mp4", [frame.image for frame in scenes.clip(scene, FRAMES)])
