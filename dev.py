@@ -58,6 +58,21 @@ def host(arguments):
         raise HostError(f"ComfyUI ended by itself with exit code {code}; the end of its log:\n{running.log_tail()}")
 
 
+def demo(arguments):
+    """edit the demo clip by a word through ComfyUI and write what came of it into output/"""
+    return run_module("demo.show", arguments)
+
+
+def gallery(arguments):
+    """run the demo workflows (all, or NAME ...), measure them, and make the thumbnails"""
+    return run_module("demo.gallery", arguments)
+
+
+def workflows(arguments):
+    """write workflows/ anew from tools/workflows/recipes.py"""
+    return run_module("tools.workflows.write", arguments)
+
+
 def train(arguments):
     """train the demo model (demo/README.md)"""
     return run_module("demo.train", arguments)
@@ -74,9 +89,12 @@ def parity(arguments):
 
 
 COMMANDS = {
+    "demo": demo,
     "setup": setup,
     "test": test,
     "host": host,
+    "workflows": workflows,
+    "gallery": gallery,
     "train": train,
     "demo-eval": demo_eval,
     "parity": parity,

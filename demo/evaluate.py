@@ -26,6 +26,7 @@ from ..videop2p_core.host.inflate import Inflation, inflate
 from ..videop2p_core.host.sampling import Target, decoupled_sample
 from ..videop2p_core.host.tokens import read_prompt
 from ..videop2p_core.inversion import DIRECT, NEGATIVE_PROMPT, SHARED_NULL_TEXT
+from ..videop2p_core.metrics import psnr
 from ..videop2p_core.prompts import word_tokens
 from . import scenes
 from .data import CELL
@@ -62,10 +63,6 @@ class World:
         if self.folder:
             self.folder.mkdir(parents=True, exist_ok=True)
             picture.save(self.folder / name)
-
-
-def psnr(a: torch.Tensor, b: torch.Tensor) -> float:
-    return -10 * math.log10(max((a.float() - b.float()).square().mean().item(), 1e-10))
 
 
 def judge_part(world: World) -> dict[str, float]:

@@ -10,7 +10,7 @@ Seeds of 1,000,000 and more are kept for evaluation; training draws from below.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from PIL import Image, ImageDraw
@@ -102,6 +102,13 @@ def caption(scene: Scene) -> str:
     noun = thing(scene)
     text = f"{article(noun)} {noun} {PLACES[scene.background]}"
     return {"plain": text, "sketch": f"a sketch of {text}", "night": f"{text} at night"}[scene.style]
+
+
+def described(scene: Scene, text: str) -> Scene:
+    """The same clip as another caption describes it: what the words leave out is plain."""
+    words = text.split()
+    named = {field: [word for word in values if word in words] for field, values in FIELDS.items()}
+    return replace(scene, **{field: found[0] if found else "plain" for field, found in named.items()})
 
 
 def varied_caption(scene: Scene, rng: np.random.Generator) -> str:

@@ -28,13 +28,19 @@ class Host:
     comfyui: the ComfyUI folder; nothing is written there.
     folder: becomes ComfyUI's base directory (custom_nodes, input, output, user, and the log, host.log).
     flags: more of ComfyUI's command-line flags.
+    models: the models folder, by default the ComfyUI folder's own.
+    packs: folders of other node packs to link in as well.
     python: the interpreter that has ComfyUI's requirements.
     """
 
-    def __init__(self, comfyui, folder, flags=(), port=None, python=sys.executable, patience=180):
+    def __init__(
+        self, comfyui, folder, flags=(), port=None, python=sys.executable, patience=180, models=None, packs=()
+    ):
         self.comfyui = Path(comfyui).resolve()
         self.folder = Path(folder).resolve()
         self.flags = list(flags)
+        self.models = Path(models).resolve() if models else self.comfyui / "models"
+        self.packs = [Path(pack).resolve() for pack in packs]
         self.port = port
         self.python = str(python)
         self.patience = patience  # seconds until it has to answer
@@ -45,6 +51,8 @@ class Host:
         if not main.is_file():
             raise HostError(f"no ComfyUI in {self.comfyui}: set COMFYUI_PATH to the folder that holds its main.py")
         link(ROOT, self.folder / "custom_nodes" / PACK)
+        for pack in self.packs:
+            link(pack, self.folder / "custom_nodes" / pack.name)
         self.port = free_port() if self.port is None else checked_port(self.port)
         self.url = f"http://127.0.0.1:{self.port}"
         command = [
@@ -52,9 +60,8 @@ class Host:
             "--database-url", "sqlite:///:memory:", "--disable-auto-launch", "--disable-api-nodes",
             *([] if has_accelerator(self.python) else ["--cpu"]), *self.flags,
         ]  # fmt: skip
-        models = self.comfyui / "models"
-        if models.is_dir():
-            command += ["--models-directory", str(models)]
+        if self.models.is_dir():
+            command += ["--models-directory", str(self.models)]
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(
                 command, cwd=self.folder, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT
@@ -110,6 +117,12 @@ class Host:
             except subprocess.TimeoutExpired:
                 self.process.kill()
                 self.process.wait()
+
+
+def peers():
+    """Checkouts of other packs to be tested beside: the folders in VP2P_PEERS."""
+    folder = os.environ.get("VP2P_PEERS")
+    return sorted(path for path in Path(folder).iterdir() if path.is_dir()) if folder else []
 
 
 def free_port():

@@ -1,4 +1,7 @@
-"""The demo clips: short videos of scenes that neither training nor evaluation draws, written by `dev.py demo-clips`."""
+"""The demo clips: short videos of scenes that neither training nor evaluation draws.
+
+python tools/pack.py demo.videos       writes them anew, in the environment that `dev.py setup` names
+"""
 
 from __future__ import annotations
 
@@ -19,11 +22,18 @@ CLIPS = [
     scenes.Scene(500003, "fish", "orange", "plain", "space"),
     scenes.Scene(500004, "car", "red", "plain", "snow"),
 ]
+FIRST = FOLDER / f"{scenes.caption(CLIPS[0])}.mp4"
 
 
 def scene_of(name: str) -> scenes.Scene:
     """The scene of a clip by its caption, which names its file."""
     return next(scene for scene in CLIPS if scenes.caption(scene) == name)
+
+
+def read(path: Path) -> np.ndarray:
+    """[frames, height, width, 3] in 0..1"""
+    with av.open(str(path)) as container:
+        return np.stack([frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]).astype("f4") / 255
 
 
 def write(path: Path, frames: list[np.ndarray]) -> None:

@@ -1,0 +1,58 @@
+"""What came of a demo workflow: its edited clips, and what the ground truth says of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..tools.client import Ran, node_titled, shown_frames
+from . import videos
+from .measure import Figures, figures
+
+# Titles of the nodes that show frames.
+EDITED, RECONSTRUCTION, MASK = "Edited frames", "Reconstruction", "Where the edit was let through"
+
+
+@dataclass(frozen=True)
+class EditedClip:
+    """Clips are [frames, height, width, 3] in 0..1; None for what the workflow does not show."""
+
+    caption: str
+    target: str
+    source: np.ndarray
+    edited: np.ndarray
+    reconstruction: np.ndarray | None
+    mask: np.ndarray | None
+
+    def figures(self) -> Figures:
+        scene = videos.scene_of(self.caption)
+        return figures(scene, self.target, self.source, self.edited, self.reconstruction, self.mask)
+
+
+def edited_clips(url: str, graph: dict, ran: Ran) -> list[EditedClip]:
+    """The edits of a workflow that ran, in order; none where it only keeps files."""
+
+    def shown(title):
+        titled = [node for node, entry in graph.items() if entry["_meta"]["title"] == title]
+        return shown_frames(url, ran.outputs[titled[0]]) if titled else None
+
+    caption = graph[node_titled(graph, "Source prompt")]["inputs"]["value"]
+    source = videos.read(videos.FOLDER / f"{caption}.mp4")
+    edited, masks, reconstruction = shown(EDITED), shown(MASK), shown(RECONSTRUCTION)
+    found = []
+    for i, target in enumerate(targets(graph) if edited is not None else ()):
+        own = slice(i * len(source), (i + 1) * len(source))
+        mask = None if masks is None else masks[own]
+        found.append(EditedClip(caption, target, source, edited[own], reconstruction, mask))
+    return found
+
+
+def targets(graph: dict) -> list[str]:
+    """The target prompts, from the controllers or, without any, from the node of that title."""
+    prompts = [
+        entry["inputs"]["target_prompt"]
+        for entry in graph.values()
+        if entry["class_type"] == "VP2P_AttentionController"
+    ]
+    return prompts or [graph[node_titled(graph, "Target prompt")]["inputs"]["text"]]

@@ -1,0 +1,57 @@
+"""What the demo world's ground truth says of an edited clip."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from ..videop2p_core.metrics import psnr
+from . import scenes
+from .judge import load_judge, seen
+
+
+@dataclass(frozen=True)
+class Figures:
+    """missed: fields of the scene that the judge reads otherwise than the prompt says; the rest in dB.
+
+    background       edited against source frames, where neither the old nor the new object is
+    truth            edited frames against the scene that the target prompt describes, as the renderer draws it
+    reconstruction   the source as the run kept it against the source frames
+    mask_overlap     intersection over union of the edit's mask and the place of both objects
+    """
+
+    missed: tuple[str, ...]
+    background: float
+    truth: float
+    reconstruction: float | None
+    mask_overlap: float | None
+
+
+def figures(source: scenes.Scene, prompt: str, frames, edited, reconstruction=None, mask=None) -> Figures:
+    """`frames` show `source`, `prompt` is the target's. Clips are [frames, height, width, 3] in 0..1; what is not
+    given is not measured."""
+    target = scenes.described(source, prompt)
+    old, new = (scenes.clip(scene, len(frames)) for scene in (source, target))
+    place = np.maximum(stacked(old, "mask"), stacked(new, "mask"))
+    found = seen(load_judge(), torch.from_numpy(edited))
+    return Figures(
+        missed=tuple(field for field in scenes.FIELDS if found[field] != getattr(target, field)),
+        background=of_arrays(edited, frames, 1 - place),
+        truth=of_arrays(edited, stacked(new, "image")),
+        reconstruction=None if reconstruction is None else of_arrays(reconstruction, frames),
+        mask_overlap=None if mask is None else overlap(mask[..., 0] > 0.5, place > 0.5),
+    )
+
+
+def of_arrays(*arrays: np.ndarray) -> float:
+    return psnr(*map(torch.from_numpy, arrays))
+
+
+def overlap(a: np.ndarray, b: np.ndarray) -> float:
+    return float((a & b).sum() / (a | b).sum())
+
+
+def stacked(clip: list[scenes.Frame], part: str) -> np.ndarray:
+    return np.stack([getattr(frame, part) for frame in clip])

@@ -1,0 +1,99 @@
+"""A graph sent to a running ComfyUI, followed until it is done."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from io import BytesIO
+from typing import Any
+from urllib.parse import urlencode
+from uuid import uuid4
+
+import aiohttp
+import numpy as np
+from PIL import Image
+
+from .host import LOCAL
+
+Progress = Callable[[str, int, int], None]  # id of a node, step, steps
+
+
+class GraphError(Exception):
+    """The graph was refused or failed; the message is ComfyUI's own sentence."""
+
+
+@dataclass
+class Ran:
+    """outputs: what the output nodes showed, by id; seconds: how long each node took that was not cached."""
+
+    outputs: dict[str, dict[str, Any]] = field(default_factory=dict)
+    seconds: dict[str, float] = field(default_factory=dict)
+
+
+def run_graph(url: str, graph: dict[str, Any], progress: Progress = lambda node, step, steps: None) -> Ran:
+    """Queue a graph in its API form and wait for it."""
+    return asyncio.run(_run(url, graph, progress))
+
+
+async def _run(url, graph, progress) -> Ran:
+    client, ran, running = uuid4().hex, Ran(), None
+    async with aiohttp.ClientSession() as session:
+        async with session.ws_connect(f"{url}/ws?clientId={client}", max_msg_size=0) as socket:
+            prompt = await _queue(session, url, graph, client)
+            async for message in socket:
+                if message.type != aiohttp.WSMsgType.TEXT:
+                    continue
+                kind, data = message.json()["type"], message.json()["data"]
+                if data.get("prompt_id") != prompt:
+                    continue
+                if kind == "executing":
+                    now = time.monotonic()
+                    if running:
+                        ran.seconds[running[0]] = now - running[1]
+                    if data["node"] is None:
+                        return ran
+                    running = data["node"], now
+                elif kind == "progress":
+                    progress(data["node"], data["value"], data["max"])
+                elif kind == "executed" and data["output"]:
+                    ran.outputs[data["node"]] = data["output"]
+                elif kind == "execution_error":
+                    raise GraphError(f"{graph[data['node_id']]['_meta']['title']}: {data['exception_message'].strip()}")
+                elif kind == "execution_interrupted":
+                    raise GraphError("the run was interrupted")
+    raise GraphError("ComfyUI closed the connection before the graph was done")
+
+
+async def _queue(session, url, graph, client) -> str:
+    async with session.post(f"{url}/prompt", json={"prompt": graph, "client_id": client}) as answer:
+        said = await answer.json()
+    if answer.status == 200:
+        return said["prompt_id"]
+    errors = [
+        f"{graph[node]['_meta']['title']}: {error['message']}, {error['details']}"
+        for node, found in said.get("node_errors", {}).items()
+        for error in found["errors"]
+    ]
+    raise GraphError("; ".join(errors) or said["error"]["message"])
+
+
+def node_titled(graph: dict[str, Any], title: str) -> str:
+    """The id of the node with this title."""
+    return next(node for node, entry in graph.items() if entry["_meta"]["title"] == title)
+
+
+def shown_files(url: str, output: dict[str, Any]) -> list[bytes]:
+    """The files that an output node showed, from what Ran keeps of it."""
+    found = []
+    for file in output["images"]:
+        with LOCAL.open(f"{url}/view?{urlencode(file)}", timeout=30) as answer:
+            found.append(answer.read())
+    return found
+
+
+def shown_frames(url: str, output: dict[str, Any]) -> np.ndarray:
+    """The pictures that a preview node showed: [frames, height, width, 3] in 0..1."""
+    pictures = (Image.open(BytesIO(file)).convert("RGB") for file in shown_files(url, output))
+    return np.stack([np.asarray(picture, dtype=np.float32) / 255 for picture in pictures])
