@@ -1,0 +1,74 @@
+"""`python dev.py gallery`: run every demo workflow, print what was measured, and make the thumbnails of all workflows.
+
+A checkpoint's workflow shows what its demo twin made.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import tempfile
+
+import numpy as np
+from PIL import Image
+
+from ..tools.client import run_graph
+from ..tools.environment import ROOT
+from ..tools.host import Host
+from ..tools.pack import host_path
+from ..tools.workflows.recipes import RECIPES
+from . import videos
+from .edits import EditedClip, edited_clips
+from .measure import Figures
+from .side_by_side import as_pictures
+
+FOLDER = ROOT / "workflows"
+FRAME = 3  # the frame that a thumbnail shows
+
+
+def line(name: str, clip: EditedClip, measured: Figures) -> str:
+    figures = [f"background {measured.background:5.2f} dB", f"truth {measured.truth:5.2f} dB"]
+    if measured.reconstruction is not None:
+        figures.append(f"reconstruction {measured.reconstruction:5.2f} dB")
+    if measured.mask_overlap is not None:
+        figures.append(f"mask {measured.mask_overlap:.2f}")
+    seen = f"missed {', '.join(measured.missed)}" if measured.missed else "all words seen"
+    return f"{name:30} {clip.target:38} {seen:22} {'  '.join(figures)}"
+
+
+def thumbnail(clips: list[np.ndarray]) -> Image.Image:
+    pictures = [as_pictures(clip[FRAME : FRAME + 1])[0] for clip in clips]
+    gap = 6
+    canvas = Image.new("RGB", (sum(p.width + gap for p in pictures) - gap, pictures[0].height), "white")
+    for i, picture in enumerate(pictures):
+        canvas.paste(picture, (i * (picture.width + gap), 0))
+    return canvas
+
+
+def save_thumbnails(name: str, picture: Image.Image) -> None:
+    _, _, kind = name.partition("_")
+    for world in ("demo", "sd15"):
+        if f"{world}_{kind}" in RECIPES:
+            picture.save(FOLDER / f"{world}_{kind}.jpg", quality=88)
+
+
+def main(asked: list[str]) -> None:
+    names = asked or [name for name in RECIPES if name.startswith("demo_")]
+    # What the workflows keep goes into a models folder of this run's own.
+    with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryDirectory() as models:
+        run_all(names, Host(host_path(), folder, models=models))
+
+
+def run_all(names: list[str], server: Host) -> None:
+    with server as host:
+        for name in names:
+            graph = json.loads((FOLDER / "api" / f"{name}.json").read_text(encoding="utf-8"))
+            clips = edited_clips(host.url, graph, run_graph(host.url, graph))
+            for clip in clips:
+                print(line(name, clip, clip.figures()), flush=True)
+            shown = [clips[0].source, *(clip.edited for clip in clips)] if clips else [videos.read(videos.FIRST)]
+            save_thumbnails(name, thumbnail(shown))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

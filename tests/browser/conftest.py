@@ -1,0 +1,45 @@
+import shutil
+
+import pytest
+from comfyui_videop2p.tools.environment import ROOT
+from comfyui_videop2p.tools.host import Host, peers
+from comfyui_videop2p.tools.pack import host_path
+
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+FLAGS = [
+    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+    "--disable-component-update", "--disable-sync",
+]  # fmt: skip
+SCREENSHOTS = ROOT / "output" / "screenshots"
+
+
+@pytest.fixture(scope="session")
+def host(tmp_path_factory):
+    with Host(host_path(), tmp_path_factory.mktemp("browser"), packs=peers()) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def browser():
+    if CHROMIUM is None:
+        pytest.skip("no Chromium on this machine (Debian: apt install chromium): the browser is not tested")
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def page(host, browser):
+    """ComfyUI's page, ready; what it complains of is collected in `page.complaints`."""
+    page = browser.new_page(viewport={"width": 1600, "height": 900})
+    page.complaints = []
+    page.on("pageerror", lambda error: page.complaints.append(str(error)))
+    page.on("console", lambda message: message.type == "error" and page.complaints.append(message.text))
+    page.goto(host.url)
+    page.wait_for_function("window.app?.graph && window.app.extensionManager", timeout=60_000)
+    page.wait_for_selector("[data-testid=queue-button]", timeout=60_000)
+    yield page
+    page.close()

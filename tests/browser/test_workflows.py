@@ -1,0 +1,60 @@
+"""The shipped workflows in the browser that artists open them in."""
+
+import json
+
+import pytest
+from comfyui_videop2p.tools.workflows.recipes import RECIPES
+from comfyui_videop2p.tools.workflows.write import FOLDER
+
+from .conftest import SCREENSHOTS
+
+PROMPT = "async () => (await app.graphToPrompt()).output"
+WHOLE_GRAPH = """() => {
+    const boxes = app.graph._groups.map(group => group._bounding)
+    const width = Math.max(...boxes.map(box => box[0] + box[2]))
+    const height = Math.max(...boxes.map(box => box[1] + box[3]))
+    app.canvas.ds.scale = Math.min(innerWidth / (width + 150), innerHeight / (height + 350))
+    app.canvas.ds.offset = [80, 250]
+    app.canvas.setDirty(true, true)
+}"""
+
+
+def read(path):
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def photograph(page, name):
+    SCREENSHOTS.mkdir(parents=True, exist_ok=True)
+    page.screenshot(path=SCREENSHOTS / f"{name}.png")
+
+
+def test_a_graph_from_the_browser_is_the_one_that_the_tests_run(page, host):
+    info, changed = host.get("/object_info"), {}
+    for name, recipe in RECIPES.items():
+        if recipe.needs is None or recipe.needs in info:
+            page.evaluate("workflow => app.loadGraphData(workflow)", read(FOLDER / f"{name}.json"))
+            if page.evaluate(PROMPT) != read(FOLDER / "api" / f"{name}.json"):
+                changed[name] = page.evaluate(PROMPT)
+    assert not changed
+
+
+def test_an_artist_opens_a_template_changes_a_word_and_sees_the_edited_clip(page):
+    page.get_by_role("button", name="Templates").first.click()
+    page.get_by_text("comfyui-videop2p").first.click()
+    card = page.get_by_test_id("template-workflow-demo_fast")
+    card.scroll_into_view_if_needed()
+    photograph(page, "templates")
+    card.click()
+    target = page.get_by_placeholder("a robot drives a motorbike")
+    target.wait_for()
+    page.evaluate(WHOLE_GRAPH)
+    target.fill("a green car in the snow")
+    page.get_by_test_id("queue-button").click()
+    page.wait_for_function("document.querySelector('video')?.readyState >= 2", timeout=400_000)
+    page.wait_for_timeout(1000)
+    photograph(page, "edited")
+    shown = page.evaluate("[...document.querySelectorAll('video')].map(video => [video.videoWidth, video.duration])")
+    assert shown == [[128, pytest.approx(1.0, abs=0.2)]]
+    asked = [node["inputs"].get("target_prompt") for node in page.evaluate(PROMPT).values()]
+    assert "a green car in the snow" in asked
+    assert not [text for text in page.complaints if "videop2p" in text.lower()]

@@ -1,0 +1,49 @@
+"""Every workflow for a checkpoint, on a full-size Stable Diffusion 1.5 of random weights, at 8x8 latents and few steps."""
+
+import json
+import shutil
+
+import pytest
+from comfyui_videop2p.demo import videos
+from comfyui_videop2p.demo.edits import EDITED
+from comfyui_videop2p.tools.client import run_graph, shown_frames
+from comfyui_videop2p.tools.workflows.recipes import RECIPES
+from comfyui_videop2p.tools.workflows.studio import OWN_CLIP
+from comfyui_videop2p.tools.workflows.write import FOLDER
+
+SIZE, FRAMES = 64, 2
+# Another size and fewer steps; all else is as it is shipped.
+SMALLER = {
+    "ImageFromBatch": {"length": FRAMES},
+    "ImageScale": {"width": SIZE, "height": SIZE},
+    "VHS_LoadVideo": {"custom_width": SIZE, "custom_height": SIZE, "frame_load_cap": FRAMES},
+    "VP2P_TuneOnVideo": {"steps": 1},
+    "VP2P_DDIMInvert": {"steps": 2, "inner_steps": 1},
+}
+# What the nodes say that write files.
+KEPT = {"SaveVideo": "images", "VHS_VideoCombine": "gifs", "VP2P_SaveTuning": "text", "VP2P_SaveInversion": "text"}
+
+
+@pytest.fixture(scope="module")
+def host(sd15_host):
+    (sd15_host.folder / "input").mkdir(exist_ok=True)
+    shutil.copy(videos.FIRST, sd15_host.folder / "input" / OWN_CLIP)
+    return sd15_host
+
+
+@pytest.mark.parametrize("name", [name for name in RECIPES if name.startswith("sd15_")])
+def test_a_checkpoint_workflow_runs(host, name):
+    if RECIPES[name].needs not in (None, *host.get("/object_info")):
+        pytest.skip(f"no {RECIPES[name].needs} here: VP2P_PEERS names no folder with a checkout of its pack")
+    graph = json.loads((FOLDER / "api" / f"{name}.json").read_text(encoding="utf-8"))
+    for node in graph.values():
+        node["inputs"] |= SMALLER.get(node["class_type"], {})
+    ran = run_graph(host.url, graph)
+    for node, entry in graph.items():
+        if kept := KEPT.get(entry["class_type"]):
+            assert ran.outputs[node][kept]
+    edits = sum(entry["class_type"] == "VP2P_AttentionController" for entry in graph.values())
+    for node in (node for node, entry in graph.items() if entry["_meta"]["title"] == EDITED):
+        frames = shown_frames(host.url, ran.outputs[node])
+        assert frames.shape == (edits * FRAMES, SIZE, SIZE, 3)
+        assert (frames.std(axis=(1, 2, 3)) > 0.01).all()  # what is not finite is saved as black

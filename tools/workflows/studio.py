@@ -1,0 +1,130 @@
+"""The steps that the workflows share, from the clip to the saved edit, on the demo model or on a checkpoint."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from .graph import Graph, Link, Node
+
+CHECKPOINT = "v1-5-pruned-emaonly-fp16.safetensors"
+CHECKPOINT_FILE = {
+    "name": CHECKPOINT,
+    "url": f"https://huggingface.co/Comfy-Org/stable-diffusion-v1-5-archive/resolve/main/{CHECKPOINT}",
+    "directory": "checkpoints",
+}
+OWN_CLIP = "video_p2p_example.mp4"  # stands for the artist's own
+DEMO, SD15 = "demo", "sd15"
+
+
+@dataclass
+class Studio:
+    """A workflow being written: what each step made, for the steps that follow."""
+
+    graph: Graph
+    world: str
+    model: Link | None = None
+    clip: Link | None = None
+    vae: Link | None = None
+    frames: Link | None = None
+    fps: Link | float | None = None
+    latent: Link | None = None
+    prompt: Link | None = None
+    source: Link | None = None
+    null: Link | None = None
+    tuning: Link | None = None
+    inverted: Node | None = None
+    inversion: Link | None = None
+
+    # --- the clip ----------------------------------------------------------------------------------------------------
+
+    def open(self, prompt: str) -> None:
+        """The model, the clip that the prompt describes, and the prompt, encoded."""
+        self.graph.column("1 Model and clip")
+        if self.world == DEMO:
+            self.model, self.clip, self.vae = self.graph.add("VP2P_LoadDemoModel")
+            self.take(self.graph.add("VP2P_LoadDemoClip", clip=prompt))
+        else:
+            self.load_checkpoint()
+            self.take(self.graph.add("LoadVideo", "Load your clip", file=OWN_CLIP))
+        self.encode()
+        self.describe(prompt)
+
+    def load_checkpoint(self) -> None:
+        loaded = self.graph.add("CheckpointLoaderSimple", ckpt_name=CHECKPOINT, models=[CHECKPOINT_FILE])
+        self.model, self.clip, self.vae = loaded
+
+    def take(self, video: Node) -> None:
+        parts = self.graph.add("GetVideoComponents", video=video)
+        self.fps = parts["fps"]
+        self.frames = parts["images"]
+        if self.world == SD15:
+            self.crop(parts["images"])
+
+    def crop(self, images: Link) -> None:
+        first = self.graph.add("ImageFromBatch", "The first 8 frames", image=images, batch_index=0, length=8)
+        (self.frames,) = self.graph.add(
+            "ImageScale", "Crop to 512 x 512", image=first, upscale_method="lanczos", width=512, height=512,
+            crop="center",
+        )  # fmt: skip
+
+    def encode(self) -> None:
+        (self.latent,) = self.graph.add("VAEEncode", "Frames to latents", pixels=self.frames, vae=self.vae)
+
+    def describe(self, prompt: str) -> None:
+        self.graph.column("2 What the clip shows")
+        (self.prompt,) = self.graph.add("PrimitiveStringMultiline", "Source prompt", value=prompt)
+        (self.source,) = self.graph.add("CLIPTextEncode", "Encode the source prompt", clip=self.clip, text=self.prompt)
+        (self.null,) = self.graph.add("CLIPTextEncode", "Null text (empty)", clip=self.clip, text="")
+
+    # --- tuning and inversion ----------------------------------------------------------------------------------------
+
+    def inflate(self, **settings) -> None:
+        (self.model,) = self.graph.add("VP2P_InflateUNet", model=self.model, **settings)
+
+    def tune(self, **settings) -> None:
+        """The demo model learns its small clips in fewer, larger steps than a full-size checkpoint."""
+        settings = ({"steps": 120, "learning_rate": 1e-4} if self.world == DEMO else {}) | settings
+        tuned = self.graph.add(
+            "VP2P_TuneOnVideo", model=self.model, positive=self.source, latent=self.latent, **settings
+        )
+        self.model, self.tuning = tuned["MODEL"], tuned["tuning"]
+        self.graph.add("PreviewImage", "Loss of the tuning", images=tuned["loss"])
+
+    def invert(self, method: str, **settings) -> None:
+        self.inverted = self.graph.add(
+            "VP2P_DDIMInvert", model=self.model, source=self.source, null=self.null, latent=self.latent,
+            method=method, **settings,
+        )  # fmt: skip
+        self.inversion = self.inverted["inversion"]
+
+    # --- the edit ----------------------------------------------------------------------------------------------------
+
+    def control(self, target: str, title: str = "", **settings) -> Node:
+        return self.graph.add(
+            "VP2P_AttentionController", title, clip=self.clip, source_prompt=self.prompt, target_prompt=target,
+            **settings,
+        )  # fmt: skip
+
+    def gather(self, *controllers: Node) -> Node:
+        """A list of edits."""
+        edits = {f"inputs.input{i}": controller["edit"] for i, controller in enumerate(controllers)}
+        return self.graph.add("CreateList", "List of edits", **edits)
+
+    def sample(self, edit: Node, **settings) -> Node:
+        return self.graph.add("VP2P_DecoupledSample", model=self.model, inversion=self.inversion, edit=edit, **settings)
+
+    # --- what came of it ---------------------------------------------------------------------------------------------
+
+    def save(self, edited: Link, name: str = "Video-P2P") -> None:
+        """The edited latents as a video, and their frames to look at."""
+        frames = self.graph.add("VAEDecode", "Decode the edit", samples=edited, vae=self.vae)
+        video = self.graph.add("CreateVideo", images=frames, fps=self.fps)
+        self.graph.add("SaveVideo", "Save the edited clip", video=video, filename_prefix=f"video/{name}")
+        self.graph.add("PreviewImage", "Edited frames", images=frames)
+
+    def check(self, sampled: Node) -> None:
+        """The reconstruction and the mask of an edit."""
+        source = self.graph.add("VAEDecode", "Decode the source", samples=sampled["reconstruction"], vae=self.vae)
+        self.graph.add("PreviewImage", "Reconstruction", images=source)
+        mask = self.graph.add("MaskToImage", mask=sampled["mask"])
+        self.graph.add("PreviewImage", "Where the edit was let through", images=mask)

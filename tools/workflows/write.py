@@ -1,0 +1,50 @@
+"""Write the shipped workflows: `python dev.py workflows`, after any change of a node or a recipe.
+
+Those that use another pack's nodes are written where VP2P_PEERS names a folder with a checkout of it, and left as they
+are elsewhere.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from ..environment import ROOT
+from ..host import Host, peers
+from ..pack import host_path
+from .forms import api_form, ui_form
+from .recipes import RECIPES, graph_of
+
+FOLDER = ROOT / "workflows"
+
+
+def files(info: dict[str, Any]) -> dict[Path, str]:
+    """The text of every workflow file that can be written for a host with this /object_info."""
+    texts = {}
+    for name, recipe in RECIPES.items():
+        if recipe.needs is None or recipe.needs in info:
+            graph = graph_of(name, info)
+            texts[FOLDER / f"{name}.json"] = as_text(ui_form(graph, name))
+            texts[FOLDER / "api" / f"{name}.json"] = as_text(api_form(graph))
+    return texts
+
+
+def as_text(form: dict[str, Any]) -> str:
+    return json.dumps(form, indent=1, ensure_ascii=False) + "\n"
+
+
+def main() -> None:
+    with tempfile.TemporaryDirectory() as folder, Host(host_path(), folder, packs=peers()) as host:
+        texts = files(host.get("/object_info"))
+    for old in (path for path in FOLDER.rglob("*.json") if path.stem not in RECIPES):
+        old.unlink()
+    for path, text in texts.items():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+    print(f"{len(texts) // 2} of {len(RECIPES)} workflows written to {FOLDER}")
+
+
+if __name__ == "__main__":
+    main()
