@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw
 
-SIDE, BAR = 256, 28  # pixels of one frame, and of the bar with the titles above it
+SIDE, BAR, GAP = 256, 28, 4  # pixels of a frame, of the bar with the titles above it, between frames
 INK, PAPER = "#24323d", "#f6f4ee"
 
 
@@ -19,11 +19,12 @@ def as_pictures(clip: np.ndarray) -> list[Image.Image]:
 
 def row(titles: list[str], pictures: list[Image.Image]) -> Image.Image:
     """Pictures next to each other, each under its title."""
-    canvas = Image.new("RGB", (len(pictures) * SIDE, SIDE + BAR), PAPER)
+    canvas = Image.new("RGB", (len(pictures) * (SIDE + GAP) - GAP, SIDE + BAR), PAPER)
     pen = ImageDraw.Draw(canvas)
     for i, (title, picture) in enumerate(zip(titles, pictures, strict=True)):
-        canvas.paste(picture, (i * SIDE, BAR))
-        pen.text((i * SIDE + SIDE / 2, BAR / 2), title, fill=INK, font_size=16, anchor="mm")
+        left = i * (SIDE + GAP)
+        canvas.paste(picture, (left, BAR))
+        pen.text((left + SIDE / 2, BAR / 2), title, fill=INK, font_size=16, anchor="mm")
     return canvas
 
 
@@ -36,10 +37,9 @@ def side_by_side(clips: dict[str, np.ndarray]) -> list[Image.Image]:
 def contact_sheet(rows: list[Image.Image], shown: tuple[int, ...]) -> Image.Image:
     """Some of the rows below each other, with one bar of titles."""
     chosen = [rows[i] for i in shown]
-    canvas = Image.new("RGB", (chosen[0].width, BAR + SIDE * len(chosen)))
-    canvas.paste(chosen[0], (0, 0))
-    for i, picture in enumerate(chosen[1:], start=1):
-        canvas.paste(picture.crop((0, BAR, picture.width, BAR + SIDE)), (0, BAR + i * SIDE))
+    canvas = Image.new("RGB", (chosen[0].width, BAR + (SIDE + GAP) * len(chosen) - GAP), PAPER)
+    for i, picture in reversed(list(enumerate(chosen))):  # each hides the titles of the one below
+        canvas.paste(picture, (0, i * (SIDE + GAP)))
     return canvas
 
 

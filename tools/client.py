@@ -69,14 +69,15 @@ async def _run(url, graph, progress) -> Ran:
 async def _queue(session, url, graph, client) -> str:
     async with session.post(f"{url}/prompt", json={"prompt": graph, "client_id": client}) as answer:
         said = await answer.json()
-    if answer.status == 200:
-        return said["prompt_id"]
+    # A graph of several outputs is queued without those that are wrong: half a result is none.
     errors = [
         f"{graph[node]['_meta']['title']}: {error['message']}, {error['details']}"
-        for node, found in said.get("node_errors", {}).items()
+        for node, found in said["node_errors"].items()
         for error in found["errors"]
     ]
-    raise GraphError("; ".join(errors) or said["error"]["message"])
+    if errors or answer.status != 200:
+        raise GraphError("; ".join(errors) or said["error"]["message"])
+    return said["prompt_id"]
 
 
 def node_titled(graph: dict[str, Any], title: str) -> str:

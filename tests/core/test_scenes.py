@@ -69,3 +69,8 @@ def test_captions_keep_to_the_vocabulary_and_name_the_scene():
 def test_any_size_is_rendered():
     frame = scenes.render(SCENES[0], size=192)
     assert frame.image.shape == (192, 192, 3) and frame.mask.shape == (192, 192)
+
+
+@pytest.mark.parametrize("scene", SCENES, ids=lambda scene: str(scene.seed))
+def test_a_caption_describes_its_scene(scene):
+    assert scenes.described(replace(SCENES[0], seed=scene.seed), scenes.caption(scene)) == scene
