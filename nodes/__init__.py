@@ -2,9 +2,9 @@
 
 from comfy_api.latest import ComfyExtension
 
-from . import control, demo, inflate, invert, sample, tune
+from . import control, demo, inflate, inspect, invert, sample, tune
 
-TOPICS = [demo, inflate, tune, invert, control, sample]
+TOPICS = [demo, inflate, tune, invert, control, sample, inspect]
 
 
 class VideoP2PExtension(ComfyExtension):

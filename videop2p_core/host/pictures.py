@@ -5,9 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
+import torch.nn.functional as F
+from einops import rearrange, reduce
 from torch import Tensor
 
 from ..prompts import Alignment, Prompt
+
+DPI = 100
+CAPTION = 11  # points
+DIM = 0.5  # how bright frames are under heat
+GRID, SMALLEST, LARGEST, GAP = 1080, 96, 256, 2  # pixels: a grid's width, its pictures' longer side, their margin
 
 
 def loss_plot(losses: Sequence[float] | Tensor, smooth: float = 0.95) -> Tensor:
@@ -44,15 +51,66 @@ def alignment_picture(source: Prompt, target: Prompt, alignment: Alignment, weig
     return _picture(figure)
 
 
+def heat_overlay(heat: Tensor, images: Tensor | None = None) -> Tensor:
+    """Heat [frames, height, width] in colours, shining on the images [frames, any height, any width, 3] in dim grey:
+    [frames, height, width, 3]. Without images it shines on black."""
+    from matplotlib import colormaps
+
+    colours = torch.tensor(colormaps["inferno"].colors)[(255 * heat).round().long()]
+    if images is None:
+        return colours
+    images = rearrange(images[..., :3].to(heat), "frames height width colour -> frames colour height width")
+    images = F.interpolate(images, size=heat.shape[1:], mode="bilinear", antialias=True)
+    grey = DIM * reduce(images, "frames colour height width -> frames height width 1", "mean")
+    return 1 - (1 - colours) * (1 - grey)
+
+
+def heat_grid(words: Sequence[str], overlays: Sequence[Tensor], title: str) -> Tensor:
+    """A captioned row for each word of its overlay [frames, height, width, 3], a column for each frame."""
+    frames, *size, _ = overlays[0].shape
+    longer = min(max(GRID // frames, SMALLEST), LARGEST)
+    cell = [round(longer * side / max(size)) for side in size]
+    pictures = rearrange(torch.cat(list(overlays)), "pictures height width colour -> pictures colour height width")
+    cells = F.pad(F.interpolate(pictures, size=cell, mode="bilinear", antialias=True), [GAP] * 4, value=1)
+    high, wide = cells.shape[2:]
+    tiled = rearrange(cells, "(words frames) c h w -> (words h) (frames w) c", frames=frames)
+    captions = [_plain(word) for word in words]
+
+    # Placed by hand in inches, so that the tiles' pixels are the picture's and captions of any length have their room.
+    left, top, end = 0.2 + max(map(_width, captions)), 0.6, 0.1
+    height, width = (side / DPI for side in tiled.shape[:2])
+    whole = left + width + end, top + height + end
+    figure, axes = _figure(*whole)
+    axes.set_position([left / whole[0], end / whole[1], width / whole[0], height / whole[1]])
+    axes.imshow(tiled.numpy())
+    axes.set_xticks([wide * (i + 0.5) for i in range(frames)], [f"frame {i + 1}" for i in range(frames)])
+    axes.set_yticks([high * (i + 0.5) for i in range(len(words))], captions, size=CAPTION)
+    axes.tick_params(length=0, top=False, labeltop=True, labelbottom=False)
+    axes.set_frame_on(False)
+    axes.set_title(title, size=CAPTION)
+    return _picture(figure)
+
+
 def _label(prompt: Prompt, position: int) -> str:
-    # A stray byte of a character has no glyph, and a dollar sign would start a formula.
-    return prompt.pieces[position].text.encode("utf-8", "replace").decode().replace("$", r"\$")
+    # A stray byte of a character has no glyph.
+    return _plain(prompt.pieces[position].text.encode("utf-8", "replace").decode())
+
+
+def _plain(text: str) -> str:
+    return text.replace("$", r"\$")  # a dollar sign would start a formula
+
+
+def _width(caption: str) -> float:
+    """In inches."""
+    from matplotlib.textpath import TextPath
+
+    return TextPath((0, 0), caption, size=CAPTION).get_extents().width / 72
 
 
 def _figure(width: float, height: float):
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(width, height), dpi=100, layout="constrained")
+    figure = Figure(figsize=(width, height), dpi=DPI, layout="constrained")
     return figure, figure.add_subplot()
 
 

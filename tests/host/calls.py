@@ -1,0 +1,33 @@
+"""Nodes called as ComfyUI calls them: in inference mode, by their schema's names."""
+
+import asyncio
+
+import torch
+from comfyui_videop2p.nodes import VideoP2PExtension
+
+FRAMES, STEPS = 2, 3
+SOURCE, TARGET = "a red ball on the beach", "a blue ball on the beach"
+NODES = {node.GET_SCHEMA().node_id: node for node in asyncio.run(VideoP2PExtension().get_node_list())}
+
+
+def run(node_id, **inputs):
+    """The outputs of a node of this pack; inputs that are not given have their schema's defaults."""
+    schema = NODES[f"VP2P_{node_id}"].GET_SCHEMA()
+    defaults = {entry.id: entry.default for entry in schema.inputs if hasattr(entry, "default")}
+    if schema.is_input_list:
+        defaults = {name: [value] for name, value in defaults.items()}
+    with torch.inference_mode():
+        return NODES[schema.node_id].execute(**defaults | inputs).result
+
+
+def encode(clip, text):
+    with torch.inference_mode():
+        return clip.encode_from_tokens_scheduled(clip.tokenize(text))
+
+
+def control(clip, target=TARGET, source=SOURCE, **inputs):
+    return run("AttentionController", clip=clip, source_prompt=source, target_prompt=target, **inputs)
+
+
+def sample(model, inversion, *edits, **inputs):
+    return run("DecoupledSample", model=[model], inversion=[inversion], edit=list(edits), **inputs)

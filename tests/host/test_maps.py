@@ -1,0 +1,207 @@
+"""Attention Maps on the demo model: where words look in a rendered clip whose true masks are known."""
+
+import re
+from dataclasses import replace
+
+import comfy.model_management
+import comfy.utils
+import latent_preview
+import numpy as np
+import pytest
+import torch
+from comfyui_videop2p.demo import scenes
+from comfyui_videop2p.tests.host.calls import encode, run
+from comfyui_videop2p.videop2p_core.host import maps
+from comfyui_videop2p.videop2p_core.host.edits import gather, word_edit
+from comfyui_videop2p.videop2p_core.host.inversion import invert
+from comfyui_videop2p.videop2p_core.host.sampling import decoupled_sample
+
+FRAMES, STEPS = 2, 2
+SCENE = scenes.random_scene(500_003)
+SOURCE = scenes.caption(SCENE)
+TARGET = scenes.caption(replace(SCENE, colour="green"))
+BRANCHES = pytest.mark.parametrize("branch", maps.BRANCHES)
+
+
+@pytest.fixture(autouse=True)
+def inference_mode():
+    with torch.inference_mode():
+        yield
+
+
+@pytest.fixture(scope="module")
+def frames():
+    return scenes.clip(SCENE, FRAMES)
+
+
+@pytest.fixture(scope="module")
+def images(frames):
+    return torch.from_numpy(np.stack([frame.image for frame in frames]))  # [frames, height, width, 3]
+
+
+@pytest.fixture(scope="module")
+def truth(frames):
+    return torch.from_numpy(np.stack([frame.mask for frame in frames])) > 0.5  # [frames, height, width]
+
+
+@pytest.fixture(scope="module")
+def inversion(demo, model, images):
+    _, clip, vae = demo
+    with torch.inference_mode():
+        latent = vae.encode(images)
+        return invert(model, encode(clip, SOURCE), encode(clip, ""), latent, method="direct", steps=STEPS)
+
+
+@pytest.fixture(scope="module")
+def edit(clip):
+    with torch.inference_mode():
+        return word_edit(clip, SOURCE, TARGET, blend_source=("ball",), blend_target=("green ball",))
+
+
+@pytest.fixture(scope="module")
+def whole(clip):
+    """The same edit without blend words."""
+    with torch.inference_mode():
+        return word_edit(clip, SOURCE, TARGET)
+
+
+def look(model, inversion, edit, **inputs):
+    """(overlays, masks, grid)"""
+    return run("AttentionMaps", model=model, inversion=inversion, edit=edit, **inputs)
+
+
+@BRANCHES
+def test_the_word_of_an_object_looks_at_the_object(model, inversion, edit, truth, branch):
+    _, (ball, space), _ = look(model, inversion, edit, words="ball, in space", branch=branch)
+    assert ball[truth].mean() > 0.4 and ball[~truth].mean() < 0.05
+    assert space[truth].mean() < ball[truth].mean()
+
+
+@BRANCHES
+def test_the_mean_of_every_step_is_the_mean(model, inversion, edit, branch):
+    parts, prompt = gather(model, inversion, [edit]), getattr(edit.plan, branch)
+    columns = maps.columns_of(prompt, ("ball", "space"), branch)
+    maps_of = {"source": maps.source_maps, "target": maps.target_maps}[branch]
+    mean = maps_of(model, parts, columns, 0, STEPS)
+    steps = [maps_of(model, parts, columns, step, step + 1) for step in range(STEPS)]
+    assert mean.shape == (2, FRAMES, 16, 16)
+    torch.testing.assert_close(sum(steps) / STEPS, mean, atol=1e-6, rtol=0)
+    assert not torch.allclose(*steps, atol=1e-3)
+
+
+def test_one_step_may_be_shown(model, inversion, edit):
+    _, (first,), grid = look(model, inversion, edit, step=1)
+    _, (last,), _ = look(model, inversion, edit, step=STEPS)
+    assert first.shape == (FRAMES, scenes.SIZE, scenes.SIZE) and not torch.allclose(first, last, atol=1e-2)
+    assert grid.ndim == 4
+
+
+def test_the_source_is_seen_as_the_blend_sees_it(model, inversion, edit):
+    """And on its stored path, whatever else the inversion's method would do with it."""
+    parts, seen = gather(model, inversion, [edit]), []
+    decoupled_sample(model, inversion, parts.source, parts.null, parts.targets, progress=seen.append)
+    blended = seen[-1].word_maps[0][0][:, 0]  # [frames, rows, columns], summed over the steps
+    null = inversion.initial_null.expand(STEPS, 1, -1, -1)
+    optimised = replace(inversion, method="shared null-text", null=null)
+    for stored in (inversion, optimised):
+        parts = gather(model, stored, [edit])
+        (ball,) = maps.source_maps(model, parts, parts.targets[0].blend.source[:, :1], 0, STEPS)
+        torch.testing.assert_close(ball, blended / STEPS, atol=1e-5, rtol=0)
+
+
+def test_each_word_is_an_item_of_pixel_size(model, inversion, edit, images):
+    small = images[:, ::2, ::4]
+    for given in (None, images, small):
+        overlays, masks, grid = look(model, inversion, edit, words="ball, white", images=given)
+        assert len(overlays) == len(masks) == 2
+        for overlay, mask in zip(overlays, masks, strict=True):
+            assert overlay.shape == images.shape and 0 <= overlay.min() and overlay.max() <= 1
+            assert mask.shape == (FRAMES, scenes.SIZE, scenes.SIZE) and mask.min() >= 0
+            assert (mask.amax((1, 2)) == 1).all()
+            assert overlay[mask == 1].mean() > overlay[mask == 0].mean()
+        assert grid.shape[0] == 1 and grid.shape[-1] == 3 and 0 <= grid.min() and grid.max() <= 1
+
+
+def test_a_word_that_nothing_looks_at_is_dark():
+    for value in (0.0, -1.0):
+        assert (maps.masks_of(torch.full((1, 1, 4, 4), value), (8, 8)) == 0).all()
+
+
+def test_the_words_are_those_to_blend_or_else_all(edit, whole):
+    assert maps.words_of(edit.plan, "source") == ("ball",)
+    assert maps.words_of(edit.plan, "target") == ("green ball",)
+    assert maps.words_of(whole.plan, "source") == ("a", "shiny", "white", "ball", "in", "space")
+    assert maps.words_of(edit.plan, "source", ("in space",)) == ("in space",)
+
+
+@pytest.mark.parametrize("blended", [True, False])
+def test_looking_leaves_the_edit_as_it_is(model, inversion, edit, whole, blended):
+    parts = gather(model, inversion, [edit if blended else whole])
+
+    def edited(targets):
+        return decoupled_sample(model, inversion, parts.source, parts.null, targets)
+
+    columns = maps.columns_of(edit.plan.target, ("green", "space"), "target")
+    plain, watched = edited(parts.targets), edited([maps.watched(parts.targets[0], columns)])
+    torch.testing.assert_close(watched.targets[0], plain.targets[0], atol=1e-5, rtol=0)
+    assert (plain.masks[0] is not None) == blended
+    if blended:
+        assert torch.equal(watched.masks[0], plain.masks[0]) and 0 < plain.masks[0].mean() < 1
+
+
+@pytest.mark.parametrize("branch, step, rows", [("source", 0, STEPS), ("source", 2, 1), ("target", 0, 3 * STEPS)])
+def test_the_source_costs_one_conditional_prediction_a_step(model, inversion, edit, branch, step, rows):
+    calls = []
+
+    def count(executor, x, *args, **kwargs):
+        calls.append(len(x))
+        return executor(x, *args, **kwargs)
+
+    counted = model.clone()
+    counted.add_wrapper_with_key("diffusion_model", "count", count)
+    look(counted, inversion, edit, branch=branch, step=step)
+    assert sum(calls) == FRAMES * rows
+
+
+@pytest.mark.parametrize("branch, step, total", [("source", 0, STEPS), ("source", 2, 1), ("target", 0, STEPS)])
+def test_every_step_is_shown_and_may_be_the_last(model, inversion, edit, monkeypatch, branch, step, total):
+    seen = []
+
+    def hook(value, total, preview, node_id=None):
+        seen.append((value, total, preview[0]))
+        if cancelling:
+            comfy.model_management.interrupt_current_processing()
+
+    monkeypatch.setattr(comfy.utils, "PROGRESS_BAR_HOOK", hook)
+    latent_preview.set_preview_method("latent2rgb")
+    try:
+        cancelling = False
+        look(model, inversion, edit, branch=branch, step=step)
+        assert seen == [(value + 1, total, "JPEG") for value in range(total)]
+        seen.clear()
+        cancelling = True
+        with pytest.raises(comfy.model_management.InterruptProcessingException):
+            look(model, inversion, edit, branch=branch)
+        assert [value for value, *_ in seen] == [1]
+    finally:
+        latent_preview.set_preview_method("default")
+        comfy.model_management.interrupt_current_processing(False)
+
+
+@pytest.mark.parametrize(
+    "inputs, sentence",
+    [
+        ({"words": "ball, star"}, f"'star' is not a word of the source prompt: {SOURCE.replace(' ', ', ')}"),
+        ({"words": "white", "branch": "target"}, "'white' is not a word of the target prompt"),
+        ({"step": STEPS + 1}, f"step {STEPS + 1} was asked for, but the inversion has {STEPS}"),
+        ({"images": torch.zeros(3, 128, 128, 3)}, f"there are 3 images for a clip of {FRAMES} frames"),
+    ],
+)
+def test_what_does_not_fit_is_named_before_any_work(model, inversion, edit, inputs, sentence):
+    def no_work(executor, *args, **kwargs):
+        raise AssertionError("the model was run before the input was looked at")
+
+    idle = model.clone()
+    idle.add_wrapper_with_key("diffusion_model", "no work", no_work)
+    with pytest.raises(ValueError, match=re.escape(sentence)):
+        look(idle, inversion, edit, **inputs)
