@@ -31,7 +31,7 @@ class EditedClip:
 
 
 def edited_clips(url: str, graph: dict, ran: Ran) -> list[EditedClip]:
-    """The edits of a workflow that ran, in order; none where it only keeps files."""
+    """The edits of a workflow that ran, in order; none where it shows none."""
 
     def shown(title):
         titled = [node for node, entry in graph.items() if entry["_meta"]["title"] == title]

@@ -12,7 +12,7 @@ import tempfile
 import numpy as np
 from PIL import Image
 
-from ..tools.client import run_graph
+from ..tools.client import Ran, run_graph, shown_frames
 from ..tools.environment import ROOT
 from ..tools.host import Host
 from ..tools.pack import host_path
@@ -34,6 +34,14 @@ def line(name: str, clip: EditedClip, measured: Figures) -> str:
         figures.append(f"mask {measured.mask_overlap:.2f}")
     seen = f"missed {', '.join(measured.missed)}" if measured.missed else "all words seen"
     return f"{name:30} {clip.target:38} {seen:22} {'  '.join(figures)}"
+
+
+def looked_at(url: str, graph: dict, ran: Ran) -> list[np.ndarray]:
+    """What a workflow without an edit has to show: its clip, and where words look in it."""
+    source = videos.read(videos.FIRST)
+    titled = [node for node, entry in graph.items() if entry["_meta"]["title"] == "Over the frames"]
+    overlays = [shown_frames(url, ran.outputs[node]) for node in titled]
+    return [source, *(clip for overlay in overlays for clip in np.split(overlay, len(overlay) // len(source)))]
 
 
 def thumbnail(clips: list[np.ndarray]) -> Image.Image:
@@ -63,10 +71,11 @@ def run_all(names: list[str], server: Host) -> None:
     with server as host:
         for name in names:
             graph = json.loads((FOLDER / "api" / f"{name}.json").read_text(encoding="utf-8"))
-            clips = edited_clips(host.url, graph, run_graph(host.url, graph))
+            ran = run_graph(host.url, graph)
+            clips = edited_clips(host.url, graph, ran)
             for clip in clips:
                 print(line(name, clip, clip.figures()), flush=True)
-            shown = [clips[0].source, *(clip.edited for clip in clips)] if clips else [videos.read(videos.FIRST)]
+            shown = [clips[0].source, *(clip.edited for clip in clips)] if clips else looked_at(host.url, graph, ran)
             save_thumbnails(name, thumbnail(shown))
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from .graph import Graph
 from .studio import DEMO, OWN_CLIP, SD15, Studio
 
-BALL, CAR, FISH = "a red ball on the beach", "a red car in the snow", "an orange fish in space"
+BALL, CAR = "a red ball on the beach", "a red car in the snow"
 STAR = "a red star on the beach"
 RIDER, ROBOT = "a man is riding a motorbike", "a robot is riding a motorbike"
 RABBIT = "a rabbit is eating a watermelon"
@@ -133,10 +133,10 @@ The whole picture changes, so there are no blend words; a long cross window (0.8
     SD15,
 )
 def style(studio):
-    opened(studio, FISH, RIDER)
+    opened(studio, BALL, RIDER)
     edit_of(
         studio,
-        [("a sketch of an orange fish in space", {"cross_window": 0.8})],
+        [("a red ball on the beach at night", {"cross_window": 0.8})],
         [("a man is riding a motorbike, watercolor painting", {"cross_window": 0.8})],
     )
 
