@@ -17,12 +17,14 @@ from ..tools.environment import ROOT
 from ..tools.host import Host
 from ..tools.pack import host_path
 from ..tools.workflows.recipes import RECIPES
+from ..tools.workflows.studio import SD15
 from . import videos
 from .edits import EditedClip, edited_clips
 from .measure import Figures
 from .side_by_side import as_pictures
 
 FOLDER = ROOT / "workflows"
+TWINS = {"video_helper_suite": "word_swap"}  # where the demo's is called otherwise
 FRAME = 3  # the frame that a thumbnail shows
 
 
@@ -54,10 +56,10 @@ def thumbnail(clips: list[np.ndarray]) -> Image.Image:
 
 
 def save_thumbnails(name: str, picture: Image.Image) -> None:
-    _, _, kind = name.partition("_")
-    for world in ("demo", "sd15"):
-        if f"{world}_{kind}" in RECIPES:
-            picture.save(FOLDER / f"{world}_{kind}.jpg", quality=88)
+    for other, recipe in RECIPES.items():
+        _, _, kind = other.partition("_")
+        if name == other or (recipe.world == SD15 and name == f"demo_{TWINS.get(kind, kind)}"):
+            picture.save(FOLDER / f"{other}.jpg", quality=88)
 
 
 def main(asked: list[str]) -> None:
