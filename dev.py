@@ -88,6 +88,11 @@ def parity(arguments):
     return run_module("tests.parity.report", arguments)
 
 
+def bench(arguments):
+    """measure what the method costs: --frames F --latent S --repeats R --no-memory --json FILE"""
+    return run_module("tools.bench.report", arguments)
+
+
 COMMANDS = {
     "demo": demo,
     "setup": setup,
@@ -98,6 +103,7 @@ COMMANDS = {
     "train": train,
     "demo-eval": demo_eval,
     "parity": parity,
+    "bench": bench,
 }
 
 

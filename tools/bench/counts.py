@@ -1,0 +1,43 @@
+"""Forwards of a clip, counted: a whole inversion and edit of the demo model, which asks as often as any other."""
+
+from __future__ import annotations
+
+import torch
+from comfy.patcher_extension import WrappersMP
+
+from ...videop2p_core.host import inversion
+from ...videop2p_core.host.demo import load_demo_model
+from ...videop2p_core.host.edits import gather, sample, word_edit
+from ...videop2p_core.host.inflate import Inflation, inflate
+from ...videop2p_core.inversion import DIRECT
+
+STEPS, FRAMES = 50, 2
+SOURCE, TARGET = "a red ball on the beach", "a blue ball on the beach"
+
+
+class Meter:
+    """A wrapper around the UNet that counts the rows it is given."""
+
+    rows = 0
+
+    def __call__(self, executor, x, *args, **kwargs):
+        self.rows += len(x)
+        return executor(x, *args, **kwargs)
+
+
+@torch.inference_mode()  # as nodes run
+def counts() -> dict[str, float]:
+    """Direct inversion, an edit with the default windows and without blend words."""
+    model, clip, _ = load_demo_model()
+    model, meter = inflate(model, Inflation("first")), Meter()
+    model.add_wrapper(WrappersMP.DIFFUSION_MODEL, meter)
+    source, null = (clip.encode_from_tokens_scheduled(clip.tokenize(text)) for text in (SOURCE, ""))
+    latent = torch.randn(FRAMES, 4, 8, 8, generator=torch.Generator().manual_seed(0))
+    inverted = inversion.invert(model, source, null, latent, method=DIRECT, steps=STEPS)
+    after_inversion = meter.rows
+    sample(model, gather(model, inverted, [word_edit(clip, SOURCE, TARGET)]))
+    return {
+        "inversion_forwards": after_inversion / FRAMES,
+        "edit_forwards": (meter.rows - after_inversion) / FRAMES,
+        "stage_2_forwards": meter.rows / FRAMES,
+    }

@@ -1,0 +1,66 @@
+"""Peak memory above the loaded weights, a copy for gradients among them; each in a process that did nothing before."""
+
+from __future__ import annotations
+
+import re
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from multiprocessing import get_context
+from pathlib import Path
+
+import torch
+
+from .model import Build, work_on
+from .operations import edit_steps, null_text_updates, tuning_steps
+
+PROCESS = Path("/proc/self")
+STEPS = 2  # a tuning's second has the optimiser's state beside its gradients
+OPERATIONS = {
+    "edit_memory_gib": edit_steps,
+    "null_text_memory_gib": partial(null_text_updates, checkpointing=True),
+    "tuning_memory_gib": partial(tuning_steps, checkpointing=True),
+}
+
+
+class Peak:
+    """A watch that measures from the moment at which the weights are loaded."""
+
+    def begin(self, unit) -> None:
+        if torch.cuda.is_available():
+            torch.cuda.reset_peak_memory_stats()
+            self.before = torch.cuda.memory_allocated()
+        else:
+            (PROCESS / "clear_refs").write_text("5")  # the peak so far is forgotten
+            self.before = resident("VmRSS")
+
+    def mark(self, *_) -> None:
+        pass
+
+    def gib(self) -> float:
+        peak = torch.cuda.max_memory_allocated() if torch.cuda.is_available() else resident("VmHWM")
+        return (peak - self.before) / 2**30
+
+
+def kind() -> str | None:
+    """What is measured on this machine; None where nothing can be."""
+    if torch.cuda.is_available():
+        return "allocated on the GPU"
+    return "resident set of the process" if (PROCESS / "clear_refs").exists() else None
+
+
+def peak_of_new_process(name: str, build: Build, frames: int, size: int) -> float:
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
+        return process.submit(peak, name, build, frames, size).result()
+
+
+@torch.inference_mode()  # as nodes run
+def peak(name: str, build: Build, frames: int, size: int) -> float:
+    """In GiB."""
+    watch = Peak()
+    OPERATIONS[name](work_on(build, frames, size), STEPS, watch)
+    return watch.gib()
+
+
+def resident(field: str) -> int:
+    """Bytes, by the kernel's account."""
+    return 1024 * int(re.search(rf"{field}:\s+(\d+) kB", (PROCESS / "status").read_text())[1])

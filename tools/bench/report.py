@@ -1,0 +1,89 @@
+"""python dev.py bench --frames F --latent S [--repeats R] [--no-memory] [--json FILE]
+
+What the method costs on a Stable Diffusion 1.5 of random weights. The unit is one conditional forward of the clip
+through the inflated UNet, without control. Each figure is the median over R steps, one run, a unit before and after
+every step: clocks are read between steps, where the pack's code reports its progress, so loading does not count.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import re
+import sys
+from pathlib import Path
+
+import torch
+
+from . import memory
+from .counts import counts
+from .model import Build, sd15, work_on
+from .timing import times
+
+ABOUT = {
+    "inflated_forward": "forwards of the image UNet: one of the inflated UNet, first frame read, temporal layers on",
+    "inversion_step": "forwards: a step of DDIM inversion",
+    "edit_step": "forwards: a step of an edit within both windows, direct inversion",
+    "edit_step_after_windows": "forwards: a step after both windows, no blend words: the source is left out",
+    "null_text_inner": "forwards: one update of the shared null text",
+    "null_text_total": "forwards: the null text of 50 steps, 10 updates each, reckoned from one update",
+    "tuning_step": "forwards: a step of tuning",
+    "tuning_step_checkpointed": "forwards: a step of tuning that saves memory",
+    "inversion_forwards": "forwards counted: inversion, 50 steps",
+    "edit_forwards": "forwards counted: edit, 50 steps, direct inversion, default windows, no blend words",
+    "stage_2_forwards": "forwards counted: both",
+    "edit_memory_gib": "GiB above the weights: edit, within both windows",
+    "null_text_memory_gib": "GiB above the weights: null text, saving memory",
+    "tuning_memory_gib": "GiB above the weights: tuning, saving memory",
+}
+
+
+def main(build: Build = sd15) -> None:
+    parser = argparse.ArgumentParser(prog="dev.py bench", usage=__doc__.splitlines()[0])
+    parser.add_argument("--frames", type=int, default=8)
+    parser.add_argument("--latent", type=int, default=32)
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--no-memory", action="store_true")
+    parser.add_argument("--json", type=Path)
+    asked = parser.parse_args()
+    size = asked.frames, asked.latent
+    described = machine(*size)
+    print(", ".join(described.values()), flush=True)
+    kind = None if asked.no_memory else memory.kind()
+    figures = {}
+    if kind:  # first, as this process holds no weights yet
+        figures |= {name: memory.peak_of_new_process(name, build, *size) for name in memory.OPERATIONS}
+    figures |= counts()
+    figures |= times(work_on(build, *size), asked.repeats, say)
+    figures = {name: figures[name] for name in ABOUT if name in figures}
+    print(f"memory: {kind or 'not measured'}")
+    print("\n".join(f"{name:<26}{value:>8.2f}   {ABOUT[name]}" for name, value in figures.items()))
+    if asked.json:
+        asked.json.write_text(json.dumps({"machine": described, "figures": figures, "memory": kind}, indent=1) + "\n")
+
+
+def say(name: str, value: float) -> None:
+    print(f"{name} {value:.2f}", file=sys.stderr, flush=True)
+
+
+def machine(frames: int, latent: int) -> dict[str, str]:
+    return {
+        "device": torch.cuda.get_device_name() if torch.cuda.is_available() else processor(),
+        "threads": f"{torch.get_num_threads()} threads",
+        "torch": f"torch {torch.__version__}",
+        "dtype": "float32",
+        "frames": f"{frames} frames",
+        "latent": f"latent {latent}x{latent}",
+    }
+
+
+def processor() -> str:
+    try:
+        return re.search(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text())[1]
+    except (OSError, TypeError):
+        return platform.processor() or platform.machine()
+
+
+if __name__ == "__main__":
+    main()
