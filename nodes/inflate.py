@@ -3,7 +3,7 @@
 from comfy_api.latest import io
 
 from ..videop2p_core.attention import FRAMES_READ
-from ..videop2p_core.host.checks import check_untuned
+from ..videop2p_core.host.checks import check_family, check_untuned
 from ..videop2p_core.host.inflate import Inflation, inflate
 from .wires import CATEGORY
 
@@ -63,6 +63,7 @@ class InflateUNet(io.ComfyNode):
 
     @classmethod
     def execute(cls, model, frames_read, temporal_layers, norm_over_frames, window) -> io.NodeOutput:
+        check_family(model)
         check_untuned(model)
         return io.NodeOutput(inflate(model, Inflation(frames_read, window, temporal_layers, norm_over_frames)))
 

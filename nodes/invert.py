@@ -92,7 +92,14 @@ class DDIMInvert(io.ComfyNode):
             ],
             outputs=[
                 Inversion.Output(display_name="inversion", tooltip="Everything that an edit needs of the source."),
-                io.Latent.Output(id="noise", display_name="noise", tooltip="The noise that the clip was inverted to."),
+                io.Latent.Output(
+                    id="noise",
+                    display_name="noise",
+                    tooltip=(
+                        "The noise that the clip was inverted to. A stock sampler goes on from it with add_noise off, "
+                        "the ddim_uniform scheduler and as many steps."
+                    ),
+                ),
                 io.Latent.Output(
                     id="reconstruction",
                     display_name="reconstruction",

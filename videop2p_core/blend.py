@@ -67,7 +67,8 @@ def step_maps(layers: Sequence[Tensor], grid: tuple[int, int]) -> Tensor:
     """
     if not layers:
         raise ValueError(
-            f"No cross attention of this model works on {grid[0]}x{grid[1]} cells, so it has no word maps."
+            f"no cross attention of this model works on {grid[0]}x{grid[1]} cells, so it has no word maps to blend by: "
+            "take larger frames, or name no words to blend"
         )
     total = sum(reduce(layer.float(), "frames heads cells groups -> frames groups cells", "mean") for layer in layers)
     return rearrange(total / len(layers), "frames groups (rows columns) -> frames groups rows columns", rows=grid[0])
@@ -103,7 +104,8 @@ def fit_mask(mask: Tensor, frames: int, size: tuple[int, int]) -> Tensor:
     """A mask [frames or 1, any height, any width], values 0 to 1, at the latent's size: [frames, height, width]."""
     if mask.ndim != 3 or mask.shape[0] not in (1, frames):
         raise ValueError(
-            f"The mask has shape {list(mask.shape)}; give one of 1 or {frames} frames [frames, height, width]."
+            f"the mask has shape {list(mask.shape)}, the clip {frames} frames: give [frames, height, width] with one "
+            "mask for each frame, or a single one for all"
         )
     return F.interpolate(mask[:, None].float(), size=size, mode="area")[:, 0].expand(frames, *size)
 

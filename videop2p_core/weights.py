@@ -3,7 +3,7 @@
 import json
 import os
 import tempfile
-from dataclasses import fields
+from dataclasses import MISSING, fields
 from pathlib import Path
 
 import torch
@@ -67,22 +67,26 @@ def _load(path, kind):
             metadata = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}
     except SafetensorError as error:
-        raise WeightsError(f"{path.name} is not a complete safetensors file: {error}") from error
-    found = metadata.get("video_p2p", "no file of Video-P2P")
+        raise WeightsError(
+            f"{path.name} is not a complete safetensors file ({error}): copy it anew, or make and save it again"
+        ) from error
+    found = metadata.get("video_p2p")
+    if found is None:
+        raise WeightsError(f"{path.name} is no file of Video-P2P: choose one that Save {kind.title()} wrote")
     if found != kind:
-        raise WeightsError(f"{path.name} holds {found}, not a saved {kind}")
+        raise WeightsError(f"{path.name} holds a saved {found}: open it with Load {found.title()}")
     if metadata.get("version") != str(VERSION):
         raise WeightsError(
             f"{path.name} is of format version {metadata.get('version')}, this pack reads version {VERSION}: "
             "update the pack or save the file again"
         )
     try:
-        return _KINDS[kind](**_arguments(tensors, json.loads(metadata["settings"])))
+        return _KINDS[kind](**_arguments(kind, tensors, json.loads(metadata["settings"])))
     except (KeyError, TypeError, ValueError) as error:
-        raise WeightsError(f"{path.name} is damaged: {error}") from error
+        raise WeightsError(f"{path.name} is damaged ({error}): make and save it again") from error
 
 
-def _arguments(tensors, settings):
+def _arguments(kind, tensors, settings):
     arguments = dict(settings)
     if "losses" in arguments:  # tuples, as the value holds them
         arguments["losses"] = tuple(map(tuple, arguments["losses"]))
@@ -92,4 +96,9 @@ def _arguments(tensors, settings):
             arguments.setdefault(field, {})[key] = tensor
         else:
             arguments[name] = tensor
+    for field in fields(_KINDS[kind]):
+        given = arguments.get(field.name, field.default)
+        wanted = (float, int) if isinstance(field.default, float) else type(field.default)
+        if field.default not in (MISSING, None) and not isinstance(given, wanted):
+            raise TypeError(f"its {field.name} is {given!r}")
     return arguments

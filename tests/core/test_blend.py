@@ -174,7 +174,7 @@ def test_a_users_mask_fits_the_latent():
     fitted = fit_mask(mask, 3, (8, 6))
     assert fitted.shape == (3, 8, 6) and fitted[:, :4].eq(1).all() and fitted[:, 4:].eq(0).all()
     for wrong in (torch.zeros(2, 8, 8), torch.zeros(8, 8)):
-        with pytest.raises(ValueError, match="give one of 1 or 3 frames"):
+        with pytest.raises(ValueError, match="the clip 3 frames: give"):
             fit_mask(wrong, 3, (8, 6))
 
 

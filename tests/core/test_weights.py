@@ -65,15 +65,15 @@ def test_what_is_not_a_saved_value_is_named(tmp_path, inverted, tuned):
     with pytest.raises(weights.WeightsError, match="there is no file"):
         weights.load_tuning(path)
     weights.save(inverted, path)
-    with pytest.raises(weights.WeightsError, match="file.safetensors holds inversion, not a saved tuning"):
+    with pytest.raises(weights.WeightsError, match="holds a saved inversion: open it with Load Inversion"):
         weights.load_tuning(path)
     save_file({"a": torch.zeros(1)}, path)
-    with pytest.raises(weights.WeightsError, match="holds no file of Video-P2P"):
+    with pytest.raises(weights.WeightsError, match="is no file of Video-P2P: choose one that Save Inversion wrote"):
         weights.load_inversion(path)
     save_file({"a": torch.zeros(1)}, path, metadata={"video_p2p": "inversion", "version": "99"})
     with pytest.raises(weights.WeightsError, match="version 99, this pack reads version 1"):
         weights.load_inversion(path)
-    for settings in ("{}", "[", '{"losses": []}'):
+    for settings in ("{}", "[", '{"losses": []}', '{"cfg": "7.5"}'):
         save_file(
             {"a": torch.zeros(1)}, path, metadata={"video_p2p": "inversion", "version": "1", "settings": settings}
         )

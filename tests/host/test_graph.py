@@ -1,12 +1,10 @@
 """Graphs of stock nodes and ours, queued over HTTP on a real ComfyUI."""
 
-import json
-import time
 import urllib.error
-import urllib.request
 
 import pytest
-from comfyui_videop2p.tools.host import LOCAL, Host
+from comfyui_videop2p.tests.host.graphs import Graph, error_of, executed, queue, succeeded
+from comfyui_videop2p.tools.host import Host
 from comfyui_videop2p.tools.pack import host_path
 
 SOURCE = "a red ball on the beach"
@@ -25,63 +23,34 @@ def info(host):
 
 def graph(info, targets, steps=2):
     """A clip of two grey frames, inverted once and edited towards every target."""
-    nodes = {}
-
-    def add(name, kind, **inputs):
-        required = info[kind]["input"].get("required", {})
-        defaults = {key: options[1]["default"] for key, options in required.items() if "default" in (*options, {})[1]}
-        nodes[name] = {"class_type": kind, "inputs": defaults | inputs}
-
-    add("load", "VP2P_LoadDemoModel")
-    add("inflate", "VP2P_InflateUNet", model=["load", 0])
-    add("picture", "EmptyImage", width=128, height=128, batch_size=2, color=0x60A0E0)
-    add("encode", "VAEEncode", pixels=["picture", 0], vae=["load", 2])
-    add("source", "CLIPTextEncode", text=SOURCE, clip=["load", 1])
-    add("null", "CLIPTextEncode", text="", clip=["load", 1])
-    add(
+    nodes = Graph(info)
+    nodes.add("load", "VP2P_LoadDemoModel")
+    nodes.add("inflate", "VP2P_InflateUNet", model=["load", 0])
+    nodes.add("picture", "EmptyImage", width=128, height=128, batch_size=2, color=0x60A0E0)
+    nodes.add("encode", "VAEEncode", pixels=["picture", 0], vae=["load", 2])
+    nodes.add("source", "CLIPTextEncode", text=SOURCE, clip=["load", 1])
+    nodes.add("null", "CLIPTextEncode", text="", clip=["load", 1])
+    nodes.add(
         "invert", "VP2P_DDIMInvert", model=["inflate", 0], source=["source", 0], null=["null", 0], latent=["encode", 0],
         method="direct", steps=steps,
     )  # fmt: skip
     for i, target in enumerate(targets):
-        add(
+        nodes.add(
             f"control {i}", "VP2P_AttentionController", clip=["load", 1], source_prompt=SOURCE, target_prompt=target,
             blend_source="ball",
         )  # fmt: skip
-    add("edits", "CreateList", **{f"inputs.input{i}": [f"control {i}", 0] for i in range(len(targets))})
-    add("sample", "VP2P_DecoupledSample", model=["inflate", 0], inversion=["invert", 0], edit=["edits", 0])
-    add("decode", "VAEDecode", samples=["sample", 0], vae=["load", 2])
-    add("mask", "MaskToImage", mask=["sample", 2])
-    add("show", "PreviewImage", images=["decode", 0])
-    add("show mask", "PreviewImage", images=["mask", 0])
+    nodes.add("edits", "CreateList", **{f"inputs.input{i}": [f"control {i}", 0] for i in range(len(targets))})
+    nodes.add("sample", "VP2P_DecoupledSample", model=["inflate", 0], inversion=["invert", 0], edit=["edits", 0])
+    nodes.add("decode", "VAEDecode", samples=["sample", 0], vae=["load", 2])
+    nodes.add("mask", "MaskToImage", mask=["sample", 2])
+    nodes.add("show", "PreviewImage", images=["decode", 0])
+    nodes.add("show mask", "PreviewImage", images=["mask", 0])
     return nodes
-
-
-def queue(host, nodes):
-    """What came of a graph: its history entry."""
-    body = json.dumps({"prompt": nodes}).encode()
-    request = urllib.request.Request(f"{host.url}/prompt", body, {"Content-Type": "application/json"})
-    with LOCAL.open(request, timeout=60) as answer:
-        prompt = json.load(answer)["prompt_id"]
-    while prompt not in (history := host.get(f"/history/{prompt}")):
-        time.sleep(0.2)
-    return history[prompt]
-
-
-def executed(entry, nodes):
-    cached = {
-        node for kind, data in entry["status"]["messages"] if kind == "execution_cached" for node in data["nodes"]
-    }
-    return set(nodes) - cached
-
-
-def error_of(entry):
-    return next(data["exception_message"] for kind, data in entry["status"]["messages"] if kind == "execution_error")
 
 
 def test_another_target_prompt_runs_only_what_depends_on_it(host, info):
     first = graph(info, ["a blue ball on the beach"])
-    entry = queue(host, first)
-    assert entry["status"]["status_str"] == "success", entry["status"]
+    entry = succeeded(host, first)
     assert executed(entry, first) == set(first)
     assert len(entry["outputs"]["show"]["images"]) == len(entry["outputs"]["show mask"]["images"]) == 2
     second = graph(info, ["a green ball on the beach"])
@@ -91,8 +60,7 @@ def test_another_target_prompt_runs_only_what_depends_on_it(host, info):
 
 def test_a_list_of_edits_becomes_a_list_of_clips(host, info):
     nodes = graph(info, ["a blue ball on the beach", "a red star on the beach", "a striped red ball on the beach"])
-    entry = queue(host, nodes)
-    assert entry["status"]["status_str"] == "success", entry["status"]
+    entry = succeeded(host, nodes)
     assert len(entry["outputs"]["show"]["images"]) == len(entry["outputs"]["show mask"]["images"]) == 3 * 2
 
 

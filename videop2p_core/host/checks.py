@@ -1,6 +1,7 @@
 """What a node is given, looked at before any long work: each fault gets a sentence."""
 
 import torch
+from comfy.model_patcher import ModelPatcher
 
 from ..inversion import Inversion
 from ..schedule import ddim_sigmas
@@ -13,6 +14,8 @@ from .sampling import check_model
 
 def check_family(model):
     """A MODEL with an image UNet."""
+    if not isinstance(model, ModelPatcher):
+        raise ValueError("there is no model: this checkpoint holds none, connect a model loader")
     if not is_image_unet(model.get_model_object("diffusion_model")):
         raise ValueError(
             f"Video-P2P cannot edit with a {type(model.model).__name__} model: connect an image model with a UNet, of "
@@ -31,7 +34,10 @@ def check_untuned(model):
 
 def clip_of(latent, model):
     """The clip [frames, channels, height, width] of a LATENT, in VAE units."""
-    samples, channels = latent["samples"], model.model.latent_format.latent_channels
+    samples = latent.get("samples") if isinstance(latent, dict) else None
+    if not isinstance(samples, torch.Tensor):
+        raise ValueError("the latent input holds no clip: connect VAE Encode")
+    channels = model.model.latent_format.latent_channels
     if samples.ndim != 4 or samples.shape[1] != channels:
         raise ValueError(
             f"the latent has shape {list(samples.shape)}, this model takes [frames, {channels}, height, width]: encode "
@@ -56,13 +62,33 @@ def check_conditioning(model, **conditionings):
             )
 
 
+def check_hints(frames: int, **conditionings):
+    """Whether the ControlNets of CONDITIONINGs have pictures for all frames: the host would begin anew with them."""
+    for name, conditioning in conditionings.items():
+        for control in _control_nets(conditioning):
+            pictures = control.cond_hint_original
+            if pictures is not None and 1 < len(pictures) < frames:
+                raise ValueError(
+                    f"the ControlNet on the {name} conditioning has {len(pictures)} pictures, the clip {frames} "
+                    "frames: give it one picture for each frame, or a single one for all"
+                )
+
+
+def _control_nets(conditioning):
+    for _, options in conditioning:
+        control = options.get("control")
+        while control is not None:
+            yield control
+            control = control.previous_controlnet
+
+
 def check_inversion(model, inversion: Inversion):
-    """Whether the inversion was made by this model, with its inflation, its tuning and its noise levels."""
+    """Whether the inversion was made by this model, with its LoRAs, inflation, tuning and noise levels."""
     identity = identity_of(model)
     if inversion.base_model and inversion.base_model != identity:
         raise ValueError(
             f"the inversion was made with {inversion.base_model}, but the model connected is {identity}: connect that "
-            "model, inflated and tuned in the same way, or invert the clip again"
+            "model, with the same LoRAs, inflated and tuned in the same way, or invert the clip again"
         )
     levels = ddim_sigmas(model_sigmas(model), inversion.steps).to(inversion.sigmas)
     if inversion.flow != (prediction_of(model) == "flow") or not torch.allclose(levels, inversion.sigmas, rtol=1e-4):

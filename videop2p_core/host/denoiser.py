@@ -38,8 +38,6 @@ class Denoiser:
         first, *others = self.guider.conds[NULL]
         conds = dict(first["model_conds"])
         conds["c_crossattn"] = type(conds["c_crossattn"])(embedding)
-        if "control" in first:  # a ControlNet's weights are not ours to differentiate
-            conds["crossattn_controlnet"] = type(conds["c_crossattn"])(embedding.detach())
         return [first | {"model_conds": conds}, *others]
 
 

@@ -8,7 +8,7 @@ import torch
 
 from ..inversion import Inversion
 from ..plan import EditPlan
-from .checks import check_conditioning, check_family, check_inversion
+from .checks import check_conditioning, check_family, check_hints, check_inversion
 from .pictures import alignment_picture
 from .sampling import Edited, EditGuider, EditSampler, Target, check_parts, decoupled_sample, same_embedding
 from .tokens import read_prompt
@@ -87,6 +87,8 @@ def gather(model, inversion: Inversion, edits: Sequence[WordEdit], source=None, 
     compiled = [edit.compiled(inversion.steps, target) for edit, target in zip(edits, targets, strict=True)]
     source = source or (edits[0].source if edits else None)
     check_parts(inversion, source, null, compiled)
+    for target in compiled:
+        check_hints(len(inversion.noise), source=source, null=null, target=target.conditioning)
     return Parts(inversion, source, null, compiled)
 
 

@@ -6,6 +6,8 @@ from pathlib import Path
 import folder_paths
 
 from .. import weights
+from ..inversion import Inversion
+from ..tuning import Tuning
 
 INVERSIONS, TUNINGS = "inversions", "tunings"
 
@@ -22,8 +24,10 @@ def saved_names(kind: str) -> list[str]:
 
 
 def path_of(kind: str, name: str) -> str:
-    """Raises FileNotFoundError, naming the file, where there is none."""
-    return folder_paths.get_full_path_or_raise(_folder(kind), name)
+    path = folder_paths.get_full_path(_folder(kind), name)
+    if path is None:
+        raise FileNotFoundError(f"there is no {name} in models/videop2p/{kind}: choose another, or copy it there")
+    return path
 
 
 def changed(kind: str, name: str) -> str:
@@ -42,15 +46,25 @@ def save(kind: str, value, prefix: str) -> str:
     return str(path.relative_to(root))
 
 
-def load_inversion(name: str):
+def load_inversion(name: str) -> Inversion:
     inversion = weights.load_inversion(path_of(INVERSIONS, name))
-    if not inversion.trajectory.isfinite().all():
-        raise ValueError(f"{name} holds values that are not numbers: invert the clip again")
+    tensors = inversion.trajectory, inversion.sigmas, inversion.source, inversion.initial_null, inversion.null
+    found = [tensor.ndim for tensor in tensors if tensor is not None]
+    if found != [5, 1, 3, 3, 4][: len(found)]:
+        raise ValueError(f"{name} is damaged (its tensors have {found} dimensions): invert the clip again")
+    _check_finite(name, [tensor for tensor in tensors if tensor is not None], "invert the clip again")
     return inversion
 
 
-def load_tuning(name: str):
-    return weights.load_tuning(path_of(TUNINGS, name))
+def load_tuning(name: str) -> Tuning:
+    tuning = weights.load_tuning(path_of(TUNINGS, name))
+    _check_finite(name, [*tuning.deltas.values(), *tuning.temporal.values()], "tune on the clip again")
+    return tuning
+
+
+def _check_finite(name, tensors, remedy):
+    if not all(tensor.isfinite().all() for tensor in tensors):
+        raise ValueError(f"{name} holds values that are not numbers: {remedy}")
 
 
 def _folder(kind):

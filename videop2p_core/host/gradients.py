@@ -10,6 +10,7 @@ import gc
 from contextlib import contextmanager
 from types import MethodType
 
+import comfy.controlnet
 import comfy.model_management
 import comfy.patcher_extension
 import torch
@@ -31,6 +32,8 @@ def run_differentiable(model, positive, negative, latent, sigmas, algorithm, *, 
     with torch.inference_mode(False), torch.no_grad(), differentiable_copy(model) as frozen:
         if checkpointing:
             checkpoint_blocks(frozen)
+        if any("control" in options for _, options in (*positive, *negative)):
+            _separate_skips(frozen)
 
         def with_frozen_weights(denoise, z0, sigmas):
             frozen.model.requires_grad_(False)  # loading may have made new parameters of patched weights
@@ -130,12 +133,26 @@ def _deep_copy(model):
     return duplicate
 
 
+def _separate_skips(model):
+    """ControlNets are added in place to what the UNet's second half reads of the first, whose own layers keep it."""
+    model.set_model_input_block_patch_after_skip(lambda h, options: h.clone())
+
+
 def _outside_inference(value):
-    """The value with every tensor in it cloned: conditioning and latents come from nodes in inference mode."""
+    """The value with every tensor in it cloned, as conditioning and latents come from nodes in inference mode."""
     if isinstance(value, torch.Tensor):
         return value.clone()
     if isinstance(value, dict):
         return {key: _outside_inference(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
         return type(value)(map(_outside_inference, value))
+    if isinstance(value, comfy.controlnet.ControlBase):
+        return _without_gradients(value)
     return value
+
+
+def _without_gradients(control):
+    """The ControlNet as something given: its weights were loaded in inference mode and are not ours to train."""
+    duplicate = copy.copy(control)
+    duplicate.get_control = torch.no_grad()(duplicate.get_control)
+    return duplicate

@@ -58,6 +58,8 @@ def invert(
     `progress(step, z)` hears every step of the inversion and then every step of the null-text optimisation.
     """
     inversion.check_method(method)
+    if rounds < 0 or inner_steps < 1:
+        raise ValueError(f"{rounds} rounds and {inner_steps} inner steps were asked for: give at least 0 and 1")
     source, initial_null = embedding_of(positive, "positive"), embedding_of(negative, "negative")
     if method in inversion.NULL_TEXT_METHODS and len(negative) > 1:
         raise ValueError(

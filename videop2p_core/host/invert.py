@@ -6,15 +6,20 @@ import torch
 
 from .. import inversion as inversions
 from ..inversion import Inversion
+from ..schedule import to_x
 from . import inversion as host_inversion
-from .checks import check_conditioning, check_family, clip_of
+from .checks import check_conditioning, check_family, check_hints, clip_of
 from .identity import identity_of
 from .progress import latent_progress
 
 
 @dataclass(frozen=True)
 class Inverted:
-    """noise, reconstruction: latents [frames, channels, height, width] in VAE units."""
+    """Latents [frames, channels, height, width] in VAE units.
+
+    noise           as a stock sampler would leave it halfway: one with add_noise off goes on from it
+    reconstruction  the clip run down again
+    """
 
     inversion: Inversion
     noise: torch.Tensor
@@ -27,6 +32,7 @@ def invert(model, source, null, latent, *, method, steps, **settings) -> Inverte
     check_family(model)
     check_conditioning(model, source=source, null=null)
     clip = clip_of(latent, model)
+    check_hints(len(clip), source=source, null=null)
     stages = 1 + (method in inversions.NULL_TEXT_METHODS) + (method != inversions.DIRECT)
     progress = latent_progress(model, stages * steps)
     inversion = host_inversion.invert(
@@ -34,8 +40,16 @@ def invert(model, source, null, latent, *, method, steps, **settings) -> Inverte
         **settings,
     )  # fmt: skip
     z = host_inversion.reconstruct(model, source, null, inversion, progress=progress)[-1]
-    to_latent = model.model.process_latent_out
-    return Inverted(inversion, to_latent(inversion.noise), to_latent(z), report(inversion, z))
+    reconstruction = model.model.process_latent_out(z)
+    return Inverted(inversion, noise_latent(model, inversion), reconstruction, report(inversion, z))
+
+
+def noise_latent(model, inversion: Inversion) -> torch.Tensor:
+    """z_T as the host hands a noisy latent from one sampler to the next: x, in VAE units."""
+    sigma = inversion.sigmas[0]
+    x = to_x(inversion.noise, sigma, flow=inversion.flow)
+    sampling = model.get_model_object("model_sampling")
+    return model.model.process_latent_out(sampling.inverse_noise_scaling(sigma, x))
 
 
 def report(inversion: Inversion, z: torch.Tensor) -> str:

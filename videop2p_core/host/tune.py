@@ -2,8 +2,8 @@
 
 from ..tuning import Tuning
 from . import tuning as host_tuning
-from .checks import check_conditioning, check_family, clip_of
-from .identity import TUNINGS, base_of, tuning_digest
+from .checks import check_conditioning, check_family, check_hints, clip_of
+from .identity import TUNINGS, base_of
 from .progress import loss_progress
 
 
@@ -12,6 +12,9 @@ def tune(model, positive, latent, *, steps, **settings) -> Tuning:
     check_family(model)
     check_conditioning(model, positive=positive)
     clip = clip_of(latent, model)
+    check_hints(len(clip), positive=positive)
+    if steps < 1:
+        raise ValueError(f"{steps} steps were asked for: tuning takes at least 1")
     return host_tuning.tune(
         model, positive, clip, steps=steps, base_model=base_of(model), progress=loss_progress(steps), **settings
     )
@@ -27,5 +30,5 @@ def tuned(model, tuning: Tuning):
             "it was tuned on"
         )
     result = host_tuning.apply(model, tuning)
-    result.set_attachments(TUNINGS, (*(model.get_attachment(TUNINGS) or ()), tuning_digest(tuning)))
+    result.set_attachments(TUNINGS, (*(model.get_attachment(TUNINGS) or ()), tuning))
     return result
