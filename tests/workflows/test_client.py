@@ -27,7 +27,9 @@ def test_every_step_is_told_and_every_node_timed(host, graph):
 
 def test_a_fault_is_told_with_the_node_that_has_it(host, graph):
     graph[node_titled(graph, "Attention Controller")]["inputs"]["blend_source"] = "bike"
-    with pytest.raises(GraphError, match="^Attention Controller: 'bike' is not a word of the source prompt: a, red, car"):
+    with pytest.raises(
+        GraphError, match="^Attention Controller: 'bike' is not a word of the source prompt: a, red, car"
+    ):
         run_graph(host.url, graph)
 
 

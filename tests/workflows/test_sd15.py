@@ -1,4 +1,4 @@
-"""Every workflow for a checkpoint, on a full-size Stable Diffusion 1.5 of random weights, at 8x8 latents and few steps."""
+"""Every workflow for a checkpoint, on a full-size Stable Diffusion 1.5 of random weights, at 8x8 latents."""
 
 import json
 import shutil
