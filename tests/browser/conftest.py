@@ -13,13 +13,13 @@ FLAGS = [
 SCREENSHOTS = ROOT / "output" / "screenshots"
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def host(tmp_path_factory):
     with Host(host_path(), tmp_path_factory.mktemp("browser"), packs=peers()) as running:
         yield running
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")  # longer, its event loop would keep other tests from starting theirs
 def browser():
     if CHROMIUM is None:
         pytest.skip("no Chromium on this machine (Debian: apt install chromium): the browser is not tested")

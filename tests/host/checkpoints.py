@@ -4,6 +4,7 @@ Weights are scaled so that every layer gives about what it is given, and forward
 """
 
 import json
+from functools import partial
 from pathlib import Path
 
 import comfy.ops
@@ -54,29 +55,33 @@ LORA_LAYERS = {
 def write_models(folder: Path) -> None:
     """A models folder with one checkpoint (2.1 GB), one LoRA and one ControlNet (0.7 GB)."""
     noise = Noise()
-    with torch.device("meta"):
-        text = CLIPTextModel(
-            json.loads((host_path() / "comfy" / "sd1_clip_config.json").read_text()),
-            torch.float32,
-            "meta",
-            comfy.ops.disable_weight_init,
-        )
-        unet, vae = UNetModel(**UNET, out_channels=4), AutoencoderKL(embed_dim=4, ddconfig=VAE)
-        control = ControlNet(**UNET, hint_channels=3)
-    checkpoint = {
-        **noise.weights(unet, "model.diffusion_model."),
-        **noise.weights(text.text_model, "cond_stage_model.transformer.text_model."),
-        **noise.weights(vae, "first_stage_model."),
-    }
     files = {
         f"checkpoints/{CHECKPOINT}": checkpoint,
-        f"loras/{LORA}": lora(LORA_LAYERS, noise),
-        f"controlnet/{CONTROLNET}": noise.weights(control),
+        f"loras/{LORA}": partial(lora, LORA_LAYERS),
+        f"controlnet/{CONTROLNET}": control_net,
     }
     for name, tensors in files.items():
         path = folder / name
         path.parent.mkdir(parents=True)
-        save_file(tensors, path)
+        save_file(tensors(noise), path)
+
+
+def checkpoint(noise: "Noise") -> dict[str, torch.Tensor]:
+    config = json.loads((host_path() / "comfy" / "sd1_clip_config.json").read_text())
+    with torch.device("meta"):
+        unet, vae = UNetModel(**UNET, out_channels=4), AutoencoderKL(embed_dim=4, ddconfig=VAE)
+        text = CLIPTextModel(config, torch.float32, "meta", comfy.ops.disable_weight_init)
+    return {
+        **noise.weights(unet, "model.diffusion_model."),
+        **noise.weights(text.text_model, "cond_stage_model.transformer.text_model."),
+        **noise.weights(vae, "first_stage_model."),
+    }
+
+
+def control_net(noise: "Noise") -> dict[str, torch.Tensor]:
+    with torch.device("meta"):
+        network = ControlNet(**UNET, hint_channels=3)
+    return noise.weights(network)
 
 
 def lora(layers: dict[str, tuple[int, int]], noise: "Noise", rank: int = 4) -> dict[str, torch.Tensor]:
