@@ -9,6 +9,10 @@ from comfyui_videop2p.tools.workflows.write import FOLDER
 from .conftest import SCREENSHOTS
 
 PROMPT = "async () => (await app.graphToPrompt()).output"
+CONTROLLER = """() => {
+    app.canvas.ds.scale = 1
+    app.canvas.centerOnNode(app.graph._nodes.find(node => node.type === 'VP2P_AttentionController'))
+}"""
 WHOLE_GRAPH = """() => {
     const boxes = app.graph._groups.map(group => group._bounding)
     const width = Math.max(...boxes.map(box => box[0] + box[2]))
@@ -46,9 +50,11 @@ def test_an_artist_opens_a_template_changes_a_word_and_sees_the_edited_clip(page
     photograph(page, "templates")
     card.click()
     target = page.get_by_placeholder("a robot drives a motorbike")
-    target.wait_for()
-    page.evaluate(WHOLE_GRAPH)
+    target.wait_for(state="attached")
+    page.evaluate(CONTROLLER)  # what is out of sight cannot be typed into
     target.fill("a green car in the snow")
+    photograph(page, "controller")
+    page.evaluate(WHOLE_GRAPH)
     page.get_by_test_id("queue-button").click()
     page.wait_for_function("document.querySelector('video')?.readyState >= 2", timeout=400_000)
     page.wait_for_timeout(1000)

@@ -1,6 +1,8 @@
 """Tuning and inversion of a ComfyUI MODEL as a node runs them: in inference mode, the MODEL left as it was."""
 
+import gc
 import hashlib
+import weakref
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -181,6 +183,25 @@ def test_null_text_allocates_no_gradient_of_a_weight(model, clip, monkeypatch):
     inverted = null_text(model, clip)
     assert len(looked_at) > 100 and not with_gradient
     assert [losses[-1] < losses[0] for losses in inverted.losses] == [True, True]
+
+
+@pytest.mark.parametrize("algorithm", [tune, null_text])
+def test_the_copy_is_gone_when_the_work_is_done(model, clip, algorithm, monkeypatch):
+    deep_copy, copies = gradients._deep_copy, []
+
+    def watched(model):
+        duplicate = deep_copy(model)
+        copies.extend(map(weakref.ref, duplicate.model.modules()))
+        return duplicate
+
+    monkeypatch.setattr(gradients, "_deep_copy", watched)
+    gc.collect()
+    gc.disable()  # Python would collect it in the end, but the next node may need the memory first
+    try:
+        algorithm(model, clip)
+        assert len(copies) > 100 and not [copy for copy in copies if copy()]
+    finally:
+        gc.enable()
 
 
 @pytest.mark.parametrize("algorithm", [tune, null_text])

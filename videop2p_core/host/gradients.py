@@ -29,6 +29,14 @@ def run_differentiable(model, positive, negative, latent, sigmas, algorithm, *, 
     All weights of the copy are frozen; an algorithm that trains some of them says so itself. `checkpointing` recomputes
     activations in the backward pass instead of keeping them, which changes no number.
     """
+    try:
+        return _run_on_a_copy(model, positive, negative, latent, sigmas, algorithm, checkpointing)
+    finally:
+        gc.collect()  # the copy: nothing uses it any more, but its patched modules refer to themselves
+        comfy.model_management.soft_empty_cache()
+
+
+def _run_on_a_copy(model, positive, negative, latent, sigmas, algorithm, checkpointing):
     with torch.inference_mode(False), torch.no_grad(), differentiable_copy(model) as frozen:
         if checkpointing:
             checkpoint_blocks(frozen)
@@ -66,9 +74,6 @@ def differentiable_copy(model):
         yield duplicate
     finally:
         duplicate.detach()
-        del duplicate, temporal
-        gc.collect()  # patched modules refer to themselves
-        comfy.model_management.soft_empty_cache()
 
 
 def checkpoint_blocks(model):
