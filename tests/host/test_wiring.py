@@ -6,6 +6,7 @@ from urllib.parse import urlencode
 
 import av
 import comfy.controlnet
+import comfy.model_management
 import comfy.ops
 import comfy.samplers
 import folder_paths
@@ -105,7 +106,7 @@ def control_net():
         settings = {key: value for key, value in UNET.items() if key != "out_channels"}
         network = ControlNet(**settings, hint_channels=3, operations=comfy.ops.manual_cast)
         network.load_state_dict(Noise(values=2**22).weights(network))
-        return comfy.controlnet.ControlNet(network, load_device=torch.device("cpu"))
+        return comfy.controlnet.ControlNet(network, load_device=comfy.model_management.get_torch_device())
 
 
 @pytest.fixture(scope="module")
