@@ -34,7 +34,7 @@ def sd15_host(tmp_path_factory):
     Their names are in tests/host/checkpoints.py. The 3 GB are made once and deleted at the end.
     """
     import psutil
-    from comfyui_videop2p.tools.host import Host
+    from comfyui_videop2p.tools.host import Host, peers
     from comfyui_videop2p.tools.pack import host_path, use_host
 
     if psutil.virtual_memory().available < NEEDED_MEMORY:
@@ -45,7 +45,7 @@ def sd15_host(tmp_path_factory):
     folder = tmp_path_factory.mktemp("sd15")
     try:
         write_models(folder / "models")
-        with Host(host_path(), folder / "host", models=folder / "models") as host:
+        with Host(host_path(), folder / "host", models=folder / "models", packs=peers()) as host:
             yield host
     finally:
         shutil.rmtree(folder)
