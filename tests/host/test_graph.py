@@ -4,21 +4,8 @@ import urllib.error
 
 import pytest
 from comfyui_videop2p.tests.host.graphs import Graph, error_of, executed, queue, succeeded
-from comfyui_videop2p.tools.host import Host
-from comfyui_videop2p.tools.pack import host_path
 
 SOURCE = "a red ball on the beach"
-
-
-@pytest.fixture(scope="module")
-def host(tmp_path_factory):
-    with Host(host_path(), tmp_path_factory.mktemp("host")) as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def info(host):
-    return host.get("/object_info")
 
 
 def graph(info, targets, steps=2):
