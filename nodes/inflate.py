@@ -57,15 +57,37 @@ class InflateUNet(io.ComfyNode):
                     advanced=True,
                     tooltip="Only for frames_read = window: how many frames to either side a frame looks at.",
                 ),
+                io.Int.Input(
+                    "frames_per_pass",
+                    default=0,
+                    min=0,
+                    max=4096,
+                    advanced=True,
+                    tooltip=(
+                        "Longer clips go through the model in overlapping passes of so many frames, all of which see "
+                        "frame 0: memory no longer grows with the clip. 16 suits most; 0 takes every clip at once."
+                    ),
+                ),
+                io.Int.Input(
+                    "pass_overlap",
+                    default=2,
+                    min=0,
+                    max=2048,
+                    advanced=True,
+                    tooltip="How many frames two passes share, to go over smoothly from one to the next.",
+                ),
             ],
             outputs=[io.Model.Output(tooltip="A clone of the model that reads a batch as one clip.")],
         )
 
     @classmethod
-    def execute(cls, model, frames_read, temporal_layers, norm_over_frames, window) -> io.NodeOutput:
+    def execute(
+        cls, model, frames_read, temporal_layers, norm_over_frames, window, frames_per_pass, pass_overlap
+    ) -> io.NodeOutput:
         check_family(model)
         check_untuned(model)
-        return io.NodeOutput(inflate(model, Inflation(frames_read, window, temporal_layers, norm_over_frames)))
+        inflation = Inflation(frames_read, window, temporal_layers, norm_over_frames, frames_per_pass, pass_overlap)
+        return io.NodeOutput(inflate(model, inflation))
 
 
 NODES = [InflateUNet]

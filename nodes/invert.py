@@ -3,9 +3,9 @@
 from comfy_api.latest import io, ui
 
 from ..videop2p_core.host import files
-from ..videop2p_core.host.invert import invert
+from ..videop2p_core.host.invert import invert, kept_in
 from ..videop2p_core.inversion import METHODS, SHARED_NULL_TEXT
-from .wires import CATEGORY, MEMORY, Inversion
+from .wires import CATEGORY, KEEPING, MEMORY, Inversion
 
 
 class DDIMInvert(io.ComfyNode):
@@ -89,6 +89,35 @@ class DDIMInvert(io.ComfyNode):
                         "for about a third more time and the same numbers."
                     ),
                 ),
+                io.Combo.Input(
+                    "keep_source",
+                    options=list(KEEPING),
+                    default=KEEPING[0],
+                    advanced=True,
+                    tooltip=(
+                        "For the direct method: keeps what the source's attention saw, so that no edit of this "
+                        "inversion runs the source again: a third faster inside the windows. An approximation, which fixed-"
+                        "point rounds bring nearer. Save Inversion does not save it."
+                    ),
+                ),
+                io.Float.Input(
+                    "kept_cross_window",
+                    default=0.2,
+                    min=0.0,
+                    max=1.0,
+                    step=0.05,
+                    advanced=True,
+                    tooltip="With keep_source: the largest cross window that an edit will have.",
+                ),
+                io.Float.Input(
+                    "kept_temporal_window",
+                    default=0.5,
+                    min=0.0,
+                    max=1.0,
+                    step=0.05,
+                    advanced=True,
+                    tooltip="With keep_source: the largest temporal window that an edit will have.",
+                ),
             ],
             outputs=[
                 Inversion.Output(display_name="inversion", tooltip="Everything that an edit needs of the source."),
@@ -111,11 +140,13 @@ class DDIMInvert(io.ComfyNode):
 
     @classmethod
     def execute(
-        cls, model, source, null, latent, method, steps, cfg, rounds, inner_steps, epsilon, memory
-    ) -> io.NodeOutput:
+        cls, model, source, null, latent, method, steps, cfg, rounds, inner_steps, epsilon, memory, keep_source,
+        kept_cross_window, kept_temporal_window,
+    ) -> io.NodeOutput:  # fmt: skip
+        kept = kept_in(keep_source == "on disk", kept_cross_window, kept_temporal_window)
         done = invert(
             model, source, null, latent, method=method, steps=steps, cfg=cfg, rounds=rounds, inner_steps=inner_steps,
-            epsilon=epsilon, checkpointing=memory == "save memory",
+            epsilon=epsilon, checkpointing=memory == "save memory", kept=None if keep_source == "off" else kept,
         )  # fmt: skip
         return io.NodeOutput(done.inversion, {"samples": done.noise}, {"samples": done.reconstruction}, done.report)
 

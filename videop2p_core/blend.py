@@ -28,6 +28,7 @@ class Blend:
     threshold: what a map divided by its frame's maximum must exceed to count, for the words to blend.
     subtract_threshold: the same for the words to subtract.
     start: the fraction of the steps from which the blend acts.
+    freeze: the fraction of the steps from which the mask stays as it is, so that the source is looked at no more.
     """
 
     source: Tensor
@@ -35,9 +36,14 @@ class Blend:
     threshold: float = 0.3
     subtract_threshold: float = 0.3
     start: float = 0.2
+    freeze: float = 1.0
 
     def acts(self, step: int, steps: int) -> bool:
         return step >= int(self.start * steps)
+
+    def looks(self, step: int, steps: int) -> bool:
+        """Whether this step's maps count. The first step's always do: there must be some."""
+        return step == 0 or step < int(self.freeze * steps)
 
 
 def word_columns(tokens: int, words: Iterable[int], subtracted: Iterable[int] = ()) -> Tensor:

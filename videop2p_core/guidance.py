@@ -35,7 +35,8 @@ class Branch:
     proximal: bool = False
 
 
-Denoise = Callable[[Tensor, Tensor, Branch], Tensor]  # x, sigma, branch -> denoised
+Asked = list[tuple[Branch, Tensor]]  # branches, the source first, and the x of each
+Denoise = Callable[[Tensor, Asked], list[Tensor]]  # sigma, what is asked -> denoised, of each
 Mask = Callable[[int, int], Tensor | None]  # step, target -> [frames, height, width], 1 where the target is kept
 Progress = Callable[[int, Tensor, list[Tensor]], None]  # step, source x, targets' x
 
@@ -73,7 +74,8 @@ def edit_clip(
 ) -> tuple[Tensor, list[Tensor]]:
     """Edit an inverted clip: z_0 of the source branch [*latent] and of each target, at the model's scale.
 
-    In every step the source is denoised first, then the targets. `source_needed(step)` says whether any target looks at
+    All predictions of a step are asked for at once, so that `denoise` may take the clip in parts, each with all of its
+    branches. `source_needed(step)` says whether any target looks at
     the source; the direct method leaves its prediction out where none does (arXiv 2310.01506). `mask(step, target)`,
     asked after the step's predictions, brings the source back where it is 0; None keeps the target whole.
     """
@@ -81,16 +83,18 @@ def edit_clip(
     source = schedule.to_x(inversion.noise, inversion.sigmas[0], flow=inversion.flow)
     edited = [source] * targets
     for step, (sigma, next_sigma) in enumerate(pairwise(inversion.sigmas)):
-
-        def advance(x, branch, sigma=sigma, next_sigma=next_sigma):
-            direction = schedule.direction(x, denoise(x, sigma, branch), sigma)
-            return schedule.ddim_step(x, direction, sigma, next_sigma)
-
+        asked = [(target_branch(inversion, step, i, coupled), x) for i, x in enumerate(edited)]
         if not direct or source_needed(step):
-            source = advance(source, source_branch(inversion, step))
+            asked.insert(0, (source_branch(inversion, step), source))
+        advanced = [
+            schedule.ddim_step(x, schedule.direction(x, denoised, sigma), sigma, next_sigma)
+            for (_, x), denoised in zip(asked, denoise(sigma, asked), strict=True)
+        ]
+        edited = advanced[len(advanced) - targets :]
         if direct:
             source = schedule.to_x(inversion.latent_after(step), next_sigma, flow=inversion.flow)
-        edited = [advance(x, target_branch(inversion, step, i, coupled)) for i, x in enumerate(edited)]
+        else:
+            source = advanced[0]
         for i, keep in enumerate([mask(step, i) for i in range(targets)]):
             if keep is not None:
                 edited[i] = blend_latents(source, edited[i], keep)

@@ -15,6 +15,7 @@ from einops import rearrange, repeat
 from torch import Tensor
 
 from . import schedule
+from .records import Records
 
 Denoise = Callable[[Tensor, Tensor, Any], Tensor]
 Progress = Callable[[int, Tensor], None]
@@ -40,6 +41,8 @@ class Inversion:
     initial_null [1, tokens, channels], the null text the target is guided with
     losses       per step, the loss before each update of the null text
     proximal_*   how the proximal method shrinks the target's guidance, see `proximal`
+    records      the source's queries and keys, where they were kept; for the direct method alone, as every other looks
+                 at the source for its path
     """
 
     method: str
@@ -56,6 +59,7 @@ class Inversion:
     base_model: str = ""
     proximal_quantile: float = 0.7
     proximal_soft: bool = False
+    records: Records | None = None
 
     def __post_init__(self):
         check_method(self.method)
@@ -66,6 +70,8 @@ class Inversion:
             )
         if (self.null is not None) != (self.method in NULL_TEXT_METHODS):
             raise ValueError(f"an inversion by {self.method} {'has' if self.null is None else 'takes'} no null texts")
+        if self.records is not None and self.method != DIRECT:
+            raise ValueError(f"an inversion by {self.method} keeps nothing of the source: only {DIRECT} does")
         if self.null is not None and len(self.null) != self.steps:
             raise ValueError(f"the inversion has {len(self.null)} null texts for {self.steps} steps")
 

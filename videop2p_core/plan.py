@@ -25,6 +25,7 @@ class EditPlan:
     subtracted            words of either prompt whose region is left alone
     threshold             what share of its maximum a word's map must exceed to count
     start                 the fraction of the steps from which the blend acts
+    freeze                the fraction of the steps from which its mask stays as it is
     """
 
     source: Prompt
@@ -38,6 +39,7 @@ class EditPlan:
     subtracted: tuple[str, ...] = ()
     threshold: float = 0.3
     start: float = 0.2
+    freeze: float = 1.0
 
     def __post_init__(self):
         for name, prompt in (("source", self.source), ("target", self.target)):
@@ -66,6 +68,7 @@ class EditPlan:
             threshold=self.threshold,
             subtract_threshold=self.threshold,
             start=self.start,
+            freeze=self.freeze,
         )
 
     def alignment(self) -> Alignment:

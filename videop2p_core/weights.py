@@ -28,6 +28,8 @@ def save(value: Inversion | Tuning, path: str | os.PathLike) -> None:
     tensors, settings = {}, {}
     for field in fields(value):
         content = getattr(value, field.name)
+        if field.name == "records":  # gigabytes that another inversion makes anew
+            continue
         if isinstance(content, torch.Tensor):
             tensors[field.name] = content
         elif field.name in _MAPPINGS:

@@ -27,9 +27,9 @@ class Recorded:
     def __init__(self):
         self.calls = []
 
-    def __call__(self, x, sigma, branch):
-        self.calls.append((branch.step, branch.target))
-        return x / (2 if branch.target is None else 3 + branch.target)
+    def __call__(self, sigma, asked):
+        self.calls += [(branch.step, branch.target) for branch, _ in asked]
+        return [x / (2 if branch.target is None else 3 + branch.target) for branch, x in asked]
 
 
 def test_the_source_is_denoised_first_and_once_for_all_targets():
@@ -77,7 +77,9 @@ def test_without_a_mask_the_target_is_whole_and_at_zero_it_is_the_source():
 
 
 def test_the_same_prediction_for_both_branches_gives_the_source():
-    source, (target,) = edit_clip(lambda x, sigma, branch: x / 2, inversion(inversions.NEGATIVE_PROMPT))
+    source, (target,) = edit_clip(
+        lambda sigma, asked: [x / 2 for _, x in asked], inversion(inversions.NEGATIVE_PROMPT)
+    )
     assert torch.equal(source, target)
 
 

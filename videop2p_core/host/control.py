@@ -5,7 +5,7 @@ all other patches are known, wraps whatever sits in them, and leaves nothing beh
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from uuid import UUID
 
@@ -14,10 +14,12 @@ from comfy.ldm.modules.attention import optimized_attention
 from comfy.patcher_extension import WrappersMP, add_wrapper_with_key
 
 from ..attention import attention, edited_attention, word_probabilities
-from ..blend import Blend, blend_grid, step_maps
+from ..blend import Blend, blend_grid
 from ..edit import Edit
+from ..records import Records
 from .inflate import CONTROL
 from .temporal import transformer_blocks
+from .word_maps import WordMaps
 
 RECORD, REPLAY = "record", "replay"
 CONDITIONAL = 0  # the host's index of the conditional half
@@ -32,35 +34,22 @@ class Controlled:
     blend: Blend | None = None
 
 
-@dataclass
-class WordMaps:
-    """The word maps of one branch under one target's words: of this step's layers so far, and summed over the steps."""
-
-    layers: dict = field(default_factory=dict)
-    total: torch.Tensor | None = None  # [frames, groups, rows, columns]
-
-    def close_step(self, grid):
-        maps = step_maps(list(self.layers.values()), grid)
-        self.total = maps if self.total is None else self.total + maps
-        self.layers = {}
-
-    def add(self, layer, probabilities):
-        # Another node may evaluate the model again within the step (perturbed attention, for one): the first counts.
-        self.layers.setdefault(layer, probabilities)
-
-
 class Control:
     """What the attention layers of one sampling call do.
 
-    source: uuid of the source's conditioning entry; targets: one Controlled each; size: the latent's (height, width).
-    Before each model call, `record(step)` or `replay(step, target)` says which branch it is.
+    source: uuid of the source's conditioning entry; targets: one Controlled each; size: the latent's (height, width);
+    records: the source's queries and keys of all steps, where an inversion kept them.
+    Before each model call, `record(step)` or `replay(step, target)` says which branch it is. A clip in passes goes
+    through all branches of one pass before the next; with records, `recall(step, pass)` begins a pass.
     """
 
-    def __init__(self, source: UUID, targets: Sequence[Controlled], size: tuple[int, int]):
-        self.source, self.targets = source, targets
+    def __init__(
+        self, source: UUID, targets: Sequence[Controlled], size: tuple[int, int], records: Records | None = None
+    ):
+        self.source, self.targets, self.records = source, targets, records
         self.grid = blend_grid(*size)
         self.step, self.mode, self.target = 0, RECORD, None
-        self.kept = {}  # layer -> (q, k) of the source in this step
+        self.kept = {}  # layer -> (q, k) of the source in this step and pass
         self.source_maps = [WordMaps() for _ in targets]
         self.target_maps = [WordMaps() for _ in targets]
 
@@ -70,17 +59,21 @@ class Control:
         self.kept = {}
         self.step, self.mode, self.target = step, RECORD, None
 
+    def recall(self, step, part):
+        self.kept = self.records.read(step, part)
+
     def replay(self, step, target):
         self.step, self.mode, self.target = step, REPLAY, target
 
     def source_needed(self, step):
-        """Whether any target looks at the source in this step."""
-        return self._cross_edited(step) or self._temporal_edited(step) or any(t.blend for t in self.targets)
+        """Whether any target looks at the source in this step, and nobody kept what it sees."""
+        looked_at = self._cross_edited(step) or self._temporal_edited(step) or self._maps_count(step)
+        return looked_at and self.records is None
 
     def close_step(self):
         """Add the step's word maps to the sums."""
         for target, *maps in zip(self.targets, self.source_maps, self.target_maps, strict=True):
-            if target.blend:
+            if self._counts(target, self.step):
                 for branch in maps:
                     branch.close_step(self.grid)
 
@@ -97,18 +90,9 @@ class Control:
 
     def __call__(self, executor, *args, **kwargs):
         """Around the model: fill the cross-attention slots of this call."""
-        options = kwargs["transformer_options"] if "transformer_options" in kwargs else args[5]
         if not self._acts_on_cross_attention():
             return executor(*args, **kwargs)
-        replace = options.get("patches_replace", {})
-        slots = dict(replace.get("attn2", {}))
-        for layer in cross_attention_layers(executor.class_obj.diffusion_model):
-            occupant = slots.get(layer, slots.get(layer[:2]))
-            slots[layer] = partial(self.cross_attention, layer, occupant)
-        options = {**options, "patches_replace": {**replace, "attn2": slots}}
-        if "transformer_options" in kwargs:
-            return executor(*args, **{**kwargs, "transformer_options": options})
-        return executor(*args[:5], options, *args[6:], **kwargs)
+        return with_cross_attention(self.cross_attention, executor, *args, **kwargs)
 
     def cross_attention(self, layer, occupant, q, k, v, options):
         """An attn2 slot: [rows, tokens, channels] each, rows = conditioning entries x frames."""
@@ -125,15 +109,21 @@ class Control:
             return unedited()
         feeds_blend = tuple(options["activations_shape"][-2:]) == self.grid
         if self.mode == RECORD:
-            source_k = _once(k[rows], self.targets[0].edit.source.shape[1], "source")
-            self._record_cross(layer, q[rows], source_k, heads, feeds_blend)
+            source_k = once(k[rows], self.targets[0].edit.source.shape[1], "source")
+            if self._cross_edited(self.step):
+                self._keep(layer, q[rows], source_k)
+            if feeds_blend:
+                for index in range(len(self.targets)):
+                    self._add_source_words(index, layer, q[rows], source_k, options)
             return unedited()
 
         target = self.targets[self.target]
         tokens = target.edit.target.shape[1]
-        own = q[rows], _once(k[rows], tokens, "target"), _once(v[rows], tokens, "target")
-        if feeds_blend and target.blend:
-            self.target_maps[self.target].add(layer, self._target_words(layer, *own[:2], heads))
+        own = q[rows], once(k[rows], tokens, "target"), once(v[rows], tokens, "target")
+        if feeds_blend and self._counts(target, self.step):
+            self.target_maps[self.target].add(layer, self._target_words(layer, *own[:2], heads), options)
+            if self.records is not None:
+                self._add_source_words(self.target, layer, *self._recorded(layer, own[0]), options)
         if target.edit.is_identity(self.step):
             return unedited()
         pair = target.edit.source[self.step], target.edit.target[self.step]
@@ -167,46 +157,46 @@ class Control:
     def _temporal_edited(self, step):
         return any(target.edit.temporal[step] for target in self.targets)
 
+    def _counts(self, target, step):
+        """Whether the words of a target look for its mask in this step."""
+        return bool(target.blend) and target.blend.looks(step, target.edit.steps)
+
+    def _maps_count(self, step):
+        return any(self._counts(target, step) for target in self.targets)
+
     def _acts_on_cross_attention(self):
         if self.mode == RECORD:
-            return self._cross_edited(self.step) or any(target.blend for target in self.targets)
+            return self._cross_edited(self.step) or self._maps_count(self.step)
         target = self.targets[self.target]
-        return bool(target.blend) or not target.edit.is_identity(self.step)
+        return self._counts(target, self.step) or not target.edit.is_identity(self.step)
 
     def _own_rows(self, rows, options):
         """The rows of the conditioning entry that the edit belongs to, None where this call does not hold it."""
-        entry = self.source if self.mode == RECORD else self.targets[self.target].entry
-        # The host may give a copy of an entry, uuid and all, to the unconditional half.
-        calls = zip(options["uuids"], options["cond_or_uncond"], strict=True)
-        own = [i for i, (uuid, half) in enumerate(calls) if uuid == entry and half == CONDITIONAL]
-        if not own:
-            return None
-        share = rows // len(options["uuids"])
-        return slice(own[0] * share, (own[0] + 1) * share)
+        return rows_of(self.source if self.mode == RECORD else self.targets[self.target].entry, rows, options)
 
     def _keep(self, layer, q, k):
-        if layer not in self.kept:  # the first evaluation of a step counts, as in WordMaps.add
+        if str(layer) not in self.kept:  # the first evaluation of a step counts, as in WordMaps.add
             # A slice would keep the other half of the batch alive for the whole step.
-            self.kept[layer] = q.clone(), k.clone()
+            self.kept[str(layer)] = q.clone(), k.clone()
 
     def _recorded(self, layer, q):
-        if layer not in self.kept:
+        kept = self.kept.get(str(layer))
+        if kept is None:
             raise ValueError(
                 f"step {self.step} edits the target where the source prompt is not in use: give both conditionings the "
                 "same timestep range"
             )
-        if self.kept[layer][0].shape != q.shape:
+        if kept[0].shape != q.shape:
             raise ValueError(
                 "the source and the target conditioning cover different areas of the picture: an edit needs both whole"
             )
-        return self.kept[layer]
+        return tuple(x.to(q) for x in kept)
 
-    def _record_cross(self, layer, q, k, heads, feeds_blend):
-        if self._cross_edited(self.step):
-            self._keep(layer, q, k)
-        for target, maps in zip(self.targets, self.source_maps, strict=True):
-            if feeds_blend and target.blend:
-                maps.add(layer, word_probabilities(q, k, target.blend.source.to(q.device), heads))
+    def _add_source_words(self, index, layer, q, k, options):
+        target = self.targets[index]
+        if self._counts(target, self.step):
+            words = target.blend.source.to(q.device)
+            self.source_maps[index].add(layer, word_probabilities(q, k, words, options["n_heads"]), options)
 
     def _target_words(self, layer, q, k, heads):
         """The word maps of the target, as they are after the edit."""
@@ -216,6 +206,31 @@ class Control:
             return word_probabilities(q, k, words, heads)
         taken, kept = target.edit.values(self.step, words)
         return word_probabilities(*self._recorded(layer, q), taken, heads) + word_probabilities(q, k, kept, heads)
+
+
+def with_cross_attention(attend, executor, *args, **kwargs):
+    """Go on around the model with `attend(layer, occupant, q, k, v, options)` in all slots of cross attention."""
+    options = kwargs["transformer_options"] if "transformer_options" in kwargs else args[5]
+    replace = options.get("patches_replace", {})
+    slots = dict(replace.get("attn2", {}))
+    for layer in cross_attention_layers(executor.class_obj.diffusion_model):
+        occupant = slots.get(layer, slots.get(layer[:2]))
+        slots[layer] = partial(attend, layer, occupant)
+    options = {**options, "patches_replace": {**replace, "attn2": slots}}
+    if "transformer_options" in kwargs:
+        return executor(*args, **{**kwargs, "transformer_options": options})
+    return executor(*args[:5], options, *args[6:], **kwargs)
+
+
+def rows_of(entry, rows, options):
+    """The rows of a conditional entry in this call, None where it does not hold it."""
+    # The host may give a copy of an entry, uuid and all, to the unconditional half.
+    calls = zip(options["uuids"], options["cond_or_uncond"], strict=True)
+    own = [i for i, (uuid, half) in enumerate(calls) if uuid == entry and half == CONDITIONAL]
+    if not own:
+        return None
+    share = rows // len(options["uuids"])
+    return slice(own[0] * share, (own[0] + 1) * share)
 
 
 def cross_attention_layers(unet):
@@ -230,7 +245,7 @@ def _slot(name):
     return kind, 0 if kind == "middle" else int(number), int(index)
 
 
-def _once(context, tokens, role):
+def once(context, tokens, role):
     """The host repeats contexts of unlike length to a common one; every token once: [rows, tokens, channels]."""
     if context.shape[1] % tokens:
         raise ValueError(

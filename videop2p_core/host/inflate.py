@@ -7,12 +7,14 @@ call, so they serve a deep copy of the model as well as the model.
 
 from dataclasses import dataclass, field
 
+from comfy.context_windows import create_prepare_sampling_wrapper
 from comfy.ldm.modules.attention import SpatialVideoTransformer
 from comfy.ldm.modules.diffusionmodules.openaimodel import ResBlock, UNetModel
 from comfy.patcher_extension import WrappersMP
 from einops import rearrange
 
 from ..attention import attention, frames_read, read_frames
+from .passes import Passes
 from .temporal import temporal_patcher, transformer_blocks
 
 KEY = "videop2p_inflation"
@@ -27,15 +29,21 @@ class Inflation:
     window            frames to either side, for frames_read = window
     temporal_layers   attention over time at the end of every transformer block
     norm_over_frames  statistics of the ResNet blocks' and the output's norm over all frames jointly
+    frames_per_pass   of longer clips so many frames are seen at once, frame 0 among them; 0 for the whole clip
+    overlap           frames that two passes share
     """
 
     frames_read: str = "first+self"
     window: int = 1
     temporal_layers: bool = True
     norm_over_frames: bool = False
+    frames_per_pass: int = 0
+    overlap: int = 2
 
     def __post_init__(self):
         frames_read(self.frames_read, 1, self.window)
+        if self.frames_per_pass:
+            Passes.even(self.frames_per_pass, self.overlap)
 
 
 @dataclass
@@ -48,14 +56,28 @@ class Clip:
 
     def __call__(self, executor, *args, **kwargs):
         options = kwargs["transformer_options"] if "transformer_options" in kwargs else args[5]
-        if "context_window" in options:
-            raise ValueError(
-                "context windows cut the clip that an inflated UNet must see whole: remove the context windows node"
-            )
         self.unet = executor.class_obj
         self.rows = len(args[0])
         self.frames = self.rows // len(options.get("cond_or_uncond", (0,)))
         return executor(*args, **kwargs)
+
+
+@dataclass(frozen=True)
+class WithFrame0:
+    """A wrapper around sampling: whoever put context windows on the model, each holds the frame that all frames read."""
+
+    inflation: Inflation
+
+    def __call__(self, executor, noise, *args, **kwargs):
+        options = executor.class_obj.model_options  # of this call alone
+        if "context_handler" in options:
+            passes = options["context_handler"] = Passes.of(options["context_handler"])
+            if self.inflation.norm_over_frames and passes.cuts(noise):
+                raise ValueError(
+                    f"norm over frames takes its statistics from all {len(noise)} frames, but they are sampled in "
+                    f"passes of {passes.context_length + 1}: turn it off in Inflate UNet, or take the whole clip at once"
+                )
+        return executor(noise, *args, **kwargs)
 
 
 @dataclass(frozen=True)
@@ -138,6 +160,10 @@ def inflate(model, inflation, temporal=None, seed=0):
     if inflation.norm_over_frames:
         for name in _joint_norms(unet):
             _patch_forward(model, NormOverFrames, name, clip)
+    model.add_wrapper_with_key(WrappersMP.OUTER_SAMPLE, KEY, WithFrame0(inflation))
+    if inflation.frames_per_pass:
+        model.model_options["context_handler"] = Passes.even(inflation.frames_per_pass, inflation.overlap)
+        create_prepare_sampling_wrapper(model)  # memory is reckoned for a pass
     model.set_attachments(KEY, inflation)
     return model
 
@@ -185,6 +211,9 @@ def _without_inflation(model):
     if inflation_of(model) is None:
         return model
     model.remove_wrappers_with_key(WrappersMP.DIFFUSION_MODEL, KEY)
+    model.remove_wrappers_with_key(WrappersMP.OUTER_SAMPLE, KEY)
+    if isinstance(model.model_options.get("context_handler"), Passes):
+        del model.model_options["context_handler"]
     model.remove_additional_models(KEY)
     patches = model.model_options["transformer_options"]["patches"]
     patches["attn1_patch"] = [patch for patch in patches["attn1_patch"] if not isinstance(patch, FrameAttention)]

@@ -4,19 +4,25 @@ import torch
 
 from .. import inversion, schedule
 from ..inversion import Inversion
+from ..records import Records
 from .denoiser import SOURCE, model_sigmas, prediction_of, run
 from .gradients import run_differentiable
+from .keeping import keeping
 
 
-def ddim_invert(model, positive, negative, latent, *, steps=50, rounds=0, progress=None):
+def ddim_invert(model, positive, negative, latent, *, steps=50, rounds=0, records=None, progress=None):
     """(trajectory [steps + 1, *latent], sigmas [steps + 1]) of a latent [frames, channels, height, width] in VAE units.
 
     The trajectory is at the model's scale, index 0 = the clean clip; the sigmas are noisiest first.
+    records: takes what the source's attention sees.
     """
     flow = prediction_of(model) == "flow"
+    tokens = embedding_of(positive, "positive").shape[1]
     sigmas = schedule.ddim_sigmas(model_sigmas(model), steps)
 
     def algorithm(denoise, z0, sigmas):
+        if records is not None:
+            denoise = keeping(denoise, records, sigmas, tokens, z0.shape[-2:])
         return inversion.ddim_invert(denoise, z0, sigmas, SOURCE, rounds=rounds, flow=flow, progress=progress)
 
     return run(model, positive, negative, latent, sigmas, algorithm).cpu(), sigmas.cpu()
@@ -51,11 +57,11 @@ def reconstruct(model, positive, negative, inverted, *, progress=None):
 
 def invert(
     model, positive, negative, latent, *, method=inversion.SHARED_NULL_TEXT, steps=50, rounds=0, cfg=7.5,
-    inner_steps=10, epsilon=1e-5, checkpointing=False, prompt="", base_model="", progress=None,
+    inner_steps=10, epsilon=1e-5, checkpointing=False, kept=None, prompt="", base_model="", progress=None,
 ) -> Inversion:  # fmt: skip
     """The Inversion of a latent [frames, channels, height, width] in VAE units, by one of inversion.METHODS.
 
-    `progress(step, z)` hears every step of the inversion and then every step of the null-text optimisation.
+    kept: what to keep of the source for its edits, None for nothing; `progress(step, z)` hears every step of the inversion and then every step of the null-text optimisation.
     """
     inversion.check_method(method)
     if rounds < 0 or inner_steps < 1:
@@ -66,7 +72,15 @@ def invert(
             f"a null text is optimised for one conditioning, the negative input holds {len(negative)}: connect a "
             "single CLIP Text Encode"
         )
-    trajectory, sigmas = ddim_invert(model, positive, negative, latent, steps=steps, rounds=rounds, progress=progress)
+    if kept is not None and method != inversion.DIRECT:
+        raise ValueError(
+            f"{method} looks at the source in every step of an edit, so there is no use in keeping what it saw: choose "
+            f"the method {inversion.DIRECT}, or keep nothing"
+        )
+    records = kept and Records(kept, steps)
+    trajectory, sigmas = ddim_invert(
+        model, positive, negative, latent, steps=steps, rounds=rounds, records=records, progress=progress
+    )
     null, losses = None, ()
     if method in inversion.NULL_TEXT_METHODS:
         null_text = optimise_null_text(
@@ -77,7 +91,7 @@ def invert(
     return Inversion(
         method=method, trajectory=trajectory, sigmas=sigmas, source=source, initial_null=initial_null, null=null,
         cfg=cfg, rounds=rounds, flow=prediction_of(model) == "flow", losses=losses, prompt=prompt,
-        base_model=base_model,
+        base_model=base_model, records=records,
     )  # fmt: skip
 
 

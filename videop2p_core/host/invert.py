@@ -1,11 +1,15 @@
 """DDIM Invert: inversion, what it reconstructs, and what there is to say about it."""
 
 from dataclasses import dataclass
+from pathlib import Path
+from uuid import uuid4
 
+import folder_paths
 import torch
 
 from .. import inversion as inversions
 from ..inversion import Inversion
+from ..records import Kept
 from ..schedule import to_x
 from . import inversion as host_inversion
 from .checks import check_conditioning, check_family, check_hints, clip_of
@@ -44,6 +48,12 @@ def invert(model, source, null, latent, *, method, steps, **settings) -> Inverte
     return Inverted(inversion, noise_latent(model, inversion), reconstruction, report(inversion, z))
 
 
+def kept_in(on_disk: bool, cross: float, temporal: float) -> Kept:
+    """What to keep of the source; on disk in a folder of its own under the host's temporary one."""
+    folder = Path(folder_paths.get_temp_directory(), "videop2p", uuid4().hex) if on_disk else None
+    return Kept(cross, temporal, folder)
+
+
 def noise_latent(model, inversion: Inversion) -> torch.Tensor:
     """z_T as the host hands a noisy latent from one sampler to the next: x, in VAE units."""
     sigma = inversion.sigmas[0]
@@ -66,6 +76,9 @@ def report(inversion: Inversion, z: torch.Tensor) -> str:
         clip = inversion.trajectory[0]
         error = (z - clip).square().mean().sqrt() / clip.std()
         lines.append(f"reconstruction: root mean square error {100 * error:.2f} % of the latent's standard deviation")
+    if inversion.records is not None:
+        where = "in memory" if inversion.records.kept.folder is None else "on disk"
+        lines.append(f"source kept {where}: {inversion.records.bytes / 2**20:.0f} MiB")
     if inversion.losses:
         updates = sum(map(len, inversion.losses))
         lines.append(f"null text: {updates} updates, last loss {inversion.losses[-1][-1]:.2e}")

@@ -136,7 +136,8 @@ def watched(target: Target, columns: Tensor) -> Target:
     """The same edit, with the maps of `columns` [N_target, words] taken beside those that make its mask."""
     source_tokens, target_tokens = target.edit.source.shape[1:]
     blend = target.blend or Blend(word_columns(source_tokens, ()), word_columns(target_tokens, ()), start=NEVER)
-    return replace(target, blend=replace(blend, target=torch.cat([blend.target, columns], dim=1)))
+    # A frozen mask's words are looked at no more, but these are, in every step.
+    return replace(target, blend=replace(blend, target=torch.cat([blend.target, columns], dim=1), freeze=1.0))
 
 
 def nothing(tokens: int, steps: int) -> Edit:

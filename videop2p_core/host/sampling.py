@@ -13,8 +13,10 @@ from ..blend import Blend, fit_mask, local_mask
 from ..edit import Edit
 from ..guidance import edit_clip
 from ..inversion import Inversion, proximal
+from ..records import WHOLE, check_kept
 from ..schedule import to_z
 from .control import Control, Controlled
+from .passes import cut, cut_conditioning, during, merged, passes_of
 
 SOURCE, NULL = "source", "null"
 
@@ -145,14 +147,13 @@ class EditSampler(comfy.samplers.Sampler):
         height, width = noise.shape[-2:]
         pairs = guider.pairs(noise, latent_image, denoise_mask, seed)
         controlled = [Controlled(t.edit, guider.entry(i), t.blend) for i, t in enumerate(self.targets)]
-        control = Control(guider.entry(SOURCE), controlled, (height, width))
+        control = Control(guider.entry(SOURCE), controlled, (height, width), inversion.records)
         given_options = extra_args["model_options"]
         model_options = create_model_options_clone(given_options)
         control.install(model_options)
         denoised = noise
 
-        def denoise(x, sigma, branch):
-            nonlocal denoised
+        def denoise_pass(window, sigma, branch, x):
             comfy.model_management.throw_exception_if_processing_interrupted()
             if branch.target is None:
                 control.record(branch.step)
@@ -160,10 +161,23 @@ class EditSampler(comfy.samplers.Sampler):
                 control.replay(branch.step, branch.target)
             positive, negative = pairs[SOURCE if branch.target is None else branch.target]
             negative = negative if branch.null is None else _with_embedding(negative, branch.null)
-            shrunk = branch.proximal and branch.cfg != 1
-            options = _with_proximal(model_options, inversion) if shrunk else model_options
-            denoised = guider.guided(x, sigma.expand(len(x)), positive, negative, branch.cfg, options, seed)
-            return denoised
+            positive, negative = (cut_conditioning(cond, x, window, model_options) for cond in (positive, negative))
+            options = during(window, model_options)
+            if branch.proximal and branch.cfg != 1:
+                options = _with_proximal(options, inversion)
+            x = cut(x, window)
+            return guider.guided(x, sigma.expand(len(x)), positive, negative, branch.cfg, options, seed)
+
+        def denoise(sigma, asked):
+            nonlocal denoised
+            windows, predicted = passes_of(noise, sigma.expand(len(noise)), guider.inner_model, model_options), []
+            for window in windows:
+                if inversion.records is not None:
+                    control.recall(asked[0][0].step, WHOLE if window is None else window.key)
+                predicted.append([denoise_pass(window, sigma, *branch) for branch in asked])
+            clips = [merged(zip(windows, parts, strict=True)) for parts in zip(*predicted, strict=True)]
+            denoised = clips[-1]
+            return clips
 
         def latent_mask(step):
             if denoise_mask is None or "denoise_mask_function" not in given_options:
@@ -202,8 +216,6 @@ class EditSampler(comfy.samplers.Sampler):
 
 def check_model(model):
     """What an edit cannot run under, in a sentence."""
-    if "context_handler" in model.model_options:
-        raise ValueError("context windows cut the clip that an edit must see whole: remove the context windows node")
     if model.get_additional_models_with_key("multigpu"):
         raise ValueError("an edit runs on one GPU: remove the node that spreads this model over several")
 
@@ -231,6 +243,8 @@ def check_parts(inversion, source, null, targets):
                 "the source and the target conditioning are in use at different steps: "
                 "give both the same timestep range"
             )
+        if inversion.records is not None:
+            check_kept(inversion.records, target.edit)
         steps, source_tokens, target_tokens = target.edit.source.shape
         if steps != inversion.steps:
             raise ValueError(
