@@ -46,6 +46,8 @@ def test_counts_are_exact(bench):
     # The target's two halves, and the source's one while the temporal window, the longer, is open.
     assert figures["edit_forwards"] == 2 * 50 + 0.5 * 50
     assert figures["stage_2_forwards"] == 175
+    assert figures["edit_forwards_kept"] == 100
+    assert figures["stage_2_forwards_kept"] == 150
 
 
 def test_ratios_are_plausible(bench):
@@ -53,6 +55,7 @@ def test_ratios_are_plausible(bench):
     total = figures["null_text_total"]
     ratios = [value for name, value in figures.items() if name.endswith(("_forward", "_step", "_inner", "windows"))]
     assert len(ratios) == 6
+    assert 0.1 < figures["edit_step_kept"] < 30
     assert all(0.1 < value < 30 for value in ratios)  # a single measurement, on a machine that may be busy
     assert total == pytest.approx(50 * (10 * figures["null_text_inner"] + 2))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from typing import Protocol
 
@@ -11,9 +12,11 @@ from ...videop2p_core import inversion, tuning
 from ...videop2p_core.edit import Edit, no_edit
 from ...videop2p_core.host.denoiser import SOURCE, model_sigmas, prediction_of, run
 from ...videop2p_core.host.gradients import run_differentiable
+from ...videop2p_core.host.keeping import keeping
 from ...videop2p_core.host.sampling import Target, decoupled_sample
 from ...videop2p_core.host.tuning import trainable
 from ...videop2p_core.inversion import DIRECT, Inversion
+from ...videop2p_core.records import Kept, Records
 from ...videop2p_core.schedule import ddim_sigmas
 from .model import TOKENS, Work
 
@@ -37,11 +40,14 @@ def inversion_steps(work: Work, steps: int, watch: Watch) -> None:
     run(work.inflated, work.source, work.null, work.latent, levels(work, steps), algorithm)
 
 
-def edit_steps(work: Work, steps: int, watch: Watch, in_windows: bool = True) -> None:
-    """An edit after direct inversion: all steps within both windows, or all after them."""
+def edit_steps(work: Work, steps: int, watch: Watch, in_windows: bool = True, kept: bool = False) -> None:
+    """An edit after direct inversion: all steps within both windows, or all after them; the source run beside it, or
+    kept from the inversion."""
     sigmas = levels(work, steps).cpu()
     trajectory = work.latent.expand(steps + 1, *work.latent.shape)
     inverted = Inversion(DIRECT, trajectory, sigmas, source=work.source[0][0], initial_null=work.null[0][0])
+    if kept:
+        inverted = replace(inverted, records=recorded(work, inverted))
     # Half of either map: nothing costs more than an edit that needs both.
     pair = (torch.eye(TOKENS) / 2, torch.full((TOKENS,), 0.5)) if in_windows else no_edit(TOKENS, TOKENS)
     edit = Edit(*(part.expand(steps, *part.shape) for part in pair), torch.full((steps,), in_windows))
@@ -52,6 +58,19 @@ def edit_steps(work: Work, steps: int, watch: Watch, in_windows: bool = True) ->
         decoupled_sample(work.inflated, inverted, work.source, work.null, [target], callback=watch.mark)
 
     run(work.inflated, work.source, work.null, work.latent, sigmas, algorithm)
+
+
+def recorded(work: Work, inverted: Inversion) -> Records:
+    """The queries and keys of all steps."""
+    records = Records(Kept(cross=1.0, temporal=1.0), inverted.steps)
+
+    def algorithm(denoise, z0, sigmas):
+        denoise = keeping(denoise, records, sigmas, TOKENS, z0.shape[-2:])
+        for sigma in sigmas[:-1]:
+            denoise(z0, sigma, SOURCE)
+
+    run(work.inflated, work.source, work.null, work.latent, inverted.sigmas, algorithm)
+    return records
 
 
 def null_text_updates(work: Work, steps: int, watch: Watch, checkpointing: bool = False) -> None:

@@ -14,10 +14,12 @@ from ...videop2p_core.host.denoiser import SOURCE, run
 from .model import Work
 from .operations import edit_steps, inversion_steps, levels, null_text_updates, tuning_steps
 
-NULL_TEXT_STEPS, NULL_TEXT_UPDATES = 50, 10
+STEPS, NULL_TEXT_UPDATES = 50, 10
+TEMPORAL_WINDOW = 25  # steps, the default; the cross window ends before it
 OPERATIONS = {
     "inversion_step": inversion_steps,
     "edit_step": edit_steps,
+    "edit_step_kept": partial(edit_steps, kept=True),
     "edit_step_after_windows": partial(edit_steps, in_windows=False),
     "null_text_inner": null_text_updates,
     "tuning_step": tuning_steps,
@@ -57,8 +59,10 @@ def times(work: Work, repeats: int, report: Callable[[str, float], None]) -> dic
         laps = Laps()
         operation(work, repeats + 1, laps)
         found(name, ratio(laps.spans(), repeats))
+    within = TEMPORAL_WINDOW * figures["edit_step_kept"]
+    found("edit_total_kept", within + (STEPS - TEMPORAL_WINDOW) * figures["edit_step_after_windows"])
     # In each step a conditional forward, the updates, and an unconditional forward with what they found.
-    found("null_text_total", NULL_TEXT_STEPS * (NULL_TEXT_UPDATES * figures["null_text_inner"] + 2))
+    found("null_text_total", STEPS * (NULL_TEXT_UPDATES * figures["null_text_inner"] + 2))
     return figures
 
 
