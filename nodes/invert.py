@@ -3,8 +3,9 @@
 from comfy_api.latest import io, ui
 
 from ..videop2p_core.host import files
-from ..videop2p_core.host.invert import invert, kept_in
+from ..videop2p_core.host.invert import invert, new_folder
 from ..videop2p_core.inversion import METHODS, SHARED_NULL_TEXT
+from ..videop2p_core.records import Kept
 from .wires import CATEGORY, KEEPING, MEMORY, Inversion
 
 
@@ -143,10 +144,11 @@ class DDIMInvert(io.ComfyNode):
         cls, model, source, null, latent, method, steps, cfg, rounds, inner_steps, epsilon, memory, keep_source,
         kept_cross_window, kept_temporal_window,
     ) -> io.NodeOutput:  # fmt: skip
-        kept = kept_in(keep_source == "on disk", kept_cross_window, kept_temporal_window)
+        folder = new_folder() if keep_source == "on disk" else None
+        kept = None if keep_source == "off" else Kept(kept_cross_window, kept_temporal_window, folder)
         done = invert(
             model, source, null, latent, method=method, steps=steps, cfg=cfg, rounds=rounds, inner_steps=inner_steps,
-            epsilon=epsilon, checkpointing=memory == "save memory", kept=None if keep_source == "off" else kept,
+            epsilon=epsilon, checkpointing=memory == "save memory", kept=kept,
         )  # fmt: skip
         return io.NodeOutput(done.inversion, {"samples": done.noise}, {"samples": done.reconstruction}, done.report)
 

@@ -64,7 +64,9 @@ class Records:
         if self.kept.folder is None:
             self._memory[step, part] = layers
         else:
-            tensors = {f"{name} {layer}": x for layer, pair in layers.items() for name, x in zip("qk", pair, strict=True)}
+            tensors = {
+                f"{name} {layer}": x for layer, pair in layers.items() for name, x in zip("qk", pair, strict=True)
+            }
             save_file({name: x.contiguous() for name, x in tensors.items()}, self._file(step, part))
 
     def read(self, step: int, part: str) -> Mapping[str, QueryKey] | FileLayers:
@@ -93,7 +95,9 @@ class FileLayers:
 
     def get(self, layer: str) -> QueryKey | None:
         with safe_open(self.path, "pt") as file:
-            return (file.get_tensor(f"q {layer}"), file.get_tensor(f"k {layer}")) if f"q {layer}" in file.keys() else None
+            return (
+                (file.get_tensor(f"q {layer}"), file.get_tensor(f"k {layer}")) if f"q {layer}" in file.keys() else None
+            )
 
 
 def check_kept(records: Records, edit: Edit) -> None:

@@ -78,9 +78,7 @@ def records_of_the_path(model, clip, inversion):
 def test_an_edit_from_records_of_the_path_itself_is_the_exact_one(tuned, clip, latent):
     inversion = inverted(tuned, clip, latent)
     exact, mask = edited(tuned, inversion, clip)
-    kept, kept_mask = edited(
-        tuned, replace(inversion, records=records_of_the_path(tuned, clip, inversion)), clip
-    )
+    kept, kept_mask = edited(tuned, replace(inversion, records=records_of_the_path(tuned, clip, inversion)), clip)
     assert (kept - exact).abs().max() < 1e-2 * exact.std()  # of half precision
     assert torch.equal(mask, kept_mask)
     other, _ = edited(tuned, inversion, clip, cross_window=0.0, temporal_window=0.0)
@@ -158,9 +156,7 @@ def test_a_saved_inversion_leaves_its_records_behind(tuned, clip, latent, folder
 def test_passes_keep_as_well_and_must_be_the_same(demo, clip):
     long = {"samples": 2 * torch.randn(7, 4, 16, 16, generator=torch.Generator().manual_seed(0))}
     shape = {"model": demo[0], "temporal_layers": False}
-    whole, passes, others = (
-        run("InflateUNet", **shape, frames_per_pass=n, pass_overlap=1)[0] for n in (0, 4, 5)
-    )
+    whole, passes, others = (run("InflateUNet", **shape, frames_per_pass=n, pass_overlap=1)[0] for n in (0, 4, 5))
     expected, mask = edited(whole, inverted(whole, clip, long, "in memory", **KEPT), clip)
     inversion = inverted(passes, clip, long, "on disk", **KEPT)
     found, found_mask = edited(passes, inversion, clip)

@@ -8,6 +8,7 @@ import torch
 
 from ..inversion import Inversion
 from ..plan import EditPlan
+from . import budget
 from .checks import check_conditioning, check_family, check_hints, check_inversion
 from .pictures import alignment_picture
 from .sampling import Edited, EditGuider, EditSampler, Target, check_parts, decoupled_sample, same_embedding
@@ -92,7 +93,14 @@ def gather(model, inversion: Inversion, edits: Sequence[WordEdit], source=None, 
     return Parts(inversion, source, null, compiled)
 
 
+def fitted(model, parts: Parts):
+    """The MODEL, in smaller passes where memory is short; records are of the passes that the inversion took."""
+    inversion = parts.inversion
+    return budget.fit(budget.EDIT, model, inversion.noise, may_cut=inversion.records is None)[0]
+
+
 def sample(model, parts: Parts, *, coupled=False, callback=None) -> Edited:
+    model = fitted(model, parts)
     return decoupled_sample(
         model, parts.inversion, parts.source, parts.null, parts.targets, coupled=coupled, callback=callback
     )
@@ -110,7 +118,9 @@ class DecoupledGuider(EditGuider):
     """One edit as a GUIDER for SamplerCustomAdvanced, to be used with a `DecoupledSampler`."""
 
     def __init__(self, model, parts: Parts):
-        super().__init__(model, parts.source, parts.null, [target.conditioning for target in parts.targets])
+        super().__init__(
+            fitted(model, parts), parts.source, parts.null, [target.conditioning for target in parts.targets]
+        )
         self.parts = parts
 
     def sample(self, noise, latent_image, sampler, sigmas, *args, **kwargs):

@@ -5,7 +5,7 @@ wrapper around the UNet tells them how many frames the batch holds. The patches 
 call, so they serve a deep copy of the model as well as the model.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from comfy.context_windows import create_prepare_sampling_wrapper
 from comfy.ldm.modules.attention import SpatialVideoTransformer
@@ -161,10 +161,17 @@ def inflate(model, inflation, temporal=None, seed=0):
         for name in _joint_norms(unet):
             _patch_forward(model, NormOverFrames, name, clip)
     model.add_wrapper_with_key(WrappersMP.OUTER_SAMPLE, KEY, WithFrame0(inflation))
-    if inflation.frames_per_pass:
-        model.model_options["context_handler"] = Passes.even(inflation.frames_per_pass, inflation.overlap)
-        create_prepare_sampling_wrapper(model)  # memory is reckoned for a pass
     model.set_attachments(KEY, inflation)
+    return in_passes(model, inflation.frames_per_pass, inflation.overlap) if inflation.frames_per_pass else model
+
+
+def in_passes(model, frames, overlap=2):
+    """A clone of MODEL, inflated or not, that takes clips of more than so many frames in passes."""
+    model, inflation = model.clone(), inflation_of(model)
+    model.model_options["context_handler"] = Passes.even(frames, overlap)
+    create_prepare_sampling_wrapper(model)  # the host reckons its memory for one pass
+    if inflation is not None:
+        model.set_attachments(KEY, replace(inflation, frames_per_pass=frames, overlap=overlap))
     return model
 
 

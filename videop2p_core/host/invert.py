@@ -9,8 +9,8 @@ import torch
 
 from .. import inversion as inversions
 from ..inversion import Inversion
-from ..records import Kept
 from ..schedule import to_x
+from . import budget
 from . import inversion as host_inversion
 from .checks import check_conditioning, check_family, check_hints, clip_of
 from .identity import identity_of
@@ -31,27 +31,33 @@ class Inverted:
     report: str
 
 
-def invert(model, source, null, latent, *, method, steps, **settings) -> Inverted:
+def invert(
+    model, source, null, latent, *, method, steps, checkpointing=False, kept=None, **settings
+) -> Inverted:  # fmt: skip
     """Invert a LATENT and run the source branch down again; settings go to inversion.invert."""
     check_family(model)
     check_conditioning(model, source=source, null=null)
     clip = clip_of(latent, model)
     check_hints(len(clip), source=source, null=null)
+    operation = budget.NULL_TEXT if method in inversions.NULL_TEXT_METHODS else budget.INVERSION
+    model, way = budget.fit(operation, model, clip, way=operation.with_gradients and checkpointing)
+    if kept is not None:
+        tokens = host_inversion.embedding_of(source, "source").shape[1]
+        kept = budget.place_of(kept, budget.kept_bytes(model, clip, kept, steps, tokens), new_folder())
     stages = 1 + (method in inversions.NULL_TEXT_METHODS) + (method != inversions.DIRECT)
     progress = latent_progress(model, stages * steps)
     inversion = host_inversion.invert(
-        model, source, null, clip, method=method, steps=steps, base_model=identity_of(model), progress=progress,
-        **settings,
+        model, source, null, clip, method=method, steps=steps, checkpointing=way > 0, kept=kept,
+        base_model=identity_of(model), progress=progress, **settings,
     )  # fmt: skip
     z = host_inversion.reconstruct(model, source, null, inversion, progress=progress)[-1]
     reconstruction = model.model.process_latent_out(z)
     return Inverted(inversion, noise_latent(model, inversion), reconstruction, report(inversion, z))
 
 
-def kept_in(on_disk: bool, cross: float, temporal: float) -> Kept:
-    """What to keep of the source; on disk in a folder of its own under the host's temporary one."""
-    folder = Path(folder_paths.get_temp_directory(), "videop2p", uuid4().hex) if on_disk else None
-    return Kept(cross, temporal, folder)
+def new_folder() -> Path:
+    """For records, under the host's temporary folder; made when it is used."""
+    return Path(folder_paths.get_temp_directory(), "videop2p", uuid4().hex)
 
 
 def noise_latent(model, inversion: Inversion) -> torch.Tensor:

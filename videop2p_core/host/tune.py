@@ -1,13 +1,14 @@
 """Tune on Video: one-shot tuning of a LATENT, and tunings on the MODELs that they fit."""
 
 from ..tuning import Tuning
+from . import budget
 from . import tuning as host_tuning
 from .checks import check_conditioning, check_family, check_hints, clip_of
 from .identity import TUNINGS, base_of
 from .progress import loss_progress
 
 
-def tune(model, positive, latent, *, steps, **settings) -> Tuning:
+def tune(model, positive, latent, *, steps, checkpointing=False, **settings) -> Tuning:
     """Tune a copy of an inflated MODEL; settings go to tuning.tune."""
     check_family(model)
     check_conditioning(model, positive=positive)
@@ -15,9 +16,13 @@ def tune(model, positive, latent, *, steps, **settings) -> Tuning:
     check_hints(len(clip), positive=positive)
     if steps < 1:
         raise ValueError(f"{steps} steps were asked for: tuning takes at least 1")
+    model, way = budget.fit(
+        budget.TUNING, model, clip, way=int(checkpointing), beside=budget.trained_bytes(model)
+    )  # fmt: skip
     return host_tuning.tune(
-        model, positive, clip, steps=steps, base_model=base_of(model), progress=loss_progress(steps), **settings
-    )
+        model, positive, clip, steps=steps, checkpointing=way > 0, base_model=base_of(model),
+        progress=loss_progress(steps), **settings,
+    )  # fmt: skip
 
 
 def tuned(model, tuning: Tuning):

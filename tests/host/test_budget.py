@@ -1,0 +1,142 @@
+"""What the nodes expect to need of memory, and what they give up where there is less."""
+
+import logging
+
+import folder_paths
+import pytest
+import torch
+from comfy.patcher_extension import WrappersMP
+from comfyui_videop2p.tests.host.calls import FRAMES, SOURCE, STEPS, control, encode, run, sample
+from comfyui_videop2p.videop2p_core.host import budget, gradients
+from comfyui_videop2p.videop2p_core.records import Kept
+
+LONG = 9  # frames
+
+
+@pytest.fixture(scope="module")
+def long():
+    return {"samples": 2 * torch.randn(LONG, 4, 16, 16, generator=torch.Generator().manual_seed(0))}
+
+
+@pytest.fixture
+def free(monkeypatch):
+    """free(bytes): all that the host says is free."""
+    return lambda amount: monkeypatch.setattr(budget, "free_memory", lambda device: amount)
+
+
+@pytest.fixture
+def log(caplog):
+    caplog.set_level(logging.INFO)
+    return caplog
+
+
+@pytest.fixture
+def checkpointed(monkeypatch):
+    """Whether a copy was made that recomputes its activations."""
+    asked = []
+    real = gradients.checkpoint_blocks
+    monkeypatch.setattr(gradients, "checkpoint_blocks", lambda model: (asked.append(model), real(model)))
+    return asked
+
+
+def between(operation, model, clip, beside=0):
+    """Free memory that suffices for the way that saves, not for the one that does not."""
+    fast, saving = (peak * budget._forward(model, clip["samples"], operation) + beside for peak in operation.peaks)
+    return (fast + saving) / 2 + model.model_size()
+
+
+def seen_by(model):
+    """(the model, rows of every call of its UNet)"""
+    rows, model = [], model.clone()
+
+    def watch(executor, x, *args, **kwargs):
+        rows.append(len(x))
+        return executor(x, *args, **kwargs)
+
+    model.add_wrapper(WrappersMP.DIFFUSION_MODEL, watch)
+    return model, rows
+
+
+def warnings_in(log):
+    return [record.getMessage() for record in log.records if record.levelno == logging.WARNING]
+
+
+def test_plenty_of_memory_gives_nothing_up(inverting, clip, log, checkpointed):
+    inversion = run("DDIMInvert", **inverting | {"method": "shared null-text", "inner_steps": 1})[0]
+    sample(inverting["model"], inversion, control(clip)[0])
+    messages = [record.getMessage() for record in log.records]
+    for name in ("Null-text optimisation", "Decoupled Sample"):
+        assert any(message.startswith(f"{name} expects to need ") for message in messages)
+    assert not warnings_in(log) and not checkpointed
+
+
+def test_null_text_steps_down_to_checkpointing(inverting, latent, free, log, checkpointed):
+    free(between(budget.NULL_TEXT, inverting["model"], latent))
+    run("DDIMInvert", **inverting | {"method": "shared null-text", "inner_steps": 1})
+    assert checkpointed
+    assert warnings_in(log) == [
+        "Null-text optimisation saves memory: it computes activations twice instead of keeping them"
+    ]
+
+
+def test_tuning_steps_down_to_checkpointing(model, clip, latent, free, log, checkpointed):
+    free(between(budget.TUNING, model, latent, budget.trained_bytes(model)))
+    run("TuneOnVideo", model=model, positive=encode(clip, SOURCE), latent=latent, steps=1)
+    assert checkpointed
+    assert warnings_in(log) == ["Tune on Video saves memory: it computes activations twice instead of keeping them"]
+
+
+def test_inversion_and_edit_step_down_to_smaller_passes(model, clip, inverting, long, free, log):
+    watched, rows = seen_by(model)
+    # Enough for the inversion of the whole clip.
+    free(budget.EDIT.peaks[-1] * budget._forward(model, long["samples"][:5], budget.EDIT))
+    inversion = run("DDIMInvert", **inverting | {"model": watched, "latent": long})[0]
+    rows.clear()
+    sample(watched, inversion, control(clip)[0])
+    assert max(rows) == 2 * 4
+    assert warnings_in(log) == ["Decoupled Sample saves memory: it takes the clip in passes of 4 frames"]
+
+    log.clear()
+    rows.clear()
+    free(budget.INVERSION.peaks[-1] * budget._forward(model, long["samples"][:5], budget.INVERSION))
+    run("DDIMInvert", **inverting | {"model": watched, "latent": long})
+    assert max(rows) == 4
+    assert warnings_in(log) == ["DDIM inversion saves memory: it takes the clip in passes of 4 frames"]
+
+
+def test_gradients_step_down_to_smaller_passes(model, clip, long, free, log):
+    watched, rows = seen_by(model)
+    least = budget.TUNING.peaks[-1] * budget._forward(model, long["samples"][:5], budget.TUNING)
+    free(least + budget.trained_bytes(model) + model.model_size())
+    run("TuneOnVideo", model=watched, positive=encode(clip, SOURCE), latent=long, steps=1)
+    assert max(rows) == 4
+    assert warnings_in(log) == ["Tune on Video saves memory: it takes the clip in passes of 4 frames"]
+
+
+def test_where_nothing_is_left_to_save_it_says_so_and_goes_on(demo, clip, inverting, long, free, log):
+    model = run("InflateUNet", model=demo[0], norm_over_frames=True)[0]
+    free(0)
+    run("DDIMInvert", **inverting | {"model": model, "latent": long})
+    assert warnings_in(log) == ["DDIM inversion may run out of memory: there is nothing left to save"]
+
+
+def test_records_step_down_to_the_disk(inverting, free, log, tmp_path, monkeypatch):
+    monkeypatch.setattr(folder_paths, "temp_directory", str(tmp_path))
+    kept = run("DDIMInvert", **inverting | {"keep_source": "in memory"})[0].records
+    assert kept.kept.folder is None
+    free(1.5 * kept.bytes)
+    on_disk = run("DDIMInvert", **inverting | {"keep_source": "in memory"})[0].records
+    assert on_disk.kept.folder.is_relative_to(tmp_path) and list(on_disk.kept.folder.iterdir())
+    assert any(message.startswith("The source's queries and keys are kept on disk") for message in warnings_in(log))
+
+
+@pytest.mark.parametrize("windows", [(0.0, 0.0), (0.4, 0.7), (1.0, 1.0)])
+@pytest.mark.parametrize("size", [(16, 16), (20, 12)])
+def test_the_size_of_records_is_foretold_exactly(model, inverting, windows, size):
+    clip = torch.randn(FRAMES, 4, *size)
+    windows = {"kept_cross_window": windows[0], "kept_temporal_window": windows[1]}
+    records = run("DDIMInvert", **inverting | {"latent": {"samples": clip}, "keep_source": "in memory"} | windows)[
+        0
+    ].records
+    tokens = inverting["source"][0][0].shape[1]
+    assert budget.kept_bytes(model, clip, Kept(*windows.values()), STEPS, tokens) == records.bytes

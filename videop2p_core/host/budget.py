@@ -1,0 +1,146 @@
+"""What an operation expects to need of memory, and what it gives up where there is less.
+
+By the host's own account: its estimate of one forward, its free memory. Peaks are multiples of the host's estimate for
+one conditional forward of the clip, measured on an SD1.5 in float32 by `python dev.py bench` (BENCHMARKS.md).
+"""
+
+import logging
+from dataclasses import dataclass
+from math import prod
+
+import comfy.model_management
+import torch
+from comfy.ldm.modules.diffusionmodules.openaimodel import Downsample, Upsample
+
+from ..blend import blend_grid
+from ..records import Kept
+from ..tuning import trained_names
+from .inflate import in_passes, inflation_of
+from .temporal import transformer_blocks
+
+LEAST_FRAMES = 4  # of a pass
+GIB = 2**30
+
+
+@dataclass(frozen=True)
+class Operation:
+    """peaks: multiples of one forward, the dearest way first; with_gradients: on a copy of the weights, in float32."""
+
+    name: str
+    peaks: tuple[float, ...]
+    with_gradients: bool = False
+
+
+INVERSION = Operation("DDIM inversion", (2.0,))
+EDIT = Operation("Decoupled Sample", (4.0,))
+NULL_TEXT = Operation("Null-text optimisation", (20.0, 5.0), with_gradients=True)
+TUNING = Operation("Tune on Video", (20.0, 5.0), with_gradients=True)
+
+
+def fit(operation: Operation, model, clip, *, way: int = 0, beside: float = 0, may_cut: bool = True):
+    """(MODEL, way): the way among the operation's that fits into memory, and the MODEL, in smaller passes where no way
+    does for the whole clip [frames, channels, height, width]. Says in the log what is expected and what is given up.
+
+    way: the first to try; beside: bytes needed whatever the frames; may_cut: whether smaller passes are allowed.
+    """
+    room = _room(model, operation)
+    handler = model.model_options.get("context_handler")
+    frames = len(clip) if handler is None else min(len(clip), handler.context_length + 1)
+
+    def needs(way, frames):
+        return operation.peaks[way] * _forward(model, clip[:frames], operation) + beside
+
+    wanted = needs(way, frames)
+    logging.info(
+        f"{operation.name} expects to need {wanted / GIB:.2f} GiB beside the weights, {room / GIB:.2f} GiB are free"
+    )
+    ways = range(way, len(operation.peaks))
+    for cheaper in ways:
+        if needs(cheaper, frames) <= room:
+            if cheaper > way:
+                logging.warning(f"{operation.name} saves memory: it computes activations twice instead of keeping them")
+            return model, cheaper
+    inflation = inflation_of(model)
+    if not may_cut or handler is not None or (inflation and inflation.norm_over_frames) or frames <= LEAST_FRAMES:
+        logging.warning(f"{operation.name} may run out of memory: there is nothing left to save")
+        return model, ways[-1]
+    while frames > LEAST_FRAMES and needs(ways[-1], frames) > room:
+        frames = max(frames // 2, LEAST_FRAMES)
+    logging.warning(f"{operation.name} saves memory: it takes the clip in passes of {frames} frames")
+    return in_passes(model, frames, overlap=1), ways[-1]
+
+
+def trained_bytes(model) -> int:
+    """Of a tuning: gradients and two moments of all that it trains, and what the model's own of it were."""
+    unet = model.get_model_object("diffusion_model")
+    shapes = {name: parameter.numel() for name, parameter in unet.named_parameters()}
+    own = sum(shapes[name] for name in trained_names(shapes))
+    inflation = inflation_of(model)
+    layers = transformer_blocks(unet).values() if inflation and inflation.temporal_layers else ()
+    temporal = sum(4 * (block.n_heads * block.d_head) ** 2 for block in layers)
+    return 4 * (4 * own + 3 * temporal)
+
+
+def kept_bytes(model, clip, kept: Kept, steps: int, tokens: int) -> int:
+    """Of the records of an inversion of clip [frames, channels, height, width] whose source prompt has so many tokens;
+    for a clip that is taken at once."""
+    frames, _, *size = clip.shape
+    grid = blend_grid(*size)
+    unet, inflation = model.get_model_object("diffusion_model"), inflation_of(model)
+    cross_steps, temporal_steps = int(kept.cross * (steps + 1)), int(kept.temporal * steps)
+    values = 0
+    for name, block in transformer_blocks(unet).items():
+        cells = _cells(unet, name, size)
+        channels, places = block.n_heads * block.d_head, cells[0] * cells[1]
+        values += (steps if cells == grid else min(cross_steps, steps)) * (places + tokens) * channels
+        if inflation and inflation.temporal_layers:
+            values += 2 * temporal_steps * places * channels
+    return 2 * frames * values  # half precision
+
+
+def place_of(kept: Kept, expected: int, folder) -> Kept:
+    """Kept in memory where it takes at most half of what is free there, else in `folder`."""
+    free = free_memory(torch.device("cpu"))
+    logging.info(f"The source's queries and keys are expected to take {expected / GIB:.2f} GiB")
+    if kept.folder is None and expected > free / 2:
+        logging.warning(
+            f"The source's queries and keys are kept on disk: {free / GIB:.2f} GiB of memory are free for them"
+        )
+        return Kept(kept.cross, kept.temporal, folder)
+    return kept
+
+
+def free_memory(device) -> int:
+    """Bytes, by the host's account."""
+    return comfy.model_management.get_free_memory(device)
+
+
+def _forward(model, clip, operation):
+    """The host's estimate of one forward under fused attention, in bytes."""
+    # Gradients are float32 whatever the model computes in.
+    dtype = torch.float32 if operation.with_gradients else model.model.get_dtype_inference()
+    places = len(clip) * prod(clip.shape[2:])
+    return places * comfy.model_management.dtype_size(dtype) * 0.01 * model.model.memory_usage_factor * 2**20
+
+
+def _room(model, operation):
+    """Bytes free for activations once the weights are loaded."""
+    device = model.load_device
+    free = free_memory(device)
+    if comfy.model_management.is_device_cpu(device):  # where the weights are there already, but no copy of them is
+        return free - operation.with_gradients * model.model_size()
+    loaded = sum(m.model_loaded_memory() for m in comfy.model_management.current_loaded_models if m.device == device)
+    return free + loaded - model.model_size()
+
+
+def _cells(unet, name, size):
+    """(rows, columns) that a transformer block works on."""
+    section, number, *_ = name.split(".")
+    halvings = sum(isinstance(module, Downsample) for module in unet.input_blocks.modules())
+    if section == "input_blocks":
+        halvings = sum(isinstance(m, Downsample) for block in unet.input_blocks[: int(number)] for m in block)
+    elif section == "output_blocks":
+        halvings -= sum(isinstance(m, Upsample) for block in unet.output_blocks[: int(number)] for m in block)
+    for _ in range(halvings):
+        size = [(side + 1) // 2 for side in size]
+    return tuple(size)
