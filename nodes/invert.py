@@ -176,7 +176,8 @@ class SaveInversion(io.ComfyNode):
 
     @classmethod
     def execute(cls, inversion, filename_prefix) -> io.NodeOutput:
-        return io.NodeOutput(ui=ui.PreviewText(files.save(files.INVERSIONS, inversion, filename_prefix)))
+        left = "\nwithout the kept source: edits of it run the source again" * (inversion.records is not None)
+        return io.NodeOutput(ui=ui.PreviewText(files.save(files.INVERSIONS, inversion, filename_prefix) + left))
 
 
 class LoadInversion(io.ComfyNode):

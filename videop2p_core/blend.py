@@ -65,17 +65,21 @@ def blend_grid(height: int, width: int, least: int = 10) -> tuple[int, int]:
     return next((grid for grid in (quarter, half) if min(grid) >= least), (height, width))
 
 
+def check_grid(grid: tuple[int, int], layers: Iterable[tuple[int, int]]) -> None:
+    """Whether any of the layers, by the cells that each works on, feeds the mask."""
+    if grid not in layers:
+        raise ValueError(
+            f"no cross attention of this model works on {grid[0]}x{grid[1]} cells, so it has no word maps to blend by: "
+            "take larger frames, or name no words to blend"
+        )
+
+
 def step_maps(layers: Sequence[Tensor], grid: tuple[int, int]) -> Tensor:
     """Word maps of one step and branch: the mean over layers and heads.
 
     layers: probabilities [frames, heads, rows x columns of the grid, groups], summed over the tokens of each group.
     Returns [frames, groups, rows, columns]. The cumulative map is the sum of these over the steps so far.
     """
-    if not layers:
-        raise ValueError(
-            f"no cross attention of this model works on {grid[0]}x{grid[1]} cells, so it has no word maps to blend by: "
-            "take larger frames, or name no words to blend"
-        )
     total = sum(reduce(layer.float(), "frames heads cells groups -> frames groups cells", "mean") for layer in layers)
     return rearrange(total / len(layers), "frames groups (rows columns) -> frames groups rows columns", rows=grid[0])
 

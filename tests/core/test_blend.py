@@ -8,6 +8,7 @@ from comfyui_videop2p.videop2p_core.blend import (
     Blend,
     blend_grid,
     blend_latents,
+    check_grid,
     fit_mask,
     local_mask,
     spotlight,
@@ -110,7 +111,8 @@ def test_attention_of_the_columns_is_the_sum_of_the_words_probabilities():
 
 def test_a_model_without_such_layers_gets_a_sentence():
     with pytest.raises(ValueError, match="works on 16x12 cells, so it has no word maps"):
-        step_maps([], (16, 12))
+        check_grid((16, 12), [(32, 24), (8, 6)])
+    check_grid((16, 12), [(32, 24), (16, 12)])
 
 
 # --- masks -----------------------------------------------------------------------------------------------------------

@@ -77,9 +77,7 @@ def test_without_a_mask_the_target_is_whole_and_at_zero_it_is_the_source():
 
 
 def test_the_same_prediction_for_both_branches_gives_the_source():
-    source, (target,) = edit_clip(
-        lambda sigma, asked: [x / 2 for _, x in asked], inversion(inversions.NEGATIVE_PROMPT)
-    )
+    source, (target,) = edit_clip(lambda sigma, asked: [x / 2 for _, x in asked], inversion(inversions.NEGATIVE_PROMPT))
     assert torch.equal(source, target)
 
 

@@ -485,13 +485,6 @@ def test_a_model_without_a_unet_is_refused(image):
         inflate(other, Inflation())
 
 
-def test_context_windows_are_refused(model):
-    windows = model.clone()
-    windows.model_options["context_handler"] = object()
-    with pytest.raises(ValueError, match="remove the context windows node"):
-        sample(windows, [edit()])
-
-
 def test_an_edit_of_other_steps_is_refused(model):
     with pytest.raises(ValueError, match="made for 5 steps, the inversion has 3"):
         sample(model, [edit(steps=5)])
@@ -620,3 +613,18 @@ def test_conditionings_in_use_at_different_steps_are_refused(model):
     late = [[first_prompt()[0][0], {"start_percent": 0.5}]]
     with pytest.raises(ValueError, match="give both the same timestep range"):
         sample(model, [edit()], target=late)
+
+
+def test_prompts_in_use_for_a_part_of_the_run_blend_with_what_they_saw(model):
+    """Before and after, the words have no maps: a mask that is there stays, and until then the target is whole."""
+    limits = {"start_percent": 0.5, "end_percent": 1.0}
+    torch.manual_seed(1)
+    source, null, target = ([[conditioning()[0][0], limits]] for _ in range(3))
+    words, done = word_columns(TOKENS, (2, 3)), []
+    decoupled_sample(
+        model, inverted(model, source, null), source, [[null[0][0], {}]],
+        [Target(target, no_edit(), Blend(words, words, threshold=0.9, start=0))], progress=done.append,
+    )  # fmt: skip
+    seen = [step.word_maps[0][0] is not None for step in done]
+    assert seen == sorted(seen) and set(seen) == {False, True}
+    assert [step.masks[0] is not None for step in done] == seen

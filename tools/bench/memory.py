@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 
-from .model import Build, work_on
+from .model import LONG, PER_PASS, Build, work_on
 from .operations import edit_steps, null_text_updates, tuning_steps
 
 PROCESS = Path("/proc/self")
@@ -48,17 +48,23 @@ def kind() -> str | None:
     return "resident set of the process" if (PROCESS / "clear_refs").exists() else None
 
 
-def peak_of_new_process(name: str, build: Build, frames: int, size: int) -> float:
+def peak_of_new_process(name: str, *work) -> float:
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
-        return process.submit(peak, name, build, frames, size).result()
+        return process.submit(peak, name, *work).result()
 
 
 @torch.inference_mode()  # as nodes run
-def peak(name: str, build: Build, frames: int, size: int) -> float:
-    """In GiB."""
+def peak(name: str, *work) -> float:
+    """In GiB; `work` as model.work_on takes it."""
     watch = Peak()
-    OPERATIONS[name](work_on(build, frames, size), STEPS, watch)
+    OPERATIONS[name](work_on(*work), STEPS, watch)
     return watch.gib()
+
+
+def long_clip_ratio(build: Build, size: int) -> float:
+    """An edit of a long clip in passes, to one of a clip of a single pass."""
+    long, short = ((build, frames, size, PER_PASS) for frames in (LONG, PER_PASS))
+    return peak_of_new_process("edit_memory_gib", *long) / peak_of_new_process("edit_memory_gib", *short)
 
 
 def resident(field: str) -> int:

@@ -10,9 +10,10 @@ import comfy.supported_models
 import torch
 from comfy.model_patcher import ModelPatcher
 
-from ...videop2p_core.host.inflate import Inflation, inflate
+from ...videop2p_core.host.inflate import Inflation, in_passes, inflate
 
 TOKENS = 77
+LONG, PER_PASS = 64, 16  # frames
 UNET = {
     "image_size": 32,
     "in_channels": 4,
@@ -66,10 +67,12 @@ class Work:
     latent: torch.Tensor
 
 
-def work_on(build: Build, frames: int, size: int) -> Work:
+def work_on(build: Build, frames: int, size: int, per_pass: int = 0) -> Work:
+    """A clip of random latents; `per_pass`: frames at once, 0 for all."""
     image = build()
     generator = torch.Generator().manual_seed(0)
     width = image.model.model_config.unet_config["context_dim"]
     prompts = ([[torch.randn(1, TOKENS, width, generator=generator), {}]] for _ in range(3))
     latent = torch.randn(frames, 4, size, size, generator=generator)
-    return Work(image, inflate(image, Inflation("first")), *prompts, latent)
+    inflated = inflate(image, Inflation("first"))
+    return Work(image, in_passes(inflated, per_pass) if per_pass else inflated, *prompts, latent)

@@ -16,9 +16,11 @@ from pathlib import Path
 
 import torch
 
+from ...videop2p_core.host.budget import kept_bytes
+from ...videop2p_core.records import Kept
 from . import memory
-from .counts import counts
-from .model import Build, sd15, work_on
+from .counts import STEPS, counts
+from .model import TOKENS, Build, sd15, work_on
 from .timing import times
 
 ABOUT = {
@@ -32,6 +34,7 @@ ABOUT = {
     "null_text_total": "forwards: the null text of 50 steps, 10 updates each, reckoned from one update",
     "tuning_step": "forwards: a step of tuning",
     "tuning_step_checkpointed": "forwards: a step of tuning that saves memory",
+    "long_clip_cost_per_frame": "a frame of 64 in passes of 16 to one of 16 at once, a forward at half the size",
     "inversion_forwards": "forwards counted: inversion, 50 steps",
     "edit_forwards": "forwards counted: edit, 50 steps, direct inversion, default windows, no blend words",
     "stage_2_forwards": "forwards counted: both",
@@ -40,6 +43,8 @@ ABOUT = {
     "edit_memory_gib": "GiB above the weights: edit, within both windows",
     "null_text_memory_gib": "GiB above the weights: null text, saving memory",
     "tuning_memory_gib": "GiB above the weights: tuning, saving memory",
+    "long_clip_memory": "peak of an edit of 64 frames in passes of 16 to that of 16 frames, at half the size",
+    "kept_records_gib": "GiB of records kept from an inversion of 50 steps, default windows, beside all that",
 }
 
 
@@ -58,8 +63,11 @@ def main(build: Build = sd15) -> None:
     figures = {}
     if kind:  # first, as this process holds no weights yet
         figures |= {name: memory.peak_of_new_process(name, build, *size) for name in memory.OPERATIONS}
+        figures["long_clip_memory"] = memory.long_clip_ratio(build, asked.latent // 2)
+    work = work_on(build, *size)
+    figures["kept_records_gib"] = kept_bytes(work.inflated, work.latent, Kept(), STEPS, TOKENS) / 2**30
     figures |= counts()
-    figures |= times(work_on(build, *size), asked.repeats, say)
+    figures |= times(work, asked.repeats, say)
     figures = {name: figures[name] for name in ABOUT if name in figures}
     print(f"memory: {kind or 'not measured'}")
     print("\n".join(f"{name:<26}{value:>8.2f}   {ABOUT[name]}" for name, value in figures.items()))

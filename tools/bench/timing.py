@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from itertools import pairwise
 from statistics import median
@@ -11,7 +12,8 @@ from statistics import median
 import torch
 
 from ...videop2p_core.host.denoiser import SOURCE, run
-from .model import Work
+from ...videop2p_core.host.inflate import in_passes
+from .model import LONG, PER_PASS, Work
 from .operations import edit_steps, inversion_steps, levels, null_text_updates, tuning_steps
 
 STEPS, NULL_TEXT_UPDATES = 50, 10
@@ -63,22 +65,34 @@ def times(work: Work, repeats: int, report: Callable[[str, float], None]) -> dic
     found("edit_total_kept", within + (STEPS - TEMPORAL_WINDOW) * figures["edit_step_after_windows"])
     # In each step a conditional forward, the updates, and an unconditional forward with what they found.
     found("null_text_total", STEPS * (NULL_TEXT_UPDATES * figures["null_text_inner"] + 2))
+    found("long_clip_cost_per_frame", ratio(long_clip(work, repeats), repeats) * PER_PASS / LONG)
     return figures
 
 
 def forwards(work: Work, repeats: int) -> list[float]:
     """Seconds of a forward of the image UNet and of the inflated one, in turn."""
-
-    def seconds(model):
-        def algorithm(denoise, z0, sigmas):
-            start = now()
-            denoise(z0, sigmas[0], SOURCE)
-            return now() - start
-
-        return run(model, work.source, work.null, work.latent, levels(work, 1), algorithm)
-
     turns = [work.image, *(repeats + 1) * [work.inflated, work.image]]
-    return [seconds(model) for model in turns]
+    return [seconds(model, work) for model in turns]
+
+
+def long_clip(work: Work, repeats: int) -> list[float]:
+    """Seconds of a forward of a clip of one pass and of a long one in such passes, in turn, at half the size."""
+    size = work.latent.shape[-1] // 2
+    latent = torch.randn(LONG, 4, size, size, generator=torch.Generator().manual_seed(0))
+    short, long = replace(work, latent=latent[:PER_PASS]), replace(work, latent=latent)
+    model = in_passes(work.inflated, PER_PASS)
+    return [seconds(model, clip) for clip in (short, *(repeats + 1) * (long, short))]
+
+
+def seconds(model, work: Work) -> float:
+    """Of one forward."""
+
+    def algorithm(denoise, z0, sigmas):
+        start = now()
+        denoise(z0, sigmas[0], SOURCE)
+        return now() - start
+
+    return run(model, work.source, work.null, work.latent, levels(work, 1), algorithm)
 
 
 def ratio(spans: Sequence[float], repeats: int) -> float:

@@ -10,13 +10,12 @@ from math import prod
 
 import comfy.model_management
 import torch
-from comfy.ldm.modules.diffusionmodules.openaimodel import Downsample, Upsample
 
 from ..blend import blend_grid
 from ..records import Kept
 from ..tuning import trained_names
 from .inflate import in_passes, inflation_of
-from .temporal import transformer_blocks
+from .temporal import cells_of, transformer_blocks
 
 LEAST_FRAMES = 4  # of a pass
 GIB = 2**30
@@ -90,7 +89,7 @@ def kept_bytes(model, clip, kept: Kept, steps: int, tokens: int) -> int:
     cross_steps, temporal_steps = int(kept.cross * (steps + 1)), int(kept.temporal * steps)
     values = 0
     for name, block in transformer_blocks(unet).items():
-        cells = _cells(unet, name, size)
+        cells = cells_of(unet, name, size)
         channels, places = block.n_heads * block.d_head, cells[0] * cells[1]
         values += (steps if cells == grid else min(cross_steps, steps)) * (places + tokens) * channels
         if inflation and inflation.temporal_layers:
@@ -131,16 +130,3 @@ def _room(model, operation):
         return free - operation.with_gradients * model.model_size()
     loaded = sum(m.model_loaded_memory() for m in comfy.model_management.current_loaded_models if m.device == device)
     return free + loaded - model.model_size()
-
-
-def _cells(unet, name, size):
-    """(rows, columns) that a transformer block works on."""
-    section, number, *_ = name.split(".")
-    halvings = sum(isinstance(module, Downsample) for module in unet.input_blocks.modules())
-    if section == "input_blocks":
-        halvings = sum(isinstance(m, Downsample) for block in unet.input_blocks[: int(number)] for m in block)
-    elif section == "output_blocks":
-        halvings -= sum(isinstance(m, Upsample) for block in unet.output_blocks[: int(number)] for m in block)
-    for _ in range(halvings):
-        size = [(side + 1) // 2 for side in size]
-    return tuple(size)

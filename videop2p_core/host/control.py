@@ -78,7 +78,8 @@ class Control:
                     branch.close_step(self.grid)
 
     def word_maps(self, target):
-        """The cumulative word maps of the source and of a target, [frames, groups, rows, columns] each."""
+        """The cumulative word maps of the source and of a target, [frames, groups, rows, columns] each; None for maps
+        of a conditioning that was not in use so far."""
         return self.source_maps[target].total, self.target_maps[target].total
 
     def install(self, model_options):

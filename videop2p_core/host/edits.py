@@ -11,7 +11,16 @@ from ..plan import EditPlan
 from . import budget
 from .checks import check_conditioning, check_family, check_hints, check_inversion
 from .pictures import alignment_picture
-from .sampling import Edited, EditGuider, EditSampler, Target, check_parts, decoupled_sample, same_embedding
+from .sampling import (
+    Edited,
+    EditGuider,
+    EditSampler,
+    Target,
+    check_parts,
+    check_word_maps,
+    decoupled_sample,
+    same_embedding,
+)
 from .tokens import read_prompt
 
 
@@ -88,6 +97,8 @@ def gather(model, inversion: Inversion, edits: Sequence[WordEdit], source=None, 
     compiled = [edit.compiled(inversion.steps, target) for edit, target in zip(edits, targets, strict=True)]
     source = source or (edits[0].source if edits else None)
     check_parts(inversion, source, null, compiled)
+    if any(target.blend for target in compiled):
+        check_word_maps(model, inversion.noise.shape[-2:])
     for target in compiled:
         check_hints(len(inversion.noise), source=source, null=null, target=target.conditioning)
     return Parts(inversion, source, null, compiled)

@@ -26,7 +26,7 @@ from .denoiser import SOURCE, Denoiser, run
 from .edits import Parts
 from .pictures import heat_grid, heat_overlay
 from .progress import latent_progress
-from .sampling import Target, decoupled_sample
+from .sampling import Target, check_word_maps, decoupled_sample
 
 BRANCHES = ("source", "target")
 NEVER = 2.0  # a blend that starts after twice the steps
@@ -64,6 +64,7 @@ def look(model, parts: Parts, plan: EditPlan, words: Sequence[str], branch: str,
         raise ValueError(
             f"there are {len(images)} images for a clip of {frames} frames: connect the frames that were inverted"
         )
+    check_word_maps(model, size)
     maps_of = {"source": source_maps, "target": target_maps}[branch]
     first, end = (step - 1, step) if step else (0, inversion.steps)
     maps = maps_of(model, parts, columns, first, end).cpu()
@@ -111,6 +112,10 @@ def source_maps(model, parts: Parts, columns: Tensor, first: int, end: int) -> T
             denoised = denoise(x, sigmas[step], SOURCE)
             maps.close_step(control.grid)
             progress(step, denoised)
+        if maps.total is None:
+            raise ValueError(
+                "the source conditioning is not in use in these steps: give it the whole run, or take others"
+            )
         return rearrange(maps.total, "frames words rows columns -> words frames rows columns") / (end - first)
 
     latent = model.model.process_latent_out(inversion.trajectory[0])

@@ -9,7 +9,7 @@ import comfy.samplers
 import torch
 from comfy.model_patcher import create_model_options_clone
 
-from ..blend import Blend, fit_mask, local_mask
+from ..blend import Blend, blend_grid, check_grid, fit_mask, local_mask
 from ..edit import Edit
 from ..guidance import edit_clip
 from ..inversion import Inversion, proximal
@@ -17,6 +17,7 @@ from ..records import WHOLE, check_kept
 from ..schedule import to_z
 from .control import Control, Controlled
 from .passes import cut, cut_conditioning, during, merged, passes_of
+from .temporal import cells_of, transformer_blocks
 
 SOURCE, NULL = "source", "null"
 
@@ -78,6 +79,8 @@ def decoupled_sample(
     """
     check_model(model)
     check_parts(inversion, source, null, targets)
+    if any(target.blend for target in targets):
+        check_word_maps(model, inversion.noise.shape[-2:])
     guider = EditGuider(model, source, null, [target.conditioning for target in targets])
     sampler = EditSampler(inversion, targets, coupled, progress)
     noise = inversion.noise.float().cpu()
@@ -190,8 +193,14 @@ class EditSampler(comfy.samplers.Sampler):
                 control.close_step()
             target, masks = self.targets[index], []
             words_count = not (target.mask_replaces and target.mask is not None)
-            if target.blend and words_count and target.blend.acts(step, inversion.steps):
-                masks.append(local_mask(target.blend, *control.word_maps(index), (height, width)))
+            maps = control.word_maps(index)
+            if (
+                target.blend
+                and words_count
+                and target.blend.acts(step, inversion.steps)
+                and not any(m is None for m in maps)
+            ):
+                masks.append(local_mask(target.blend, *maps, (height, width)))
             if target.mask is not None:
                 masks.append(fit_mask(target.mask.to(noise), len(noise), (height, width)))
             if denoise_mask is not None:
@@ -218,6 +227,12 @@ def check_model(model):
     """What an edit cannot run under, in a sentence."""
     if model.get_additional_models_with_key("multigpu"):
         raise ValueError("an edit runs on one GPU: remove the node that spreads this model over several")
+
+
+def check_word_maps(model, size):
+    """Whether the model has layers whose word maps make a mask for latents of this size."""
+    unet = model.get_model_object("diffusion_model")
+    check_grid(blend_grid(*size), [cells_of(unet, name, size) for name in transformer_blocks(unet)])
 
 
 def check_parts(inversion, source, null, targets):

@@ -13,7 +13,7 @@ class WordMaps:
     """The word maps of one branch under one target's words: of this step so far, and summed over the steps."""
 
     passes: dict = field(default_factory=dict)  # frames of a pass -> (the pass, {layer: probabilities})
-    total: torch.Tensor | None = None  # [frames, groups, rows, columns]
+    total: torch.Tensor | None = None  # [frames, groups, rows, columns], None before the first
 
     def add(self, layer, probabilities, options):
         window = options.get("context_window")
@@ -22,7 +22,8 @@ class WordMaps:
         layers.setdefault(layer, probabilities)
 
     def close_step(self, grid):
-        found = self.passes.values() or [(None, {})]
-        maps = merged((window, step_maps(list(layers.values()), grid)) for window, layers in found)
+        if not self.passes:  # of a conditioning that is not in use in this step
+            return
+        maps = merged((window, step_maps(list(layers.values()), grid)) for window, layers in self.passes.values())
         self.total = maps if self.total is None else self.total + maps
         self.passes = {}
