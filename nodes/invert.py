@@ -97,8 +97,8 @@ class DDIMInvert(io.ComfyNode):
                     advanced=True,
                     tooltip=(
                         "For the direct method: keeps what the source's attention saw, so that no edit of this "
-                        "inversion runs the source again: a third faster inside the windows. An approximation, which fixed-"
-                        "point rounds bring nearer. Save Inversion does not save it."
+                        "inversion runs the source again: a third faster inside the windows. An approximation, which "
+                        "fixed-point rounds bring nearer. Save Inversion does not save it."
                     ),
                 ),
                 io.Float.Input(

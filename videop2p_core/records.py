@@ -76,8 +76,8 @@ class Records:
             return {}
         if part not in parts:
             raise ValueError(
-                "the inversion took the clip in other passes than the edit does: give both the same frames per pass, or "
-                "keep nothing"
+                "the inversion took the clip in other passes than the edit does: give both the same frames per pass, "
+                "or keep nothing"
             )
         if self.kept.folder is None:
             return self._memory[step, part]

@@ -64,7 +64,7 @@ class Clip:
 
 @dataclass(frozen=True)
 class WithFrame0:
-    """A wrapper around sampling: whoever put context windows on the model, each holds the frame that all frames read."""
+    """A wrapper around sampling: each context window, whoever asked for it, holds the frame that all frames read."""
 
     inflation: Inflation
 
@@ -75,7 +75,7 @@ class WithFrame0:
             if self.inflation.norm_over_frames and passes.cuts(noise):
                 raise ValueError(
                     f"norm over frames takes its statistics from all {len(noise)} frames, but they are sampled in "
-                    f"passes of {passes.context_length + 1}: turn it off in Inflate UNet, or take the whole clip at once"
+                    f"passes of {passes.context_length + 1}: turn it off in Inflate UNet, or take the clip at once"
                 )
         return executor(noise, *args, **kwargs)
 

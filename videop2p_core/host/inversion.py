@@ -61,7 +61,8 @@ def invert(
 ) -> Inversion:  # fmt: skip
     """The Inversion of a latent [frames, channels, height, width] in VAE units, by one of inversion.METHODS.
 
-    kept: what to keep of the source for its edits, None for nothing; `progress(step, z)` hears every step of the inversion and then every step of the null-text optimisation.
+    kept: what to keep of the source for its edits, None for nothing; `progress(step, z)` hears every step of the
+    inversion and then every step of the null-text optimisation.
     """
     inversion.check_method(method)
     if rounds < 0 or inner_steps < 1:
