@@ -31,6 +31,7 @@ from ..videop2p_core.prompts import word_tokens
 from . import scenes
 from .data import CELL
 from .judge import load_judge, seen
+from .long_clips import long_part
 
 FRAMES = 8
 SAMPLER, SCHEDULER, SAMPLE_STEPS, SAMPLE_CFG = "dpmpp_2m", "karras", 20, 4.0
@@ -174,6 +175,7 @@ PARTS = {
     "text-to-image": text_to_image_part,
     "attention": attention_part,
     "inversion": inversion_part,
+    "long": long_part,
 }
 
 

@@ -22,6 +22,20 @@ def guidance():
     )
 
 
+def cache_every():
+    return io.Int.Input(
+        "cache_every",
+        default=1,
+        min=1,
+        max=10,
+        advanced=True,
+        tooltip=(
+            "Faster at some loss: only every n-th step evaluates the whole UNet, the others its full resolution alone "
+            "and take the rest from the last whole one. 1 evaluates all, 2 is hardly seen, from 4 on details suffer."
+        ),
+    )
+
+
 def replacements():
     return [
         io.Conditioning.Input(
@@ -61,6 +75,7 @@ class DecoupledSample(io.ComfyNode):
                 Edit.Input("edit", tooltip="From Attention Controller, or a list from several of them."),
                 guidance(),
                 *replacements(),
+                cache_every(),
             ],
             outputs=[
                 io.Latent.Output(
@@ -80,11 +95,15 @@ class DecoupledSample(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, model, inversion, edit, guidance, source=None, target=(), null=None) -> io.NodeOutput:
-        model, inversion, guidance, source, null = map(one, (model, inversion, guidance, source, null))
+    def execute(
+        cls, model, inversion, edit, guidance, cache_every, source=None, target=(), null=None
+    ) -> io.NodeOutput:  # fmt: skip
+        model, inversion, guidance, cache_every, source, null = map(
+            one, (model, inversion, guidance, cache_every, source, null)
+        )
         parts = gather(model, inversion, edit, source, target, null)
         callback = latent_preview.prepare_callback(model, inversion.steps)
-        edited = sample(model, parts, coupled=guidance == "coupled", callback=callback)
+        edited = sample(model, parts, coupled=guidance == "coupled", cache_every=cache_every, callback=callback)
         return io.NodeOutput(
             [{"samples": latent} for latent in edited.targets],
             {"samples": edited.source},
@@ -116,6 +135,7 @@ class DecoupledGuiderNode(io.ComfyNode):
                 Inversion.Input("inversion", tooltip="From DDIM Invert or Load Inversion: sets steps, size and cfg."),
                 Edit.Input("edit", tooltip="From Attention Controller."),
                 *replacements(),
+                cache_every(),
             ],
             outputs=[
                 io.Guider.Output(tooltip="For the guider input of SamplerCustomAdvanced."),
@@ -125,10 +145,10 @@ class DecoupledGuiderNode(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, model, inversion, edit, source=None, target=None, null=None) -> io.NodeOutput:
+    def execute(cls, model, inversion, edit, cache_every, source=None, target=None, null=None) -> io.NodeOutput:
         parts = gather(model, inversion, [edit], source, [target], null)
         latent = model.model.process_latent_out(inversion.trajectory[0])
-        return io.NodeOutput(DecoupledGuider(model, parts), inversion.sigmas, {"samples": latent})
+        return io.NodeOutput(DecoupledGuider(model, parts, cache_every), inversion.sigmas, {"samples": latent})
 
 
 class DecoupledSamplerNode(io.ComfyNode):

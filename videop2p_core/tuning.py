@@ -120,29 +120,27 @@ def tune(
             f"{len(timesteps)} timesteps and noises of shape {list(noises.shape)} do not fit {steps} steps of a clip "
             f"of shape {list(z0.shape)}"
         )
-    initial = {name: parameter.detach().clone() for name, parameter in trained.items()}
+    # The temporal layers are kept whole, so only the base model's tensors need what they were.
+    initial = {name: parameter.detach().clone() for name, parameter in trained.items() if not is_temporal(name)}
     for name, parameter in parameters.items():
         parameter.requires_grad_(name in trained)
 
-    optimizer = torch.optim.AdamW(trained.values(), lr=learning_rate, weight_decay=1e-2)
+    # One tensor at a time: together they would need temporaries of the size of all.
+    optimizer = torch.optim.AdamW(trained.values(), lr=learning_rate, weight_decay=1e-2, foreach=False)
     losses, grad_norms = [], []
     with torch.enable_grad():
         for step, (timestep, noise) in enumerate(zip(timesteps, noises, strict=True)):
             sigma = model_sigmas[timestep.to(model_sigmas.device)].to(z0)
             loss = tuning_loss(denoise, z0, noise.to(z0), sigma, source, prediction=prediction)
-            optimizer.zero_grad()
             loss.backward()
-            grad_norms.append(torch.nn.utils.clip_grad_norm_(trained.values(), 1.0).item())
+            grad_norms.append(torch.nn.utils.clip_grad_norm_(trained.values(), 1.0, foreach=False).item())
             optimizer.step()
+            optimizer.zero_grad()  # not beside the activations of the next step
             losses.append(loss.item())
             if progress:
                 progress(step, losses[-1])
     return Tuning(
-        deltas={
-            name: (parameter.detach() - initial[name]).float().cpu()
-            for name, parameter in trained.items()
-            if not is_temporal(name)
-        },
+        deltas={name: (trained[name].detach() - value).float().cpu() for name, value in initial.items()},
         temporal={
             name: parameter.detach().float().cpu().clone()
             for name, parameter in parameters.items()

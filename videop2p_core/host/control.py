@@ -4,7 +4,7 @@ A control lives for one sampling call, in that call's own options. A wrapper aro
 all other patches are known, wraps whatever sits in them, and leaves nothing behind.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from uuid import UUID
@@ -38,15 +38,17 @@ class Control:
     """What the attention layers of one sampling call do.
 
     source: uuid of the source's conditioning entry; targets: one Controlled each; size: the latent's (height, width);
-    records: the source's queries and keys of all steps, where an inversion kept them.
+    records: the source's queries and keys of all steps, where an inversion kept them; full(step): whether all layers
+    are evaluated in a step, as only then the words' maps count.
     Before each model call, `record(step)` or `replay(step, target)` says which branch it is. A clip in passes goes
     through all branches of one pass before the next; with records, `recall(step, pass)` begins a pass.
     """
 
     def __init__(
-        self, source: UUID, targets: Sequence[Controlled], size: tuple[int, int], records: Records | None = None
-    ):
-        self.source, self.targets, self.records = source, targets, records
+        self, source: UUID, targets: Sequence[Controlled], size: tuple[int, int], records: Records | None = None,
+        full: Callable[[int], bool] = lambda step: True,
+    ):  # fmt: skip
+        self.source, self.targets, self.records, self.full = source, targets, records, full
         self.grid = blend_grid(*size)
         self.step, self.mode, self.target = 0, RECORD, None
         self.kept = {}  # layer -> (q, k) of the source in this step and pass
@@ -160,7 +162,7 @@ class Control:
 
     def _counts(self, target, step):
         """Whether the words of a target look for its mask in this step."""
-        return bool(target.blend) and target.blend.looks(step, target.edit.steps)
+        return bool(target.blend) and target.blend.looks(step, target.edit.steps) and self.full(step)
 
     def _maps_count(self, step):
         return any(self._counts(target, step) for target in self.targets)

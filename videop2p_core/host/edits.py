@@ -110,11 +110,12 @@ def fitted(model, parts: Parts):
     return budget.fit(budget.EDIT, model, inversion.noise, may_cut=inversion.records is None)[0]
 
 
-def sample(model, parts: Parts, *, coupled=False, callback=None) -> Edited:
+def sample(model, parts: Parts, *, coupled=False, cache_every=1, callback=None) -> Edited:
     model = fitted(model, parts)
     return decoupled_sample(
-        model, parts.inversion, parts.source, parts.null, parts.targets, coupled=coupled, callback=callback
-    )
+        model, parts.inversion, parts.source, parts.null, parts.targets, coupled=coupled, cache_every=cache_every,
+        callback=callback,
+    )  # fmt: skip
 
 
 def pixel_mask(model, mask, latent):
@@ -128,10 +129,9 @@ def pixel_mask(model, mask, latent):
 class DecoupledGuider(EditGuider):
     """One edit as a GUIDER for SamplerCustomAdvanced, to be used with a `DecoupledSampler`."""
 
-    def __init__(self, model, parts: Parts):
-        super().__init__(
-            fitted(model, parts), parts.source, parts.null, [target.conditioning for target in parts.targets]
-        )
+    def __init__(self, model, parts: Parts, cache_every=1):
+        targets = [target.conditioning for target in parts.targets]
+        super().__init__(fitted(model, parts), parts.source, parts.null, targets, cache_every)
         self.parts = parts
 
     def sample(self, noise, latent_image, sampler, sigmas, *args, **kwargs):

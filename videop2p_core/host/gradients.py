@@ -87,7 +87,8 @@ def checkpoint_blocks(model):
             units = [name]
         elif isinstance(module, SpatialTransformer):
             blocks = [f"{name}.transformer_blocks.{index}" for index in range(len(module.transformer_blocks))]
-            units = [name] if len(blocks) == 1 else blocks
+            # Most of what a block keeps is its feed-forward's, which is recomputed once more by itself.
+            units = [f"{block}.ff" for block in blocks] + ([name] if len(blocks) == 1 else blocks)
         else:
             continue
         for unit in units:

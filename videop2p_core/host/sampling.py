@@ -15,6 +15,7 @@ from ..guidance import edit_clip
 from ..inversion import Inversion, proximal
 from ..records import WHOLE, check_kept
 from ..schedule import to_z
+from .caching import FeatureCache, cached
 from .control import Control, Controlled
 from .passes import cut, cut_conditioning, during, merged, passes_of
 from .temporal import cells_of, transformer_blocks
@@ -69,11 +70,12 @@ class StepDone:
 
 def decoupled_sample(
     model, inversion: Inversion, source, null, targets: Sequence[Target], *,
-    coupled=False, denoise_mask=None, seed=0, callback=None, progress=None,
+    coupled=False, cache_every=1, denoise_mask=None, seed=0, callback=None, progress=None,
 ) -> Edited:  # fmt: skip
     """Edit an inverted clip towards every target, the source denoised once a step for all of them.
 
-    source, null: CONDITIONING of the source prompt and of the initial null text; denoise_mask: of the LATENT;
+    source, null: CONDITIONING of the source prompt and of the initial null text; cache_every: which steps the UNet is
+    evaluated in full, see caching.FeatureCache; denoise_mask: of the LATENT;
     callback(step, denoised, x, steps): the host's preview; progress(StepDone): after each step.
     Raises ValueError where the parts do not belong together, before anything is sampled.
     """
@@ -81,7 +83,7 @@ def decoupled_sample(
     check_parts(inversion, source, null, targets)
     if any(target.blend for target in targets):
         check_word_maps(model, inversion.noise.shape[-2:])
-    guider = EditGuider(model, source, null, [target.conditioning for target in targets])
+    guider = EditGuider(model, source, null, [target.conditioning for target in targets], cache_every)
     sampler = EditSampler(inversion, targets, coupled, progress)
     noise = inversion.noise.float().cpu()
     samples = guider.sample(
@@ -95,8 +97,9 @@ def decoupled_sample(
 class EditGuider(comfy.samplers.CFGGuider):
     """A guider with a source, a null text and any number of targets, which predicts for one of them at a time."""
 
-    def __init__(self, model, source, null, targets):
-        super().__init__(model)
+    def __init__(self, model, source, null, targets, cache_every=1):
+        self.cache = FeatureCache(cache_every)
+        super().__init__(cached(model, self.cache))
         self.inner_set_conds({SOURCE: source, NULL: null, **dict(enumerate(targets))})
         self.unprocessed = {}
         self.asked = None
@@ -150,7 +153,7 @@ class EditSampler(comfy.samplers.Sampler):
         height, width = noise.shape[-2:]
         pairs = guider.pairs(noise, latent_image, denoise_mask, seed)
         controlled = [Controlled(t.edit, guider.entry(i), t.blend) for i, t in enumerate(self.targets)]
-        control = Control(guider.entry(SOURCE), controlled, (height, width), inversion.records)
+        control = Control(guider.entry(SOURCE), controlled, (height, width), inversion.records, guider.cache.full)
         given_options = extra_args["model_options"]
         model_options = create_model_options_clone(given_options)
         control.install(model_options)
@@ -158,6 +161,7 @@ class EditSampler(comfy.samplers.Sampler):
 
         def denoise_pass(window, sigma, branch, x):
             comfy.model_management.throw_exception_if_processing_interrupted()
+            guider.cache.at(branch.step, (branch.target, window and window.key))
             if branch.target is None:
                 control.record(branch.step)
             else:
