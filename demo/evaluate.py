@@ -32,6 +32,7 @@ from . import scenes
 from .data import CELL
 from .judge import load_judge, seen
 from .long_clips import long_part
+from .word_edits import edits_part
 
 FRAMES = 8
 SAMPLER, SCHEDULER, SAMPLE_STEPS, SAMPLE_CFG = "dpmpp_2m", "karras", 20, 4.0
@@ -176,6 +177,7 @@ PARTS = {
     "attention": attention_part,
     "inversion": inversion_part,
     "long": long_part,
+    "edits": edits_part,
 }
 
 

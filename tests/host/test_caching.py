@@ -2,12 +2,18 @@
 
 import gc
 import weakref
+from itertools import count
 
+import comfy.controlnet
+import comfy.samplers
 import pytest
 import torch
+from comfy.ldm.modules.diffusionmodules.openaimodel import UNetModel
 from comfy.patcher_extension import WrappersMP
+from comfy_extras.nodes_freelunch import FreeU
 from comfyui_videop2p.demo import videos
 from comfyui_videop2p.tests.host.calls import SOURCE, control, encode, run, sample
+from comfyui_videop2p.videop2p_core import schedule
 from comfyui_videop2p.videop2p_core.host import denoiser
 from comfyui_videop2p.videop2p_core.host.caching import FeatureCache, cached, layers_below
 
@@ -101,7 +107,6 @@ def test_an_edit_from_cached_features_is_near_the_exact_one(model, clip, inversi
     edit = control(clip, blend_source="ball")[0]
     exact, near, far = (sample(model, inversion, edit, cache_every=[n])[0][0]["samples"] for n in (1, 2, 4))
     errors = [(latent - exact).square().mean().sqrt() / exact.std() for latent in (near, far)]
-    print(errors)
     assert 0 < errors[0] < errors[1] < 0.5
 
 
@@ -132,3 +137,249 @@ def test_nothing_is_kept_after_the_call_and_the_model_is_as_it_was(model, clip, 
     assert seen and not any(ref() is not None for ref in seen)
     assert model.object_patches == patches
     assert not model.get_wrappers(WrappersMP.DIFFUSION_MODEL, "videop2p_caching")
+
+
+# --- which layers -----------------------------------------------------------------------------------------------------
+
+
+def unet(**config):
+    """Of any size, without weights."""
+    common = {"image_size": 32, "in_channels": 4, "out_channels": 4, "model_channels": 320, "context_dim": 768}
+    attention = {"num_heads": 8, "use_spatial_transformer": True, "transformer_depth_middle": 1}
+    return UNetModel(**common | attention | config, device="meta", dtype=torch.float32)
+
+
+SD15 = {
+    "num_res_blocks": 2, "channel_mult": (1, 2, 4, 4), "transformer_depth": [1] * 6 + [0] * 2,
+    "transformer_depth_output": [1] * 9 + [0] * 3,
+}  # fmt: skip
+SDXL = {
+    "num_res_blocks": 2, "channel_mult": (1, 2, 4), "transformer_depth": [0, 0, 2, 2, 10, 10],
+    "transformer_depth_output": [0, 0, 0, 2, 2, 2, 10, 10, 10], "context_dim": 2048, "num_classes": "sequential",
+    "adm_in_channels": 2816,
+}  # fmt: skip
+ONE_DOWN = {
+    "num_res_blocks": 1, "channel_mult": (1, 2), "transformer_depth": [0, 1], "transformer_depth_output": [0, 0, 1, 1]
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("config, first, last", [
+    (SD15, "input_blocks.3.0", "output_blocks.8.2"),
+    (SD15 | {"resblock_updown": True}, "input_blocks.3.0", "output_blocks.8.2"),
+    (SDXL, "input_blocks.3.0", "output_blocks.5.2"),
+    (ONE_DOWN, "input_blocks.2.0", "output_blocks.1.2"),
+])  # fmt: skip
+def test_the_border_is_found_in_any_unet(config, first, last):
+    found = layers_below(unet(**config))
+    assert (found[0], found[-1]) == (first, last)
+    numbers = {int(name.split(".")[1]) for name in found if name.startswith("input")}
+    assert numbers == set(range(min(numbers), max(numbers) + 1)) and "middle_block.2" in found
+
+
+class Leaves:
+    """The layers without parts of their own that a UNet evaluates."""
+
+    def __init__(self, model):
+        self.seen, unet = set(), model.get_model_object("diffusion_model")
+        names = [name for name, module in unet.named_modules() if not list(module.children())]
+        self.handles = [unet.get_submodule(name).register_forward_hook(self._see(name)) for name in names]
+
+    def _see(self, name):
+        return lambda *_: self.seen.add(name)
+
+    def take(self):
+        seen, self.seen = self.seen, set()
+        return seen
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        for handle in self.handles:
+            handle.remove()
+
+
+def test_a_step_between_evaluates_the_full_resolution_and_nothing_else(demo, clip, latent):
+    cache, model = FeatureCache(2), demo[0]
+    below = tuple(f"{name}." for name in layers_below(model.get_model_object("diffusion_model")))
+
+    def ask(denoise, x, sigmas):
+        def leaves_of(step):
+            cache.at(step, "a")
+            denoise(x, sigmas[step], denoiser.SOURCE)
+            return leaves.take()
+
+        return leaves_of(0), leaves_of(1)
+
+    with Leaves(model) as leaves:
+        full, between = evaluated(cached(model, cache), clip, latent, ask)
+    assert between == {name for name in full if not name.startswith(below)}
+    assert any(name.startswith("input_blocks.1.0") for name in between) and len(between) < len(full) / 3
+
+
+# --- beside others ----------------------------------------------------------------------------------------------------
+
+
+def halves(denoise, x, sigma, options=None):
+    """(conditional, unconditional) prediction, batched as the host likes."""
+    conds, sigma = denoise.guider.conds, sigma.to(x).expand(len(x))
+    pair = [conds[denoiser.SOURCE], conds[denoiser.NULL]]
+    return comfy.samplers.calc_cond_batch(denoise.guider.inner_model, pair, x, sigma, options or denoise.model_options)
+
+
+@pytest.fixture
+def memory(model, monkeypatch):
+    """memory(True): both halves fit a call; memory(False): neither fits with the other."""
+    kind, free = type(model), [True]
+    monkeypatch.setattr(kind, "get_free_memory", lambda self, device: 2**40 if free[0] else 0)
+    return lambda fits: free.__setitem__(0, fits)
+
+
+@pytest.mark.parametrize("together", [True, False])
+def test_halves_keep_their_features_however_they_are_batched(model, clip, latent, memory, together):
+    below, calls = watched(model, "middle_block.0")
+    cache = FeatureCache(2)
+
+    def ask(denoise, x, sigmas):
+        memory(together)
+        cache.at(0, "a")
+        exact = halves(denoise, x, sigmas[0])
+        before = len(calls)
+        memory(not together)
+        cache.at(1, "a")
+        near = halves(denoise, x, sigmas[0])
+        assert before == (1 if together else 2) and len(calls) == before
+        return exact, near
+
+    exact, near = evaluated(cached(below, cache), clip, latent, ask)
+    assert not torch.allclose(*exact, atol=1e-2)
+    for one, other in zip(exact, near, strict=True):
+        torch.testing.assert_close(one, other, atol=1e-4, rtol=0)
+
+
+def test_an_edit_goes_on_where_memory_grows_short_between_full_steps(model, clip, inversion, memory):
+    edit, calls, watching = control(clip, blend_source="ball")[0], count(), model.clone()
+    expected = sample(model, inversion, edit, cache_every=[2])[0][0]["samples"]
+
+    def shorten(executor, *args, **kwargs):
+        memory(next(calls) % 4 < 2)  # a step has two calls, the source's and the target's
+        return executor(*args, **kwargs)
+
+    watching.add_wrapper(WrappersMP.CALC_COND_BATCH, shorten)
+    found = sample(watching, inversion, edit, cache_every=[2])[0][0]["samples"]
+    assert next(calls) >= STEPS
+    torch.testing.assert_close(found, expected, atol=1e-3, rtol=0)
+
+
+def test_another_evaluation_within_a_step_has_features_of_its_own(model, clip, latent, memory):
+    """As perturbed attention guidance asks for it: an entry once more, otherwise attended."""
+    cache = FeatureCache(3)
+
+    def ask(denoise, x, sigmas):
+        perturb = {"attn1_patch": [*transformer(denoise)["patches"]["attn1_patch"], nothing_attended]}
+        perturbed = {**denoise.model_options, "transformer_options": {**transformer(denoise), "patches": perturb}}
+        found = []
+        for step in range(3):
+            cache.at(step, "a")
+            found.append([halves(denoise, x, sigmas[0], options)[0] for options in (None, perturbed)])
+        return found
+
+    memory(False)
+    exact, *near = evaluated(cached(model, cache), clip, latent, ask)
+    assert not torch.allclose(*exact, atol=1e-2)
+    for step in near:
+        for one, other in zip(exact, step, strict=True):
+            torch.testing.assert_close(one, other, atol=1e-4, rtol=0)
+
+
+def transformer(denoise):
+    return denoise.model_options["transformer_options"]
+
+
+def nothing_attended(n, context, value, options):
+    return 0 * n, context, value
+
+
+class Added(comfy.controlnet.ControlBase):
+    """A ControlNet that adds one number everywhere, in place as all of them."""
+
+    def get_control(self, *args):
+        return {"input": [], "middle": [torch.ones(1, 1, 1, 1)], "output": [torch.ones(1, 1, 1, 1)] * 9}
+
+    def copy(self):
+        return Added()
+
+
+def test_what_writes_into_features_finds_them_whole(demo, clip, latent, caplog):
+    """FreeU, and ControlNets: their shapes fit, and what was kept stays what it was."""
+    (free,) = FreeU.execute(demo[0], 1.1, 1.5, 0.9, 0.2).result
+    cache = FeatureCache(3)
+    source, null = encode(clip, SOURCE), encode(clip, "")
+    sigmas = denoiser.model_sigmas(free)[[900, 100]]
+
+    def predictions(source):
+        def ask(denoise, x, sigmas):
+            found = []
+            for step in range(3):
+                cache.at(step, "a")
+                found.append(denoise(x, sigmas[0], denoiser.SOURCE))
+            return found
+
+        with torch.inference_mode():
+            return denoiser.run(cached(free, cache), source, null, latent["samples"], sigmas, ask)
+
+    plain, controlled = predictions(source), predictions([[source[0][0], {**source[0][1], "control": Added()}]])
+    assert not torch.allclose(plain[0], controlled[0], atol=1e-2)
+    for full, *between in (plain, controlled):
+        for near in between:
+            torch.testing.assert_close(near, full, atol=1e-4, rtol=0)
+    assert not caplog.records
+
+
+def test_the_cache_itself_goes_when_the_host_loads_another_model(model, clip, latent):
+    def ask(denoise, x, sigmas):
+        return denoise(x, sigmas[0], denoiser.SOURCE)
+
+    cache = FeatureCache(2)
+    evaluated(cached(model, cache), clip, latent, ask)
+    gone = weakref.ref(cache)
+    del cache
+    evaluated(model, clip, latent, ask)
+    gc.collect()
+    assert gone() is None
+
+
+# --- what it saves and costs ------------------------------------------------------------------------------------------
+
+
+def test_the_source_runs_down_with_half_the_full_forwards_and_stays_near(model, clip, inversion, frames):
+    below, calls = watched(model, "middle_block.0")
+    source, null = encode(clip, SOURCE), encode(clip, "")
+
+    def run_down(every):
+        cache = FeatureCache(every)
+
+        def algorithm(denoise, z0, sigmas):
+            x = schedule.to_x(inversion.noise.to(z0), sigmas[0])
+            for step in range(STEPS):
+                cache.at(step, "source")
+                slope = schedule.direction(x, denoise(x, sigmas[step], denoiser.SOURCE), sigmas[step])
+                x = schedule.ddim_step(x, slope, sigmas[step], sigmas[step + 1])
+            return schedule.to_z(x, sigmas[-1])
+
+        calls.clear()
+        with torch.inference_mode():
+            z = denoiser.run(cached(below, cache), source, null, frames["samples"], inversion.sigmas, algorithm)
+        return z, len(calls)
+
+    (exact, all_steps), (near, half) = run_down(1), run_down(2)
+    assert (all_steps, half) == (STEPS, STEPS // 2)
+    error = (near - exact).square().mean().sqrt() / exact.std()
+    assert 0 < error < 0.02  # measured 0.006
+
+
+def test_another_entry_that_begins_between_full_steps_goes_on(model, clip, inversion):
+    edit, _, target, _ = control(clip, blend_source="ball")
+    late = [target[0], [target[0][0], {**target[0][1], "start_percent": 0.2}]]
+    (edited,), *_ = sample(model, inversion, edit, target=[late], cache_every=[2])
+    assert edited["samples"].isfinite().all()

@@ -1,7 +1,9 @@
 """What an operation expects to need of memory, and what it gives up where there is less.
 
-By the host's own account: its estimate of one forward, its free memory. Peaks are multiples of the host's estimate for
-one conditional forward of the clip, measured on an SD1.5 in float32 by `python dev.py bench` (BENCHMARKS.md).
+By the host's own account: its estimate of one forward, its free memory. Peaks are multiples of that estimate, 0.32 GiB
+for an SD1.5 in float32, 8 frames at 32x32. There an edit (1.20 GiB), null-text (1.58) and tuning (2.20, of which 0.92 are
+what it trains) with recomputed activations were measured by `python dev.py bench`; the others are guesses on the safe
+side: an inversion half of an edit, kept activations four times recomputed ones.
 """
 
 import logging
@@ -33,7 +35,7 @@ class Operation:
 INVERSION = Operation("DDIM inversion", (2.0,))
 EDIT = Operation("Decoupled Sample", (4.0,))
 NULL_TEXT = Operation("Null-text optimisation", (20.0, 5.0), with_gradients=True)
-TUNING = Operation("Tune on Video", (20.0, 5.0), with_gradients=True)
+TUNING = Operation("Tune on Video", (18.0, 4.5), with_gradients=True)
 
 
 def fit(operation: Operation, model, clip, *, way: int = 0, beside: float = 0, may_cut: bool = True):

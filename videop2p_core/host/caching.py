@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Hashable
 from dataclasses import dataclass
 
+import torch
 from comfy.ldm.modules.diffusionmodules.openaimodel import Downsample, TimestepEmbedSequential, Upsample
 from comfy.patcher_extension import WrappersMP
 
@@ -29,9 +30,9 @@ class FeatureCache:
             raise ValueError(f"features of every {every}th step were asked for: give 1 for all steps, or more")
         self.every = every
         self.step, self.key = 0, None
-        self.turns = Counter()  # evaluation -> how often it came since `at`
-        self.kept = {}  # evaluation -> what its layers gave, since the last full step
-        self.unet, self.given, self.stands_in = None, {}, False  # of the evaluation that runs
+        self.turns = Counter()  # how often a conditioning entry was evaluated since `at`
+        self.kept = {}  # an entry's evaluation -> {layer: what it gave}, since the last full step
+        self.unet, self.given, self.stands_in = None, [], False  # of the batch that runs, one `given` an entry
 
     def full(self, step: int) -> bool:
         """Whether all of this step's evaluations are full."""
@@ -46,17 +47,20 @@ class FeatureCache:
     def __call__(self, executor, x, *args, **kwargs):
         """Around the UNet."""
         options = kwargs["transformer_options"] if "transformer_options" in kwargs else args[4]
-        # The host batches conditional and unconditional half as memory allows, each call anew.
-        batch = self.key, x.shape, *(tuple(options.get(name, ())) for name in ("cond_or_uncond", "uuids"))
-        # Other nodes evaluate a batch once more within a step, otherwise attended.
-        evaluation = batch, self.turns[batch]
-        self.turns[batch] += 1
-        self.stands_in = not self.full(self.step) and evaluation in self.kept
-        self.given = self.kept[evaluation] if self.stands_in else {}
+        # An entry at a time: the host batches conditional and unconditional half as memory allows, each call anew.
+        entries = list(zip(options["uuids"], options["cond_or_uncond"], strict=True))
+        evaluations = [self._evaluation(entry, len(x) // len(entries), x.shape[1:]) for entry in entries]
+        self.stands_in = not self.full(self.step) and all(one in self.kept for one in evaluations)
+        self.given = [self.kept[one] if self.stands_in else {} for one in evaluations]
         self.unet = executor.class_obj
         out = executor(x, *args, **kwargs)
-        self.kept[evaluation] = self.given
+        self.kept.update(zip(evaluations, self.given, strict=True))
         return out
+
+    def _evaluation(self, *of):
+        # Other nodes evaluate an entry once more within a step, otherwise attended.
+        self.turns[of] += 1
+        return self.key, of, self.turns[of]
 
     def within(self, executor, *args, **kwargs):
         """Around sampling: the host leaves the patches, and so this cache, on the UNet until it loads another MODEL."""
@@ -64,7 +68,7 @@ class FeatureCache:
             return executor(*args, **kwargs)
         finally:
             self.kept.clear()
-            self.given = {}
+            self.given = []
 
 
 @dataclass(frozen=True)
@@ -74,9 +78,10 @@ class LeftOut(ForwardPatch):
     def __call__(self, x, *args, **kwargs):
         if self.clip.stands_in:
             # Nobody looks at it, but ControlNets are added in place and patches of other nodes expect its shape.
-            return x.new_zeros(self.clip.given[self.name])
+            return x.new_zeros(len(x), *self.clip.given[0][self.name])
         h = self.own_forward(x, *args, **kwargs)
-        self.clip.given[self.name] = h.shape
+        for given in self.clip.given:
+            given[self.name] = h.shape[1:]
         return h
 
 
@@ -86,8 +91,10 @@ class Kept(ForwardPatch):
 
     def __call__(self, *args, **kwargs):
         if not self.clip.stands_in:
-            self.clip.given[self.name] = self.own_forward(*args, **kwargs)
-        return self.clip.given[self.name].clone()  # FreeU writes into what it is given
+            h = self.own_forward(*args, **kwargs)
+            for given, part in zip(self.clip.given, h.chunk(len(self.clip.given)), strict=True):
+                given[self.name] = part
+        return torch.cat([given[self.name] for given in self.clip.given])  # a copy, as FreeU writes into what it gets
 
 
 def cached(model, cache):

@@ -127,7 +127,7 @@ class Control:
             self.target_maps[self.target].add(layer, self._target_words(layer, *own[:2], heads), options)
             if self.records is not None:
                 self._add_source_words(self.target, layer, *self._recorded(layer, own[0]), options)
-        if target.edit.is_identity(self.step):
+        if target.edit.is_identity(self.step) or self._left_out(layer):
             return unedited()
         pair = target.edit.source[self.step], target.edit.target[self.step]
         edited = edited_attention(*own, *self._recorded(layer, own[0]), *pair, heads, attend)
@@ -145,7 +145,12 @@ class Control:
             rows = self._own_rows(len(q), options)
             if rows is not None and self.mode == RECORD and self._temporal_edited(self.step):
                 self._keep(layer, q[rows], k[rows])
-            elif rows is not None and self.mode == REPLAY and self.targets[self.target].edit.temporal[self.step]:
+            elif (
+                rows is not None
+                and self.mode == REPLAY
+                and self.targets[self.target].edit.temporal[self.step]
+                and not self._left_out(layer)
+            ):
                 source_q, source_k = self._recorded(layer, q[rows])
                 q, k = _splice(q, rows, source_q), _splice(k, rows, source_k)
             return attention(q, k, v, heads)
@@ -181,6 +186,10 @@ class Control:
         if str(layer) not in self.kept:  # the first evaluation of a step counts, as in WordMaps.add
             # A slice would keep the other half of the batch alive for the whole step.
             self.kept[str(layer)] = q.clone(), k.clone()
+
+    def _left_out(self, layer):
+        """Whether the source left this layer out of a step in which the target, new to its features, does not."""
+        return not self.full(self.step) and self.kept.get(str(layer)) is None
 
     def _recorded(self, layer, q):
         kept = self.kept.get(str(layer))

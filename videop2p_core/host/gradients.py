@@ -63,7 +63,7 @@ def differentiable_copy(model):
     """A copy of an inflated or image MODEL with weights of its own, temporal layers included."""
     duplicate = _deep_copy(model)
     duplicate.add_wrapper(comfy.patcher_extension.WrappersMP.PREPARE_SAMPLING, _load_in_full)
-    if duplicate.model.get_dtype_inference() == torch.float16:
+    if computed_in(duplicate) == torch.float16:
         duplicate.set_model_compute_dtype(torch.float32)  # half-precision gradients underflow
     inflation, temporal = inflation_of(model), temporal_of(model)
     if temporal is not None:
@@ -74,6 +74,11 @@ def differentiable_copy(model):
         yield duplicate
     finally:
         duplicate.detach()
+
+
+def computed_in(model):
+    """The dtype that a MODEL computes in, which the host's node for it sets by an object patch."""
+    return model.get_model_object("manual_cast_dtype") or model.model.get_dtype()
 
 
 def checkpoint_blocks(model):
