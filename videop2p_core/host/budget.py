@@ -1,9 +1,9 @@
 """What an operation expects to need of memory, and what it gives up where there is less.
 
 By the host's own account: its estimate of one forward, its free memory. Peaks are multiples of that estimate, 0.32 GiB
-for an SD1.5 in float32, 8 frames at 32x32. There an edit (1.20 GiB), null-text (1.58) and tuning (2.20, of which 0.92 are
-what it trains) with recomputed activations were measured by `python dev.py bench`; the others are guesses on the safe
-side: an inversion half of an edit, kept activations four times recomputed ones.
+for an SD1.5 in float32, 8 frames at 32x32. There an edit (1.20 GiB), null-text (1.58) and tuning (2.20, of which 0.92
+are what it trains) with recomputed activations were measured by `python dev.py bench`; the others are guesses on the
+safe side: an inversion half of an edit, kept activations four times recomputed ones.
 """
 
 import logging
