@@ -14,6 +14,7 @@ from ..videop2p_core.host import inversion as host_inversion
 from ..videop2p_core.host.edits import gather, sample, word_edit
 from ..videop2p_core.host.inflate import Inflation, inflate
 from ..videop2p_core.inversion import DIRECT, Inversion
+from ..videop2p_core.records import Kept
 from . import scenes
 from .measure import Figures, figures
 
@@ -83,7 +84,13 @@ class Case:
 
 EXACT = "exact"
 Variant = Callable[[Case], Tensor]  # gives the edited frames
-VARIANTS: dict[str, Variant] = {EXACT: Case.edited}  # by name: the edit as it is, and other ways to it
+# By name: the edit as it is, and cheaper ways to it.
+VARIANTS: dict[str, Variant] = {
+    EXACT: Case.edited,
+    "kept": lambda case: case.edited(inverted=case.invert(case.model, kept=Kept(cross=max(CROSS_WINDOWS.values())))),
+    "frozen": lambda case: case.edited(plan={"freeze": 0.5}),
+    "cached": lambda case: case.edited(cache_every=2),
+}
 
 
 def edits_part(world: World) -> dict[str, float]:
