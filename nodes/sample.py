@@ -31,7 +31,7 @@ def cache_every():
         advanced=True,
         tooltip=(
             "Faster at some loss: only every n-th step evaluates the whole UNet, the others its full resolution alone "
-            "and take the rest from the last whole one. 1 evaluates all, 2 is hardly seen, from 4 on details suffer."
+            "and take the rest from the last whole one. 1 evaluates all; the larger, the further from that edit."
         ),
     )
 

@@ -16,6 +16,7 @@ import torch
 from ..blend import blend_grid
 from ..records import Kept
 from ..tuning import trained_names
+from .gradients import computed_in
 from .inflate import in_passes, inflation_of
 from .temporal import cells_of, transformer_blocks
 
@@ -119,7 +120,7 @@ def free_memory(device) -> int:
 def _forward(model, clip, operation):
     """The host's estimate of one forward under fused attention, in bytes."""
     # Gradients are float32 whatever the model computes in.
-    dtype = torch.float32 if operation.with_gradients else model.model.get_dtype_inference()
+    dtype = torch.float32 if operation.with_gradients else computed_in(model)
     places = len(clip) * prod(clip.shape[2:])
     return places * comfy.model_management.dtype_size(dtype) * 0.01 * model.model.memory_usage_factor * 2**20
 

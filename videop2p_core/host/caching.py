@@ -86,7 +86,7 @@ class LeftOut(ForwardPatch):
 
 
 @dataclass(frozen=True)
-class Kept(ForwardPatch):
+class StandsIn(ForwardPatch):
     """The last layer below the full resolution, whose output is kept. clip: the FeatureCache."""
 
     def __call__(self, *args, **kwargs):
@@ -105,7 +105,7 @@ def cached(model, cache):
     model.add_wrapper_with_key(WrappersMP.DIFFUSION_MODEL, KEY, cache)
     model.add_wrapper_with_key(WrappersMP.OUTER_SAMPLE, KEY, cache.within)
     *left_out, last = layers_below(model.get_model_object("diffusion_model"))
-    for name, patch in (*((name, LeftOut) for name in left_out), (last, Kept)):
+    for name, patch in (*((name, LeftOut) for name in left_out), (last, StandsIn)):
         path = f"diffusion_model.{name}.forward"
         model.add_object_patch(path, patch(name, cache, model.object_patches.get(path)))
     return model

@@ -84,11 +84,6 @@ class Control:
         of a conditioning that was not in use so far."""
         return self.source_maps[target].total, self.target_maps[target].total
 
-    def install(self, model_options):
-        """Into the options of one sampling call, which must be that call's own."""
-        model_options.setdefault("transformer_options", {})[CONTROL] = self
-        add_wrapper_with_key(WrappersMP.APPLY_MODEL, CONTROL, self, model_options, is_model_options=True)
-
     # --- what the host calls -----------------------------------------------------------------------------------------
 
     def __call__(self, executor, *args, **kwargs):
@@ -100,7 +95,7 @@ class Control:
     def cross_attention(self, layer, occupant, q, k, v, options):
         """An attn2 slot: [rows, tokens, channels] each, rows = conditioning entries x frames."""
         heads = options["n_heads"]
-        attend = partial(optimized_attention, attn_precision=options.get("attn_precision"), transformer_options=options)
+        attend = host_attention(options)
 
         def unedited(part=slice(None)):
             return (
@@ -218,6 +213,17 @@ class Control:
             return word_probabilities(q, k, words, heads)
         taken, kept = target.edit.values(self.step, words)
         return word_probabilities(*self._recorded(layer, q), taken, heads) + word_probabilities(q, k, kept, heads)
+
+
+def install(control, model_options):
+    """A Control, or what stands in its place, into the options of one sampling call, which must be that call's own."""
+    model_options.setdefault("transformer_options", {})[CONTROL] = control
+    add_wrapper_with_key(WrappersMP.APPLY_MODEL, CONTROL, control, model_options, is_model_options=True)
+
+
+def host_attention(options):
+    """attend(q, k, v, heads) as the host itself would in this call."""
+    return partial(optimized_attention, attn_precision=options.get("attn_precision"), transformer_options=options)
 
 
 def with_cross_attention(attend, executor, *args, **kwargs):

@@ -2,16 +2,13 @@
 
 from contextlib import contextmanager
 
-from comfy.ldm.modules.attention import optimized_attention
 from comfy.model_patcher import create_model_options_clone
-from comfy.patcher_extension import WrappersMP, add_wrapper_with_key
 
 from ..attention import attention
 from ..blend import blend_grid
 from ..records import WHOLE, Records
-from .control import once, rows_of, with_cross_attention
+from .control import host_attention, install, once, rows_of, with_cross_attention
 from .denoiser import SOURCE, Denoiser
-from .inflate import CONTROL
 
 
 class Keeper:
@@ -35,10 +32,6 @@ class Keeper:
             self.records.write(step, part, layers)
         self.found = {}
 
-    def install(self, model_options):
-        model_options.setdefault("transformer_options", {})[CONTROL] = self
-        add_wrapper_with_key(WrappersMP.APPLY_MODEL, CONTROL, self, model_options, is_model_options=True)
-
     def __call__(self, executor, *args, **kwargs):
         return with_cross_attention(self.cross_attention, executor, *args, **kwargs)
 
@@ -47,11 +40,7 @@ class Keeper:
         makes_maps = tuple(options["activations_shape"][-2:]) == self.grid
         if rows is not None and (makes_maps or self.records.has_cross(self.step)):
             self._keep(layer, q[rows], once(k[rows], self.tokens, "source"), options)
-        if occupant:
-            return occupant(q, k, v, options)
-        return optimized_attention(
-            q, k, v, options["n_heads"], attn_precision=options.get("attn_precision"), transformer_options=options
-        )
+        return occupant(q, k, v, options) if occupant else host_attention(options)(q, k, v, options["n_heads"])
 
     def temporal(self, layer, options):
         """attend(q, k, v, heads) of a temporal layer, as Control has it."""
@@ -75,7 +64,7 @@ def keeping(denoise: Denoiser, records: Records, sigmas, tokens: int, size: tupl
     """`denoise`, with what the source's attention saw going into the records."""
     keeper = Keeper(records, denoise.guider.conds[SOURCE][0]["uuid"], tokens, size)
     options = create_model_options_clone(denoise.model_options)
-    keeper.install(options)
+    install(keeper, options)
     inner = Denoiser(denoise.guider, options)
     steps = {level: step for step, level in enumerate(sigmas.tolist())}
 

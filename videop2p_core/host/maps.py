@@ -21,7 +21,7 @@ from ..blend import Blend, word_columns
 from ..edit import Edit, no_edit
 from ..plan import EditPlan
 from ..prompts import Prompt, word_tokens
-from .control import Control, Controlled
+from .control import Control, Controlled, install
 from .denoiser import SOURCE, Denoiser, run
 from .edits import Parts
 from .pictures import heat_grid, heat_overlay
@@ -104,7 +104,7 @@ def source_maps(model, parts: Parts, columns: Tensor, first: int, end: int) -> T
         control = Control(entry, [unedited], z0.shape[-2:])
         maps = control.source_maps[0]
         options = create_model_options_clone(denoise.model_options)
-        control.install(options)
+        install(control, options)
         denoise = Denoiser(denoise.guider, options)
         for step in range(first, end):
             control.record(step)

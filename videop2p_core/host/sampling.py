@@ -16,7 +16,7 @@ from ..inversion import Inversion, proximal
 from ..records import WHOLE, check_kept
 from ..schedule import to_z
 from .caching import FeatureCache, cached
-from .control import Control, Controlled
+from .control import Control, Controlled, install
 from .passes import cut, cut_conditioning, during, merged, passes_of
 from .temporal import cells_of, transformer_blocks
 
@@ -156,7 +156,7 @@ class EditSampler(comfy.samplers.Sampler):
         control = Control(guider.entry(SOURCE), controlled, (height, width), inversion.records, guider.cache.full)
         given_options = extra_args["model_options"]
         model_options = create_model_options_clone(given_options)
-        control.install(model_options)
+        install(control, model_options)
         denoised = noise
 
         def denoise_pass(window, sigma, branch, x):

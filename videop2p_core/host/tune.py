@@ -16,9 +16,8 @@ def tune(model, positive, latent, *, steps, checkpointing=False, **settings) -> 
     check_hints(len(clip), positive=positive)
     if steps < 1:
         raise ValueError(f"{steps} steps were asked for: tuning takes at least 1")
-    model, way = budget.fit(
-        budget.TUNING, model, clip, way=int(checkpointing), beside=budget.trained_bytes(model)
-    )  # fmt: skip
+    trained = budget.trained_bytes(model)
+    model, way = budget.fit(budget.TUNING, model, clip, way=int(checkpointing), beside=trained)
     return host_tuning.tune(
         model, positive, clip, steps=steps, checkpointing=way > 0, base_model=base_of(model),
         progress=loss_progress(steps), **settings,
