@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import re
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
@@ -14,6 +15,7 @@ from .model import LONG, PER_PASS, Build, work_on
 from .operations import edit_steps, null_text_updates, tuning_steps
 
 PROCESS = Path("/proc/self")
+M_MMAP_THRESHOLD, EXACT = -3, 2**16  # of glibc's mallopt
 STEPS = 2  # a tuning's second has the optimiser's state beside its gradients
 OPERATIONS = {
     "edit_memory_gib": edit_steps,
@@ -45,12 +47,20 @@ def kind() -> str | None:
     """What is measured on this machine; None where nothing can be."""
     if torch.cuda.is_available():
         return "allocated on the GPU"
-    return "resident set of the process" if (PROCESS / "clear_refs").exists() else None
+    measurable = (PROCESS / "clear_refs").exists() and hasattr(ctypes.CDLL(None), "mallopt")
+    return "allocated in main memory" if measurable else None
 
 
 def peak_of_new_process(name: str, *work) -> float:
-    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn"), initializer=map_each_tensor) as process:
         return process.submit(peak, name, *work).result()
+
+
+def map_each_tensor() -> None:
+    """From now on every large tensor of this process has pages of its own, which it gives back when it is freed: the
+    resident set is what is allocated, as on a GPU, and not that with the gaps between."""
+    if not torch.cuda.is_available():
+        ctypes.CDLL(None).mallopt(M_MMAP_THRESHOLD, EXACT)
 
 
 @torch.inference_mode()  # as nodes run
