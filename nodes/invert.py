@@ -1,12 +1,17 @@
 """DDIM Invert, and keeping an inversion for later sessions."""
 
 from comfy_api.latest import io, ui
+from comfy_execution.graph_utils import ExecutionBlocker
 
 from ..videop2p_core.host import files
 from ..videop2p_core.host.invert import invert, new_folder
+from ..videop2p_core.host.reconstruction import Original
 from ..videop2p_core.inversion import METHODS, SHARED_NULL_TEXT
 from ..videop2p_core.records import Kept
 from .wires import CATEGORY, KEEPING, MEMORY, Inversion
+
+# What stands behind these outputs stops with this sentence.
+UNCHECKED = ExecutionBlocker("DDIM Invert checked no reconstruction: connect its vae and images inputs")
 
 
 class DDIMInvert(io.ComfyNode):
@@ -119,6 +124,16 @@ class DDIMInvert(io.ComfyNode):
                     advanced=True,
                     tooltip="With keep_source: the largest temporal window that an edit will have.",
                 ),
+                io.Vae.Input(
+                    "vae",
+                    optional=True,
+                    tooltip="With images: checks how much of them a replay from the noise brings back.",
+                ),
+                io.Image.Input(
+                    "images",
+                    optional=True,
+                    tooltip="The frames that were encoded. The check costs 'direct' one more prediction a step.",
+                ),
             ],
             outputs=[
                 Inversion.Output(display_name="inversion", tooltip="Everything that an edit needs of the source."),
@@ -136,21 +151,32 @@ class DDIMInvert(io.ComfyNode):
                     tooltip="The clip run down again without an edit: as good as any edit of it can keep the rest.",
                 ),
                 io.String.Output(display_name="report", tooltip="Settings and reconstruction error, in words."),
+                io.Float.Output(
+                    display_name="psnr",
+                    tooltip="With vae and images: dB of a replay from the noise, the mean of all frames.",
+                ),
+                io.Image.Output(
+                    id="plot",
+                    display_name="plot",
+                    tooltip="With vae and images: dB of every frame, beside those of the VAE alone, the upper bound.",
+                ),
             ],
         )
 
     @classmethod
     def execute(
         cls, model, source, null, latent, method, steps, cfg, rounds, inner_steps, epsilon, memory, keep_source,
-        kept_cross_window, kept_temporal_window,
+        kept_cross_window, kept_temporal_window, vae=None, images=None,
     ) -> io.NodeOutput:  # fmt: skip
         folder = new_folder() if keep_source == "on disk" else None
         kept = None if keep_source == "off" else Kept(kept_cross_window, kept_temporal_window, folder)
         done = invert(
             model, source, null, latent, method=method, steps=steps, cfg=cfg, rounds=rounds, inner_steps=inner_steps,
-            epsilon=epsilon, checkpointing=memory == "save memory", kept=kept,
+            epsilon=epsilon, checkpointing=memory == "save memory", kept=kept, original=Original.of(vae, images),
         )  # fmt: skip
-        return io.NodeOutput(done.inversion, {"samples": done.noise}, {"samples": done.reconstruction}, done.report)
+        latents = {"samples": done.noise}, {"samples": done.reconstruction}
+        checked = (done.check.mean, done.check.plot()) if done.check else (UNCHECKED, UNCHECKED)
+        return io.NodeOutput(done.inversion, *latents, done.report, *checked)
 
 
 class SaveInversion(io.ComfyNode):

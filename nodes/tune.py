@@ -58,6 +58,28 @@ class TuneOnVideo(io.ComfyNode):
                         "more time and the same numbers."
                     ),
                 ),
+                io.Int.Input(
+                    "patience",
+                    default=0,
+                    min=0,
+                    max=10000,
+                    advanced=True,
+                    tooltip=(
+                        "Stops early once the running mean of the loss has not fallen by 1 % for so many steps; 50 "
+                        "to 100 is sensible. 0 takes all steps."
+                    ),
+                ),
+                io.Int.Input(
+                    "preview_every",
+                    default=0,
+                    min=0,
+                    max=10000,
+                    advanced=True,
+                    tooltip=(
+                        "Every so many steps the clip is shown on the node as the model sees it through noise, at the "
+                        "cost of one more prediction. 0 shows the loss curve alone."
+                    ),
+                ),
             ],
             outputs=[
                 io.Model.Output(tooltip="A clone of the model with the tuning in it."),
@@ -67,10 +89,12 @@ class TuneOnVideo(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, model, positive, latent, steps, learning_rate, seed, memory) -> io.NodeOutput:
+    def execute(
+        cls, model, positive, latent, steps, learning_rate, seed, memory, patience, preview_every
+    ) -> io.NodeOutput:  # fmt: skip
         tuning = tune(
             model, positive, latent, steps=steps, learning_rate=learning_rate, seed=seed,
-            checkpointing=memory == "save memory",
+            checkpointing=memory == "save memory", patience=patience, show_every=preview_every,
         )  # fmt: skip
         return io.NodeOutput(tuned(model, tuning), tuning, loss_plot(tuning.losses))
 

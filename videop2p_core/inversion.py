@@ -222,6 +222,13 @@ def reconstruct(denoise: Denoise, inversion: Inversion, source: Any, *, progress
     """
     if inversion.method == DIRECT:
         return inversion.trajectory[:-1].flip(0)
+    return replay(denoise, inversion, source, progress=progress)
+
+
+@torch.no_grad()
+def replay(denoise: Denoise, inversion: Inversion, source: Any, *, progress: Progress | None = None) -> Tensor:
+    """The noise run down again without a look at the stored path, under guidance where there are null texts: z after
+    each step, [steps, *latent]. How exact the inversion itself is."""
     flow = inversion.flow
     x = schedule.to_x(inversion.noise, inversion.sigmas[0], flow=flow)
     reconstruction = []

@@ -1,7 +1,7 @@
 """One-shot tuning on the clip itself (arXiv 2303.04761, section 3.1; arXiv 2212.11565)."""
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
@@ -18,6 +18,9 @@ Progress = Callable[[int, float], None]
 _TRAINED = re.compile(r"\.(attn[12]\.to_q\.weight|attn_temp\..+)$")
 _TEMPORAL = re.compile(r"\.(attn_temp|norm_temp)\.")
 _DOWN_BLOCK = re.compile(r"^(down_blocks|input_blocks)\.")
+
+SMOOTH = 0.95  # of the running mean of losses
+FALL = 0.01  # the share by which it has to fall, or it is flat
 
 
 @dataclass(frozen=True)
@@ -76,6 +79,22 @@ def draw(steps: int, latent: Tensor, levels: int, seed: int) -> tuple[Tensor, Te
     return timesteps, noises
 
 
+def running_mean(losses: Sequence[float], smooth: float = SMOOTH) -> list[float]:
+    """v := smooth v + (1 - smooth) loss, corrected for its start."""
+    means, mean = [], 0.0
+    for step, loss in enumerate(losses, 1):
+        mean = smooth * mean + (1 - smooth) * loss
+        means.append(mean / (1 - smooth**step))
+    return means
+
+
+def is_flat(losses: Sequence[float], patience: int) -> bool:
+    """Whether the running mean has not fallen by FALL below its lowest for `patience` steps. The first steps, a mean of
+    few, do not count."""
+    means = running_mean(losses)[round(1 / (1 - SMOOTH)) :]
+    return len(means) > patience and min(means[-patience:]) >= (1 - FALL) * min(means[:-patience])
+
+
 def tuning_loss(
     denoise: Denoise, z0: Tensor, noise: Tensor, sigma: Tensor, source: Any, *, prediction: str = "eps"
 ) -> Tensor:
@@ -99,6 +118,7 @@ def tune(
     freeze_down_blocks: bool = False,
     timesteps: Tensor | None = None,
     noises: Tensor | None = None,
+    patience: int = 0,
     progress: Progress | None = None,
 ) -> Tuning:
     """Train, in place, those of `parameters` that `trained_names` chooses, and say what changed.
@@ -106,7 +126,8 @@ def tune(
     `parameters` are the UNet's and its temporal layers', by name, float32 whatever the model computes in.
     z0 [*latent] is the whole clip, model_sigmas [levels] the model's table, cleanest first. Each step draws one
     timestep and one noise for the clip; `timesteps` [steps] and `noises` [steps, *latent] replace the drawn ones. AdamW
-    (0.9, 0.999, eps 1e-8, weight decay 1e-2), gradient norm clipped at 1.0. `progress` is called with (step, loss).
+    (0.9, 0.999, eps 1e-8, weight decay 1e-2), gradient norm clipped at 1.0. With a `patience` of so many steps training
+    ends early where the loss `is_flat`. `progress` is called with (step, loss).
     """
     trained = {name: parameters[name] for name in trained_names(parameters, freeze_down_blocks=freeze_down_blocks)}
     if not trained:
@@ -139,6 +160,8 @@ def tune(
             losses.append(loss.item())
             if progress:
                 progress(step, losses[-1])
+            if patience and is_flat(losses, patience):
+                break
     return Tuning(
         deltas={name: (trained[name].detach() - value).float().cpu() for name, value in initial.items()},
         temporal={

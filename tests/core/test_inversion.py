@@ -349,3 +349,15 @@ def test_an_inversion_names_its_latents(sigmas, clip):
     assert torch.equal(inverted.latent_after(0), inverted.trajectory[9])
     assert torch.equal(inverted.latent_after(9), clip)
     assert torch.equal(inverted.to("cpu").trajectory, inverted.trajectory)
+
+
+def test_a_replay_never_looks_at_the_stored_path(sigmas, clip):
+    def network(x, sigma, _):
+        return 0.9 * x / (1 + sigma**2)
+
+    trajectory = inversion.ddim_invert(network, clip, sigmas, None)
+    stored = Inversion(inversion.DIRECT, trajectory, sigmas, source=texts(1), initial_null=texts(1))
+    replayed = inversion.replay(network, stored, None)
+    torch.testing.assert_close(replayed[-1], down(network, trajectory[-1], sigmas))
+    assert not torch.allclose(replayed[-1], clip)
+    assert torch.equal(inversion.reconstruct(network, stored, None)[-1], clip)

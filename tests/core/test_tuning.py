@@ -185,3 +185,30 @@ def test_a_tuning_cannot_be_changed(clip, table):
         tuned.deltas["x"] = torch.zeros(1)
     with pytest.raises(AttributeError):
         tuned.losses = torch.zeros(1)
+
+
+def test_a_loss_that_falls_no_more_is_flat():
+    falling = [0.97**step for step in range(200)]
+    assert not any(tuning.is_flat(falling[:steps], 30) for steps in range(200))
+    level = falling[:100] + [falling[99]] * 200
+    flat = [tuning.is_flat(level[:steps], 30) for steps in range(300)]
+    assert not any(flat[:130]) and all(flat[230:])
+
+
+def test_the_first_steps_make_no_loss_flat():
+    lucky = [0.01] + [0.5] * 40  # a mean of one step is not a mean
+    assert not tuning.is_flat(lucky[:25], 10)
+
+
+def test_the_running_mean_is_corrected_for_its_start():
+    assert tuning.running_mean([2.0, 2.0, 2.0]) == pytest.approx([2, 2, 2])
+    assert tuning.running_mean([0.0, 1.0], smooth=0.5) == pytest.approx([0, 2 / 3])
+
+
+def test_a_patient_run_ends_early_and_keeps_what_it_learnt(clip, table):
+    def perfect(x, sigma, source):
+        return clip + 0 * toy(x, sigma, source)
+
+    toy = Toy()
+    tuned = tuning.tune(perfect, toy.parameters, clip, table, None, steps=100, patience=10)
+    assert tuned.steps == len(tuned.grad_norms) == 31

@@ -8,14 +8,17 @@ import comfy.samplers
 import comfy.utils
 import folder_paths
 import latent_preview
+import numpy as np
 import pytest
 import torch
 from comfy_api.latest import io
+from comfy_execution.graph_utils import ExecutionBlocker
 from comfy_extras.nodes_custom_sampler import Noise_EmptyNoise, SamplerCustomAdvanced
 from comfyui_videop2p.tests.host.calls import FRAMES, NODES, SOURCE, STEPS, control, encode, run, sample
+from comfyui_videop2p.videop2p_core import metrics
 from comfyui_videop2p.videop2p_core.host import pictures
-from comfyui_videop2p.videop2p_core.host.identity import base_of, identity_of
-from comfyui_videop2p.videop2p_core.host.progress import loss_progress
+from comfyui_videop2p.videop2p_core.host.identity import TUNINGS, base_of, identity_of
+from comfyui_videop2p.videop2p_core.host.progress import TuningProgress
 
 OURS = sorted(NODES)
 
@@ -141,12 +144,69 @@ def test_a_mask_may_take_the_place_of_the_words(model, clip, inversion):
 
 
 def test_null_text_inversion_has_a_reconstruction_and_a_report(inverting):
-    inversion, noise, reconstruction, report = run(
+    inversion, noise, reconstruction, report, *_ = run(
         "DDIMInvert", **inverting | {"method": "shared null-text", "steps": 2, "inner_steps": 1}
     )
     assert inversion.null.shape == (2, 1, 77, 128)
     assert noise["samples"].shape == reconstruction["samples"].shape == inverting["latent"]["samples"].shape
     assert "null text: 2 updates" in report and re.search(r"error \d+\.\d+ %", report)
+
+
+# --- the reconstruction, checked --------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def pictures_in(demo):
+    """Frames of the demo clip, and its latent."""
+    clip = run("LoadDemoClip", clip=SOURCE)[0]
+    frames = clip.get_components().images[:FRAMES]
+    with torch.inference_mode():
+        return frames, {"samples": demo[2].encode(frames)}
+
+
+@pytest.mark.parametrize("method", ["direct", "negative-prompt", "shared null-text"])
+def test_an_inversion_says_what_it_brings_back(demo, inverting, pictures_in, method):
+    frames, latent = pictures_in
+    given = {"latent": latent, "method": method, "vae": demo[2], "images": frames, "inner_steps": 1, "steps": 10}
+    inversion, _, reconstruction, report, psnr, plot = run("DDIMInvert", **inverting | given)
+    with torch.inference_mode():
+        bound = metrics.psnr(demo[2].decode(latent["samples"]), frames)
+        replayed = demo[2].decode(reconstruction["samples"])
+    assert 10 < psnr < bound + 1
+    if method == "direct":  # whose reconstruction is the clip, but not its replay
+        assert psnr < metrics.psnr(replayed, frames)
+    else:
+        assert psnr == pytest.approx(metrics.psnr(replayed, frames), abs=0.5)  # a mean of frames, not over them
+    assert re.search(rf"{psnr:.1f} dB of \d+\.\d: ", report)
+    assert plot.shape[0] == 1 and plot.shape[-1] == 3 and plot.std() > 0.01
+
+
+def test_the_check_of_a_reconstruction_costs_nothing_unless_asked_for(model, inverting, demo, pictures_in):
+    rows = []
+
+    def count(executor, *args, **kwargs):
+        rows.append(len(args[0]))
+        return executor(*args, **kwargs)
+
+    counted = model.clone()
+    counted.add_wrapper_with_key("diffusion_model", "count", count)
+    frames, latent = pictures_in
+    asked = inverting | {"model": counted, "latent": latent}
+    *_, psnr, plot = run("DDIMInvert", **asked)
+    assert sum(rows) == STEPS * FRAMES
+    assert isinstance(psnr, ExecutionBlocker) and "vae and images" in plot.message
+    rows.clear()
+    run("DDIMInvert", **asked, vae=demo[2], images=frames)
+    assert sum(rows) == 2 * STEPS * FRAMES
+
+
+def test_pictures_that_were_not_encoded_are_refused(inverting, demo, pictures_in):
+    frames, latent = pictures_in
+    asked = inverting | {"latent": latent}
+    with pytest.raises(ValueError, match=r"the images are 2 of 64 x 64, the latent holds 2 frames of 128 x 128"):
+        run("DDIMInvert", **asked, vae=demo[2], images=frames[:, :64, :64])
+    with pytest.raises(ValueError, match="connect the images input as well"):
+        run("DDIMInvert", **asked, vae=demo[2])
 
 
 # --- files ------------------------------------------------------------------------------------------------------------
@@ -224,12 +284,38 @@ def test_inversion_and_sampling_show_every_step(hook, model, clip, inverting, in
         assert all(preview[0] == "JPEG" and preview[1].size == (16, 16) for *_, preview in bar.seen)
 
 
-def test_the_loss_curve_is_the_preview_of_a_tuning(hook):
-    bar, progress = hook(stop=False), loss_progress(2, seconds=0)
+@pytest.mark.parametrize("method", ["none", "latent2rgb"])  # of the host's own previews: the curve is none of them
+def test_the_loss_curve_is_the_preview_of_a_tuning(hook, model, method):
+    latent_preview.set_preview_method(method)
+    bar, progress = hook(stop=False), TuningProgress(2, model.model.latent_format, seconds=0)
     progress(0, 0.5)
     progress(1, 0.25)
     assert [seen[:2] for seen in bar.seen] == [(1, 2), (2, 2)]
     assert bar.seen[1][2][1].size == tuple(pictures.loss_plot([0.5, 0.25]).shape[2:0:-1])
+
+
+def test_a_tuning_shows_the_clip_as_the_model_sees_it(hook, model, latent, inverting):
+    bar = hook(stop=False)
+    inputs = {"model": model, "positive": inverting["source"], "latent": latent, "steps": 4}
+    shown, _, plot = run("TuneOnVideo", **inputs, preview_every=2)
+    previews = [preview and preview[1] for *_, preview in bar.seen]
+    assert [preview is not None for preview in previews] == [False, True, False, True]
+    _, height, width, _ = plot.shape
+    assert all(preview.width == width and preview.height > height for preview in (previews[1], previews[3]))
+    below = np.asarray(previews[3])[height:]
+    assert below.std() > 5  # frames, not an empty strip
+    plain = run("TuneOnVideo", **inputs)[1]
+    assert all(
+        torch.equal(delta, plain.deltas[name]) for name, delta in shown.get_attachment(TUNINGS)[0].deltas.items()
+    )
+
+
+def test_a_tuning_ends_where_the_loss_is_flat(model, latent, inverting):
+    tuning = run(
+        "TuneOnVideo", model=model, positive=inverting["source"], latent=latent, steps=40, patience=5,
+        learning_rate=1e-7,
+    )[1]  # fmt: skip
+    assert 25 < tuning.steps < 40
 
 
 def test_everything_can_be_cancelled_within_a_step(hook, model, clip, latent, inverting, inversion):

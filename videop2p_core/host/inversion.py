@@ -45,11 +45,13 @@ def optimise_null_text(
     return run_differentiable(model, positive, negative, latent, sigmas, algorithm, checkpointing=checkpointing)
 
 
-def reconstruct(model, positive, negative, inverted, *, progress=None):
-    """The source branch run down again: z after each step, [steps, *latent]."""
+def reconstruct(model, positive, negative, inverted, *, replay=False, progress=None):
+    """The source branch run down again: z after each step, [steps, *latent]; `replay`: without a look at the stored
+    path, which the direct method would put it back on."""
+    way = inversion.replay if replay else inversion.reconstruct
 
     def algorithm(denoise, z0, sigmas):
-        return inversion.reconstruct(denoise, inverted.to(z0.device), SOURCE, progress=progress)
+        return way(denoise, inverted.to(z0.device), SOURCE, progress=progress)
 
     latent = model.model.process_latent_out(inverted.trajectory[0])
     return run(model, positive, negative, latent, inverted.sigmas, algorithm).cpu()

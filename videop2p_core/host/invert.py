@@ -15,6 +15,7 @@ from . import inversion as host_inversion
 from .checks import check_conditioning, check_family, check_hints, clip_of
 from .identity import identity_of
 from .progress import latent_progress
+from .reconstruction import Check, Original
 
 
 @dataclass(frozen=True)
@@ -23,28 +24,34 @@ class Inverted:
 
     noise           as a stock sampler would leave it halfway: one with add_noise off goes on from it
     reconstruction  the clip run down again
+    check           what a replay and the VAE alone leave of the pictures, None where they were not given
     """
 
     inversion: Inversion
     noise: torch.Tensor
     reconstruction: torch.Tensor
     report: str
+    check: Check | None = None
 
 
 def invert(
-    model, source, null, latent, *, method, steps, checkpointing=False, kept=None, **settings
+    model, source, null, latent, *, method, steps, checkpointing=False, kept=None, original: Original | None = None,
+    **settings,
 ) -> Inverted:  # fmt: skip
     """Invert a LATENT and run the source branch down again; settings go to inversion.invert."""
     check_family(model)
     check_conditioning(model, source=source, null=null)
     clip = clip_of(latent, model)
     check_hints(len(clip), source=source, null=null)
+    if original is not None:
+        original.check_fits(clip)
     operation = budget.NULL_TEXT if method in inversions.NULL_TEXT_METHODS else budget.INVERSION
     model, way = budget.fit(operation, model, clip, way=operation.with_gradients and checkpointing)
     if kept is not None:
         tokens = host_inversion.embedding_of(source, "source").shape[1]
         kept = budget.place_of(kept, budget.kept_bytes(model, clip, kept, steps, tokens), new_folder())
-    stages = 1 + (method in inversions.NULL_TEXT_METHODS) + (method != inversions.DIRECT)
+    replayed = method != inversions.DIRECT or original is not None
+    stages = 1 + (method in inversions.NULL_TEXT_METHODS) + replayed
     progress = latent_progress(model, stages * steps)
     inversion = host_inversion.invert(
         model, source, null, clip, method=method, steps=steps, checkpointing=way > 0, kept=kept,
@@ -52,7 +59,13 @@ def invert(
     )  # fmt: skip
     z = host_inversion.reconstruct(model, source, null, inversion, progress=progress)[-1]
     reconstruction = model.model.process_latent_out(z)
-    return Inverted(inversion, noise_latent(model, inversion), reconstruction, report(inversion, z))
+    said, check = report(inversion, z), None
+    if original is not None:
+        if method == inversions.DIRECT:  # whose reconstruction is the clip itself
+            z = host_inversion.reconstruct(model, source, null, inversion, replay=True, progress=progress)[-1]
+        check = original.compared(clip, model.model.process_latent_out(z), method)
+        said += f"\n{check.verdict()}"
+    return Inverted(inversion, noise_latent(model, inversion), reconstruction, said, check)
 
 
 def new_folder() -> Path:

@@ -10,6 +10,7 @@ from einops import rearrange, reduce
 from torch import Tensor
 
 from ..prompts import Alignment, Prompt
+from ..tuning import running_mean
 
 DPI = 100
 CAPTION = 11  # points
@@ -17,18 +18,28 @@ DIM = 0.5  # how bright frames are under heat
 GRID, SMALLEST, LARGEST, GAP = 1080, 96, 256, 2  # pixels: a grid's width, its pictures' longer side, their margin
 
 
-def loss_plot(losses: Sequence[float] | Tensor, smooth: float = 0.95) -> Tensor:
-    """The loss of every step, and its running mean: v := smooth v + (1 - smooth) loss, corrected for its start."""
+def loss_plot(losses: Sequence[float] | Tensor) -> Tensor:
+    """The loss of every step, and its running mean."""
     losses = torch.as_tensor(losses).tolist()
-    means, mean = [], 0.0
-    for step, loss in enumerate(losses, 1):
-        mean = smooth * mean + (1 - smooth) * loss
-        means.append(mean / (1 - smooth**step))
+    means = running_mean(losses)
     figure, axes = _figure(8, 4.5)
     steps = range(1, len(losses) + 1)
     axes.plot(steps, losses, color="tab:blue", alpha=0.35, marker="." if len(losses) < 20 else None, label="loss")
     axes.plot(steps, means, color="tab:blue", label="running mean")
     axes.set(xlabel="step", ylabel="loss", yscale="log")
+    axes.grid(alpha=0.3)
+    axes.legend()
+    return _picture(figure)
+
+
+def psnr_plot(psnr: Sequence[float], bound: Sequence[float]) -> Tensor:
+    """dB of every frame: of a reconstruction, and of the VAE alone above it."""
+    figure, axes = _figure(8, 4.5)
+    frames = range(1, len(psnr) + 1)
+    axes.plot(frames, bound, color="gray", linestyle="--", marker="o", label="VAE alone, the upper bound")
+    axes.plot(frames, psnr, color="tab:blue", marker="o", label="reconstruction")
+    axes.fill_between(frames, psnr, bound, color="tab:red", alpha=0.12, label="lost by the inversion")
+    axes.set(xlabel="frame", ylabel="PSNR, dB", xticks=frames if len(psnr) <= 16 else frames[:: len(psnr) // 8])
     axes.grid(alpha=0.3)
     axes.legend()
     return _picture(figure)

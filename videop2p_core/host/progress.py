@@ -5,11 +5,12 @@ from itertools import count
 
 import comfy.model_management
 import latent_preview
-from comfy.cli_args import LatentPreviewMethod, args
 from comfy.utils import ProgressBar
 from PIL import Image
 
 from .pictures import loss_plot
+
+SHOWN = 8  # frames at most
 
 
 def latent_progress(model, steps):
@@ -23,19 +24,40 @@ def latent_progress(model, steps):
     return progress
 
 
-def loss_progress(steps, seconds=2.0):
-    """progress(step, loss) of a tuning; the loss curve so far is drawn every few seconds."""
-    bar, losses, drawn = ProgressBar(steps), [], time.monotonic()
+class TuningProgress:
+    """progress(step, loss) of a tuning. The loss curve so far is drawn every few seconds, whatever the host's setting
+    for previews of latents; below it stand the frames that were shown last."""
 
-    def progress(step, loss):
-        nonlocal drawn
+    def __init__(self, steps, latent_format, seconds=2.0):
+        self.bar, self.losses, self.seconds = ProgressBar(steps), [], seconds
+        self.drawn = time.monotonic()
+        self.previewer = latent_preview.Latent2RGBPreviewer(
+            latent_format.latent_rgb_factors, latent_format.latent_rgb_factors_bias
+        )
+        self.frames = []
+
+    def show(self, z):
+        """z [frames, channels, height, width] at the model's scale; drawn at the next step."""
+        self.frames = [self.previewer.decode_latent_to_preview(frame[None]) for frame in z[:SHOWN]]
+        self.drawn = -self.seconds
+
+    def __call__(self, step, loss):
         comfy.model_management.throw_exception_if_processing_interrupted()
-        losses.append(loss)
+        self.losses.append(loss)
         preview = None
-        if time.monotonic() - drawn > seconds and args.preview_method != LatentPreviewMethod.NoPreviews:
-            picture = (loss_plot(losses)[0] * 255).byte().numpy()
-            preview = "JPEG", Image.fromarray(picture), latent_preview.MAX_PREVIEW_RESOLUTION
-            drawn = time.monotonic()
-        bar.update_absolute(step + 1, steps, preview)
+        if time.monotonic() - self.drawn > self.seconds:
+            preview = "JPEG", self.picture(), latent_preview.MAX_PREVIEW_RESOLUTION
+            self.drawn = time.monotonic()
+        self.bar.update_absolute(step + 1, self.bar.total, preview)
 
-    return progress
+    def picture(self):
+        plot = Image.fromarray((loss_plot(self.losses)[0] * 255).byte().numpy())
+        if not self.frames:
+            return plot
+        width = plot.width // len(self.frames)
+        frames = [frame.resize((width, round(width * frame.height / frame.width))) for frame in self.frames]
+        picture = Image.new("RGB", (plot.width, plot.height + frames[0].height), "white")
+        picture.paste(plot)
+        for place, frame in enumerate(frames):
+            picture.paste(frame, (place * width, plot.height))
+        return picture

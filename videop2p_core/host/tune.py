@@ -5,11 +5,12 @@ from . import budget
 from . import tuning as host_tuning
 from .checks import check_conditioning, check_family, check_hints, clip_of
 from .identity import TUNINGS, base_of
-from .progress import loss_progress
+from .progress import TuningProgress
 
 
-def tune(model, positive, latent, *, steps, checkpointing=False, **settings) -> Tuning:
-    """Tune a copy of an inflated MODEL; settings go to tuning.tune."""
+def tune(model, positive, latent, *, steps, checkpointing=False, show_every=0, **settings) -> Tuning:
+    """Tune a copy of an inflated MODEL, the loss curve in sight, and every `show_every` steps the clip as the model
+    sees it; settings go to tuning.tune."""
     check_family(model)
     check_conditioning(model, positive=positive)
     clip = clip_of(latent, model)
@@ -18,9 +19,10 @@ def tune(model, positive, latent, *, steps, checkpointing=False, **settings) -> 
         raise ValueError(f"{steps} steps were asked for: tuning takes at least 1")
     trained = budget.trained_bytes(model)
     model, way = budget.fit(budget.TUNING, model, clip, way=int(checkpointing), beside=trained)
+    progress = TuningProgress(steps, model.model.latent_format)
     return host_tuning.tune(
-        model, positive, clip, steps=steps, checkpointing=way > 0, base_model=base_of(model),
-        progress=loss_progress(steps), **settings,
+        model, positive, clip, steps=steps, checkpointing=way > 0, base_model=base_of(model), progress=progress,
+        show=progress.show, show_every=show_every, **settings,
     )  # fmt: skip
 
 

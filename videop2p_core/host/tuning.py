@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import torch
 
-from .. import tuning
+from .. import schedule, tuning
 from ..tuning import Tuning, is_temporal
 from .denoiser import SOURCE, model_sigmas, prediction_of
 from .gradients import run_differentiable
@@ -12,20 +12,40 @@ from .inflate import inflate, inflation_of, temporal_of
 from .temporal import TemporalLayers, temporal_patcher
 
 
-def tune(model, positive, latent, *, checkpointing=False, prompt="", base_model="", **settings) -> Tuning:
+def tune(
+    model, positive, latent, *, checkpointing=False, prompt="", base_model="", progress=None, show=None, show_every=0,
+    **settings,
+) -> Tuning:  # fmt: skip
     """Tune a copy of an inflated MODEL on a clip [frames, channels, height, width] in VAE units.
 
-    settings go to tuning.tune. The model itself is left as it is; `apply` makes the tuned one.
+    settings go to tuning.tune. The model itself is left as it is; `apply` makes the tuned one. show(z): hears every
+    `show_every` steps what the model makes of the clip behind noise, [frames, channels, height, width] at its scale.
     """
     _check_inflated(model)
     prediction = prediction_of(model)
 
     def algorithm(copy, denoise, z0, sigmas):
-        return tuning.tune(denoise, trainable(copy), z0, sigmas, SOURCE, prediction=prediction, **settings)
+        def heard(step, loss):
+            if show_every and (step + 1) % show_every == 0:
+                show(seen_through_noise(denoise, z0, sigmas, prediction))
+            if progress:
+                progress(step, loss)
+
+        return tuning.tune(
+            denoise, trainable(copy), z0, sigmas, SOURCE, prediction=prediction, progress=heard, **settings
+        )
 
     sigmas = model_sigmas(model)
     tuned = run_differentiable(model, positive, positive, latent, sigmas, algorithm, checkpointing=checkpointing)
     return replace(tuned, prompt=prompt, base_model=base_model)
+
+
+@torch.no_grad()
+def seen_through_noise(denoise, z0, sigmas, prediction):
+    """What is predicted of the clip behind the same noise, of the middle level, at every call."""
+    noise = torch.randn(z0.shape, generator=torch.Generator().manual_seed(0)).to(z0)
+    sigma = sigmas[len(sigmas) // 2].to(z0)
+    return denoise(schedule.add_noise(z0, noise, sigma, flow=prediction == "flow"), sigma, SOURCE)
 
 
 def apply(model, tuned: Tuning):

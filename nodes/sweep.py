@@ -1,0 +1,137 @@
+"""A sweep over the settings of an edit, and the sheet on which its clips are compared."""
+
+from comfy_api.latest import io, ui
+
+from ..videop2p_core.host.contact_sheet import contact_sheet
+from ..videop2p_core.host.sweep import sweep_edits
+from ..videop2p_core.sweep import label, parse_numbers
+from .wires import CATEGORY, Edit
+
+
+class SweepEdits(io.ComfyNode):
+    @classmethod
+    def define_schema(cls):
+        return io.Schema(
+            node_id="VP2P_SweepEdits",
+            display_name="Sweep Edits",
+            category=CATEGORY,
+            search_aliases=["video p2p", "xy plot", "grid search", "try settings", "parameter sweep", "prompt list"],
+            description=(
+                "Makes one edit into many that differ in cross window, weight of a word or target prompt. Decoupled "
+                "Sample runs them all from one inversion and one pass of the source, Contact Sheet shows them together."
+            ),
+            inputs=[
+                Edit.Input("edit", tooltip="From Attention Controller: what is not tried here stays as it says."),
+                io.String.Input(
+                    "cross_windows",
+                    default="0.2, 0.5, 0.8",
+                    placeholder="0.2, 0.5, 0.8",
+                    tooltip=(
+                        "Cross windows to try, 0 to 1, separated by commas: a column each. Empty: the edit's own."
+                    ),
+                ),
+                io.String.Input(
+                    "word",
+                    default="",
+                    placeholder="origami",
+                    tooltip="A word of the target prompt, of all of them, to try weights on. Empty: none.",
+                ),
+                io.String.Input(
+                    "word_weights",
+                    default="0.5, 1, 2",
+                    placeholder="0.5, 1, 2",
+                    tooltip=(
+                        "Weights to try on that word, separated by commas: a row each. A weight acts only inside the "
+                        "cross window, so that it shows little where that is short."
+                    ),
+                ),
+                io.String.Input(
+                    "target_prompts",
+                    default="",
+                    multiline=True,
+                    placeholder="a gorilla drives a motorbike",
+                    tooltip=(
+                        "Further target prompts, one a line, each in all variants; they need the clip. A blend word of "
+                        "the target that such a prompt does not have is left out for it. Empty: the edit's own alone."
+                    ),
+                ),
+                io.Clip.Input(
+                    "clip", optional=True, tooltip="The CLIP of the Attention Controller, for further target prompts."
+                ),
+            ],
+            outputs=[
+                Edit.Output(
+                    id="edits",
+                    display_name="edits",
+                    is_output_list=True,
+                    tooltip="For Decoupled Sample, row by row; 64 at most.",
+                ),
+                io.String.Output(
+                    id="labels",
+                    display_name="labels",
+                    is_output_list=True,
+                    tooltip="What sets each edit apart, for Contact Sheet.",
+                ),
+                io.Int.Output(id="columns", display_name="columns", tooltip="How many edits make a row of the grid."),
+            ],
+        )
+
+    @classmethod
+    def execute(cls, edit, cross_windows, word, word_weights, target_prompts, clip=None) -> io.NodeOutput:
+        word, windows = word.strip(), parse_numbers(cross_windows, "cross_windows")
+        weights = parse_numbers(word_weights, "word_weights")
+        prompts = [line.strip() for line in target_prompts.splitlines() if line.strip()]
+        edits = sweep_edits(edit, clip, prompts, word=word, weights=weights, windows=windows)
+        labels = [label(swept.plan, word, prompt=bool(prompts)) for swept in edits]
+        return io.NodeOutput(edits, labels, max(len(windows), 1))
+
+
+class ContactSheet(io.ComfyNode):
+    @classmethod
+    def define_schema(cls):
+        return io.Schema(
+            node_id="VP2P_ContactSheet",
+            display_name="Contact Sheet",
+            category=CATEGORY,
+            search_aliases=["video p2p", "image grid", "xy plot", "compare clips", "side by side", "montage"],
+            description="Many clips in one picture or one animation, each under its label, row by row.",
+            is_input_list=True,
+            is_output_node=True,
+            inputs=[
+                io.Image.Input(
+                    "images", tooltip="A list of clips, each of as many frames; all are shown in the size of the first."
+                ),
+                io.String.Input(
+                    "labels", default="", force_input=True, tooltip="A label for each clip: from Sweep Edits."
+                ),
+                io.Int.Input("columns", default=3, min=1, max=64, tooltip="How many clips stand in a row."),
+                io.Int.Input(
+                    "frame",
+                    default=0,
+                    min=0,
+                    max=10000,
+                    tooltip="Which frame is shown, 1 is the first. 0: all of them, as an animation.",
+                ),
+                io.Float.Input(
+                    "fps", default=8.0, min=1.0, max=120.0, step=1.0, tooltip="Frames a second of the preview."
+                ),
+            ],
+            outputs=[
+                io.Image.Output(
+                    id="sheet",
+                    display_name="sheet",
+                    tooltip="The sheet, a picture for each frame shown, 2048 pixels wide and high at most.",
+                ),
+            ],
+        )
+
+    @classmethod
+    def execute(cls, images, labels, columns, frame, fps) -> io.NodeOutput:
+        sheet = contact_sheet(images, labels, columns[0], frame[0])
+        shown = ui.ImageSaveHelper.save_animated_webp(
+            sheet, "contact_sheet", io.FolderType.temp, cls, fps[0], lossless=False, quality=90, method=0
+        )
+        return io.NodeOutput(sheet, ui=ui.SavedImages([shown], is_animated=len(sheet) > 1))
+
+
+NODES = [SweepEdits, ContactSheet]
