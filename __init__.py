@@ -1,5 +1,7 @@
 """Video-P2P for ComfyUI: edit a video by changing words of its caption."""
 
+WEB_DIRECTORY = "./web"
+
 
 async def comfy_entrypoint():
     from .nodes import VideoP2PExtension

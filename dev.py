@@ -32,8 +32,9 @@ def setup(arguments):
 
 
 def test(arguments):
-    """run all tests; arguments go to pytest"""
-    return in_environment("-m", "pytest", *arguments, cwd=environment.ROOT)
+    """run all tests, two at a time; arguments go to pytest, -n 0 for one at a time"""
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // 2)))
+    return in_environment("-m", "pytest", "-n", "2", "--dist", "loadgroup", *arguments, cwd=environment.ROOT)
 
 
 def host(arguments):
@@ -73,6 +74,11 @@ def workflows(arguments):
     return run_module("tools.workflows.write", arguments)
 
 
+def locales(arguments):
+    """write locales/en anew after a change of a node's texts"""
+    return run_module("tools.locales", arguments)
+
+
 def train(arguments):
     """train the demo model (demo/README.md)"""
     return run_module("demo.train", arguments)
@@ -100,6 +106,7 @@ COMMANDS = {
     "host": host,
     "workflows": workflows,
     "gallery": gallery,
+    "locales": locales,
     "train": train,
     "demo-eval": demo_eval,
     "parity": parity,

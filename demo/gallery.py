@@ -8,11 +8,12 @@ from __future__ import annotations
 import json
 import sys
 import tempfile
+from io import BytesIO
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageOps
 
-from ..tools.client import Ran, run_graph, shown_frames
+from ..tools.client import Ran, run_graph, shown_files, shown_frames
 from ..tools.environment import ROOT
 from ..tools.host import Host
 from ..tools.pack import host_path
@@ -55,6 +56,13 @@ def thumbnail(clips: list[np.ndarray]) -> Image.Image:
     return canvas
 
 
+def sheet(url: str, output: dict) -> Image.Image:
+    """A contact sheet, no higher than wide."""
+    with Image.open(BytesIO(shown_files(url, output)[0])) as animation:
+        animation.seek(FRAME)
+        return ImageOps.pad(animation.convert("RGB"), (max(animation.size), animation.height), color="white")
+
+
 def save_thumbnails(name: str, picture: Image.Image) -> None:
     for other, recipe in RECIPES.items():
         _, _, kind = other.partition("_")
@@ -78,7 +86,8 @@ def run_all(names: list[str], server: Host) -> None:
             for clip in clips:
                 print(line(name, clip, clip.figures()), flush=True)
             shown = [clips[0].source, *(clip.edited for clip in clips)] if clips else looked_at(host.url, graph, ran)
-            save_thumbnails(name, thumbnail(shown))
+            sheets = [node for node, entry in graph.items() if entry["class_type"] == "VP2P_ContactSheet"]
+            save_thumbnails(name, sheet(host.url, ran.outputs[sheets[0]]) if sheets else thumbnail(shown))
 
 
 if __name__ == "__main__":

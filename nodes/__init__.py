@@ -2,11 +2,16 @@
 
 from comfy_api.latest import ComfyExtension
 
-from . import control, demo, inflate, inspect, invert, sample, tune
+from . import compare, control, demo, inflate, inspect, invert, sample, sweep, tune
 
-TOPICS = [demo, inflate, tune, invert, control, sample, inspect]
+TOPICS = [demo, inflate, tune, invert, control, sample, sweep, inspect, compare]
 
 
 class VideoP2PExtension(ComfyExtension):
+    async def on_load(self):
+        from ..videop2p_core.host.routes import add_routes
+
+        add_routes()
+
     async def get_node_list(self):
         return [node for topic in TOPICS for node in topic.NODES]

@@ -113,14 +113,22 @@ class ContactSheet(io.ComfyNode):
                     tooltip="Which frame is shown, 1 is the first. 0: all of them, as an animation.",
                 ),
                 io.Float.Input(
-                    "fps", default=8.0, min=1.0, max=120.0, step=1.0, tooltip="Frames a second of the preview."
+                    "fps",
+                    default=8.0,
+                    min=0.1,
+                    max=120.0,
+                    step=0.1,
+                    tooltip="Frames a second of the preview on the node.",
                 ),
             ],
             outputs=[
                 io.Image.Output(
                     id="sheet",
                     display_name="sheet",
-                    tooltip="The sheet, a picture for each frame shown, 2048 pixels wide and high at most.",
+                    tooltip=(
+                        "The sheet, a picture for each frame shown, for Create Video or Save Image. Clips are made "
+                        "smaller where it would be larger than about 2048 pixels."
+                    ),
                 ),
             ],
         )

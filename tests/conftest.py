@@ -27,6 +27,13 @@ def pytest_configure(config):
     config.pluginmanager.register(RootIsNoTestPackage)
 
 
+def pytest_collection_modifyitems(items):
+    """A file's tests run in one process, and so do all that need the large server, of which there is room for one."""
+    for item in items:
+        group = "sd15" if "sd15_host" in item.fixturenames else item.path.name
+        item.add_marker(pytest.mark.xdist_group(group))
+
+
 @pytest.fixture(scope="session")
 def sd15_host(tmp_path_factory):
     """A running Host on a models folder of its own: SD1.5, a LoRA and a ControlNet, full size, of random weights.

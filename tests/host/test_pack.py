@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[2]
 LOAD = """
 import asyncio, json, runpy, sys, time
 runpy.run_path({pack!r})["use_host"]("--disable-api-nodes")
-import nodes
+import nodes, server
 asyncio.run(nodes.load_custom_node({extra!r}, module_parent="comfy_extras"))
 stock = set(nodes.NODE_CLASS_MAPPINGS)
 start = time.perf_counter()

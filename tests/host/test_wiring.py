@@ -229,9 +229,7 @@ def test_an_edited_clip_can_be_sampled_again_and_its_mask_worked_on(demo, model,
 def test_clips_of_any_length_and_size(demo, clip, inverting, settings, frames, height, width):
     model = run("InflateUNet", model=demo[0], **settings)[0]
     samples = torch.randn(frames, 4, height, width, generator=torch.Generator().manual_seed(0))
-    inverted, noise, _, _ = run(
-        "DDIMInvert", **inverting | {"model": model, "latent": {"samples": samples}, "steps": 2}
-    )
+    inverted, noise, *_ = run("DDIMInvert", **inverting | {"model": model, "latent": {"samples": samples}, "steps": 2})
     (edited,), reconstruction, (mask,) = sample(model, inverted, control(clip, blend_source="ball")[0])
     assert edited["samples"].shape == noise["samples"].shape == samples.shape and edited["samples"].isfinite().all()
     torch.testing.assert_close(reconstruction["samples"], samples, atol=1e-4, rtol=0)

@@ -5,7 +5,7 @@ import json
 import pytest
 from comfyui_videop2p.tools.environment import ROOT
 from comfyui_videop2p.tools.workflows.recipes import RECIPES
-from comfyui_videop2p.tools.workflows.write import FOLDER, files
+from comfyui_videop2p.tools.workflows.write import FOLDER, SUBGRAPHS, files, subgraphs
 from PIL import Image
 
 
@@ -47,3 +47,10 @@ def test_the_browser_lists_them(host):
 def test_no_second_folder_of_examples():
     # ComfyUI would list it as well.
     assert not (ROOT / "example_workflows").exists()
+
+
+def test_the_blueprints_are_what_the_boxes_write(info):
+    written = subgraphs(info)
+    assert set(SUBGRAPHS.glob("*.json")) == set(written)
+    stale = [path.name for path, text in written.items() if path.read_text(encoding="utf-8") != text]
+    assert not stale, f"run `python dev.py workflows`: {', '.join(stale)}"

@@ -212,8 +212,68 @@ checkpoints tuned with the official code.""",
     SD15,
 )
 def null_text(studio):
-    opened(studio, BALL, RIDER, inflation=PAPER_INFLATION, method="shared null-text")
+    opened(studio, BALL, RIDER, inflation=PAPER_INFLATION, method="shared null-text", checked=True)
     edit_of(studio, [(STAR, SHAPE)], [(ROBOT, {"blend_source": "man", "blend_target": "robot"})])
+
+
+@recipe(
+    """## Compare and measure
+
+The edit beside the source, as one animation, and what it did in numbers: how well the rest was kept, outside of the
+mask that the blend words made. With a CLIP Vision model wired in, *Edit Metrics* says as well how steady the thing is
+over the frames and how well the clip shows the target prompt.
+
+*DDIM Invert* has the VAE and the frames here, so that its plot tells how much a replay from the noise brings back.""",
+    DEMO,
+    SD15,
+)
+def compare(studio):
+    opened(studio, CAR, RIDER, tune=False, checked=True)
+    graph = studio.graph
+    target, settings = (
+        ("a blue car in the snow", {"cross_window": 0.4, "blend_source": "car", "blend_target": "car"})
+        if studio.world == DEMO
+        else (ROBOT, {"blend_source": "man", "blend_target": "robot"})
+    )
+    graph.column("4 Edit")
+    sampled = studio.sample(studio.control(target, **settings)["edit"])
+    graph.column("5 Result")
+    edited = studio.save(sampled["edited"])
+    graph.column("6 Compare and measure")
+    graph.add("VP2P_CompareVideos", before=studio.frames, after=edited, fps=studio.fps)
+    metrics = graph.add("VP2P_EditMetrics", source=studio.frames, edited=edited, mask=sampled["mask"])
+    graph.add("PreviewImage", "Figures", images=metrics["table"])
+
+
+@recipe(
+    """## A sweep over settings
+
+One edit in nine variants from one inversion and one pass of the source: three cross windows, and three weights of the
+added word. The contact sheet shows them all, a weight a row, a window a column; take over the settings under the clip
+that you like.
+
+A weight acts only inside the cross window. Further target prompts, one a line, need the CLIP connected to *Sweep
+Edits*.""",
+    DEMO,
+    SD15,
+)
+def sweep(studio):
+    opened(studio, CAR, RABBIT)
+    graph = studio.graph
+    graph.column("4 Edits")
+    if studio.world == DEMO:
+        edit = studio.control("a red car in the snow at night")
+        tried = {"word": "night", "word_weights": "0, 1, 4"}
+    else:
+        edit = studio.control("an origami rabbit is eating a watermelon", blend_source="rabbit", blend_target="rabbit")
+        tried = {"word": "origami"}
+    swept = graph.add("VP2P_SweepEdits", edit=edit["edit"], **tried)
+    sampled = studio.sample(swept["edits"])
+    graph.column("5 Result")
+    frames = graph.add("VAEDecode", "Decode the edits", samples=sampled["edited"], vae=studio.vae)
+    graph.add(
+        "VP2P_ContactSheet", images=frames, labels=swept["labels"], columns=swept["columns"], fps=studio.fps
+    )  # fmt: skip
 
 
 @recipe(
@@ -406,16 +466,20 @@ def baseline_tune_a_video(studio):
 # --- common courses ---------------------------------------------------------------------------------------------------
 
 
-def opened(studio, demo_prompt, own_prompt, *, tune=True, inflation=(), method="direct"):
+def opened(studio, demo_prompt, own_prompt, *, tune=True, inflation=(), method="direct", checked=False):
     """The first three columns: clip, prompt, tuned model and inversion. `inflation` None leaves the model an image
-    model."""
+    model; `checked` measures what a replay brings back."""
     studio.open(demo_prompt if studio.world == DEMO else own_prompt)
     studio.graph.column("3 Tune and invert" if tune else "3 Invert")
     if inflation is not None:
         studio.inflate(**dict(inflation))
     if tune:
         studio.tune()
-    studio.invert(method)
+    if checked:
+        studio.invert(method, vae=studio.vae, images=studio.frames)
+        studio.graph.add("PreviewImage", "How much a replay brings back", images=studio.inverted["plot"])
+    else:
+        studio.invert(method)
 
 
 def edit_of(studio, demo_edits, own_edits, **sampling):

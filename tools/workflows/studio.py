@@ -73,6 +73,9 @@ class Studio:
     def describe(self, prompt: str) -> None:
         self.graph.column("2 What the clip shows")
         (self.prompt,) = self.graph.add("PrimitiveStringMultiline", "Source prompt", value=prompt)
+        self.encode_prompts()
+
+    def encode_prompts(self) -> None:
         (self.source,) = self.graph.add("CLIPTextEncode", "Encode the source prompt", clip=self.clip, text=self.prompt)
         (self.null,) = self.graph.add("CLIPTextEncode", "Null text (empty)", clip=self.clip, text="")
 
@@ -81,14 +84,15 @@ class Studio:
     def inflate(self, **settings) -> None:
         (self.model,) = self.graph.add("VP2P_InflateUNet", model=self.model, **settings)
 
-    def tune(self, **settings) -> None:
+    def tune(self, shown: bool = True, **settings) -> None:
         """The demo model learns its small clips in fewer, larger steps than a full-size checkpoint."""
         settings = ({"steps": 120, "learning_rate": 1e-4} if self.world == DEMO else {}) | settings
         tuned = self.graph.add(
             "VP2P_TuneOnVideo", model=self.model, positive=self.source, latent=self.latent, **settings
         )
         self.model, self.tuning = tuned["MODEL"], tuned["tuning"]
-        self.graph.add("PreviewImage", "Loss of the tuning", images=tuned["loss"])
+        if shown:
+            self.graph.add("PreviewImage", "Loss of the tuning", images=tuned["loss"])
 
     def invert(self, method: str, **settings) -> None:
         self.inverted = self.graph.add(
@@ -115,12 +119,13 @@ class Studio:
 
     # --- what came of it ---------------------------------------------------------------------------------------------
 
-    def save(self, edited: Link, name: str = "Video-P2P") -> None:
-        """The edited latents as a video, and their frames to look at."""
+    def save(self, edited: Link, name: str = "Video-P2P") -> Node:
+        """The edited latents as a video, and their frames to look at, which come back."""
         frames = self.graph.add("VAEDecode", "Decode the edit", samples=edited, vae=self.vae)
         video = self.graph.add("CreateVideo", images=frames, fps=self.fps)
         self.graph.add("SaveVideo", "Save the edited clip", video=video, filename_prefix=f"video/{name}")
         self.graph.add("PreviewImage", "Edited frames", images=frames)
+        return frames
 
     def check(self, sampled: Node) -> None:
         """The reconstruction and the mask of an edit."""

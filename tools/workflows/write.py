@@ -1,4 +1,4 @@
-"""Write the shipped workflows: `python dev.py workflows`, after any change of a node or a recipe.
+"""Write the shipped workflows and blueprints: `python dev.py workflows`, after any change of a node or a recipe.
 
 Those that use another pack's nodes are written where VP2P_PEERS names a folder with a checkout of it, and left as they
 are elsewhere.
@@ -14,10 +14,12 @@ from typing import Any
 from ..environment import ROOT
 from ..host import Host, peers
 from ..pack import host_path
+from .blueprint import subgraph_form
+from .boxes import boxes
 from .forms import api_form, ui_form
 from .recipes import RECIPES, graph_of
 
-FOLDER = ROOT / "workflows"
+FOLDER, SUBGRAPHS = ROOT / "workflows", ROOT / "subgraphs"
 
 
 def files(info: dict[str, Any]) -> dict[Path, str]:
@@ -31,19 +33,25 @@ def files(info: dict[str, Any]) -> dict[Path, str]:
     return texts
 
 
+def subgraphs(info: dict[str, Any]) -> dict[Path, str]:
+    """The text of every blueprint, by its file."""
+    return {SUBGRAPHS / f"{box.name}.json": as_text(subgraph_form(box)) for box in boxes(info)}
+
+
 def as_text(form: dict[str, Any]) -> str:
     return json.dumps(form, indent=1, ensure_ascii=False) + "\n"
 
 
 def main() -> None:
     with tempfile.TemporaryDirectory() as folder, Host(host_path(), folder, packs=peers()) as host:
-        texts = files(host.get("/object_info"))
+        info = host.get("/object_info")
+        texts, boxed = files(info), subgraphs(info)
     for old in (path for path in FOLDER.rglob("*.json") if path.stem not in RECIPES):
         old.unlink()
-    for path, text in texts.items():
+    for path, text in {**texts, **boxed}.items():
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")
-    print(f"{len(texts) // 2} of {len(RECIPES)} workflows written to {FOLDER}")
+    print(f"{len(texts) // 2} of {len(RECIPES)} workflows written to {FOLDER}, {len(boxed)} blueprint to {SUBGRAPHS}")
 
 
 if __name__ == "__main__":

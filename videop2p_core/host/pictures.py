@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
+from textwrap import wrap
 
 import torch
 import torch.nn.functional as F
-from einops import rearrange, reduce
+from einops import rearrange, reduce, repeat
 from torch import Tensor
 
 from ..prompts import Alignment, Prompt
@@ -14,6 +16,9 @@ from ..tuning import running_mean
 
 DPI = 100
 CAPTION = 11  # points
+NOTE, NOTE_LETTERS = 8, 17  # points; letters to an inch
+STRIP, LETTERS = 24, 235  # of 255: the grey of a label's strip and of its letters
+LEGIBLE = 8  # pixels, of a label's letters
 DIM = 0.5  # how bright frames are under heat
 GRID, SMALLEST, LARGEST, GAP = 1080, 96, 256, 2  # pixels: a grid's width, its pictures' longer side, their margin
 
@@ -102,6 +107,51 @@ def heat_grid(words: Sequence[str], overlays: Sequence[Tensor], title: str) -> T
     return _picture(figure)
 
 
+def labelled(images: Tensor, text: str, side: str = "left") -> Tensor:
+    """Images [frames, height, width, 3] under a strip that says `text` at one side of it, "left" or "right", so that
+    nothing of them is covered: [frames, strip + height, width, 3]."""
+    from PIL import Image, ImageDraw
+
+    _, height, width, _ = images.shape
+    high = max(2 * round(height / 32), 16)  # even, as many video encoders want it
+    strip, margin = Image.new("L", (width, high), STRIP), high // 3
+    x, anchor = {"left": (margin, "lm"), "right": (width - margin, "rm")}[side]
+    font, text = _fitted(text, round(0.7 * high), width - 2 * margin)
+    ImageDraw.Draw(strip).text((x, high / 2), text, fill=LETTERS, font=font, anchor=anchor)
+    grey = torch.tensor(list(strip.tobytes()), dtype=images.dtype, device=images.device) / 255
+    strip = repeat(grey, "(h w) -> frames h w colour", frames=len(images), h=high, colour=3)
+    return torch.cat([strip, images], dim=1)
+
+
+def table_picture(rows: Sequence[Sequence[str]], notes: Sequence[str] = ()) -> Tensor:
+    """Rows of texts, the first of them the heading; the first column begins at the left, the others end at the right.
+    The notes stand below, in small."""
+    columns = list(zip(*rows, strict=True))
+    widths = [max(map(_width, column)) for column in columns]
+    line, gap, edge = 0.32, 0.45, 0.25  # inches
+    ends = [edge + widths[0] + sum(widths[1 : i + 1]) + gap * i for i in range(len(widths))]
+    wide = ends[-1] + edge
+    small = [part for note in notes for part in wrap(note, int((wide - 2 * edge) * NOTE_LETTERS))]
+    tall = 2 * edge + line * len(rows) + (0.15 + 0.19 * len(small) if small else 0)
+
+    # In inches from the upper left corner.
+    figure, axes = _figure(wide, tall)
+    axes.set(position=[0, 0, 1, 1], xlim=[0, wide], ylim=[tall, 0])
+    axes.set_axis_off()
+    for row, texts in enumerate(rows):
+        y = edge + line * (row + 0.5)
+        for column, text in enumerate(texts):
+            x, side = (ends[column], "right") if column else (edge, "left")
+            weight = "bold" if row == 0 else "normal"
+            axes.text(x, y, _plain(text), size=CAPTION, ha=side, va="center_baseline", weight=weight)
+    for row, thickness in ((0, 1.2), (1, 0.6), (len(rows), 1.2)):
+        axes.hlines(edge + line * row, edge, wide - edge, color="black", linewidth=thickness)
+    for i, text in enumerate(small):
+        y = edge + line * len(rows) + 0.15 + 0.19 * (i + 0.5)
+        axes.text(edge, y, _plain(text), size=NOTE, ha="left", va="center_baseline", color="0.35")
+    return _picture(figure)
+
+
 def _label(prompt: Prompt, position: int) -> str:
     # A stray byte of a character has no glyph.
     return _plain(prompt.pieces[position].text.encode("utf-8", "replace").decode())
@@ -109,6 +159,21 @@ def _label(prompt: Prompt, position: int) -> str:
 
 def _plain(text: str) -> str:
     return text.replace("$", r"\$")  # a dollar sign would start a formula
+
+
+def _fitted(text: str, size: int, room: float):
+    """(font, text) to fit into so many pixels: smaller letters, down to what can be read, then fewer."""
+    from matplotlib import get_data_path
+    from PIL import ImageFont
+
+    font = ImageFont.truetype(Path(get_data_path(), "fonts", "ttf", "DejaVuSans.ttf"), size)
+    while font.getlength(text) > room and font.size > LEGIBLE:
+        font = font.font_variant(size=font.size - 1)
+    kept = text
+    while kept and font.getlength(text) > room:
+        kept = kept[:-1]
+        text = kept.rstrip() + "…"
+    return font, text
 
 
 def _width(caption: str) -> float:

@@ -1,0 +1,119 @@
+"""The prompt difference inside the Attention Controller, as an artist sees it while typing."""
+
+import pytest
+from comfyui_videop2p.tools.workflows.write import FOLDER
+from playwright.sync_api import expect
+
+from .test_workflows import CONTROLLER, PROMPT, photograph, read
+
+WORKFLOW = "demo_word_swap"
+FIND = "app.graph._nodes.find(node => node.type === 'VP2P_AttentionController')"
+SAVED = FIND.replace("app.graph._nodes", "app.graph.serialize().nodes") + ".widgets_values"
+FILL = f"([name, text]) => {{ {FIND}.widgets.find(widget => widget.name === name).value = text }}"
+VUE = "on => app.extensionManager.setting.set('Comfy.VueNodes.Enabled', on)"
+ALIKE = ["a", "red", "on", "the", "beach"]
+
+
+@pytest.fixture
+def opened(page):
+    """The page with a workflow whose source prompt comes over a link."""
+    page.keyboard.press("Escape")  # the templates that a first start offers
+    page.evaluate("workflow => app.loadGraphData(workflow)", read(FOLDER / f"{WORKFLOW}.json"))
+    page.evaluate(CONTROLLER)
+    expect(chips(page, "swapped")).to_have_count(2)
+    return page
+
+
+def chips(page, change):
+    return page.locator(f".vp2p-difference .vp2p-{change}")
+
+
+def ours(complaints):
+    return [text for text in complaints if "videop2p" in text.lower()]
+
+
+def test_the_words_of_both_prompts_are_shown(opened):
+    expect(chips(opened, "swapped")).to_have_text(["ball", "star← ball"])
+    expect(chips(opened, "kept")).to_have_text(ALIKE * 2)
+    expect(opened.locator(".vp2p-fault")).to_have_count(0)
+    photograph(opened, "difference")
+    assert not ours(opened.complaints)
+
+
+def test_the_difference_follows_the_typing(opened):
+    opened.get_by_placeholder("a robot drives a motorbike").fill("a big red star on the beach <b>bold</b>")
+    expect(chips(opened, "added")).to_have_text(["big", "star", "<b>bold</b>"])
+    expect(chips(opened, "dropped")).to_have_text(["ball"])
+    opened.evaluate(FILL, ["blend_source", "bal"])
+    opened.evaluate(FILL, ["word_weights", "star: 2"])
+    fault = "'bal' is not a word of the source prompt: a, red, ball, on, the, beach"
+    expect(opened.locator(".vp2p-fault")).to_have_text([fault])
+    expect(chips(opened, "added")).to_have_text(["big", "star× 2", "<b>bold</b>"])
+    photograph(opened, "difference-typing")
+    opened.evaluate(FILL, ["edit", "replace"])
+    expect(opened.locator(".vp2p-fault")).to_contain_text("source prompt has 6 words and the target prompt 8")
+    expect(chips(opened, "kept")).to_have_count(0)
+    assert not ours(opened.complaints)
+
+
+def test_nothing_of_it_is_saved_or_run(opened):
+    workflow = read(FOLDER / f"{WORKFLOW}.json")
+    (controller,) = (node for node in workflow["nodes"] if node["type"] == "VP2P_AttentionController")
+    assert opened.evaluate(SAVED) == controller["widgets_values"]
+    assert opened.evaluate(PROMPT) == read(FOLDER / "api" / f"{WORKFLOW}.json")
+
+
+def test_a_prompt_that_another_node_makes_is_not_guessed(opened):
+    opened.evaluate(
+        f"""() => {{
+            const made = LiteGraph.createNode('StringConcatenate')
+            app.graph.add(made)
+            made.connect(0, {FIND}, {FIND}.inputs.findIndex(input => input.name === 'source_prompt'))
+        }}"""
+    )
+    expect(opened.locator(".vp2p-note")).to_have_text("Known only when the graph runs: source_prompt.")
+    expect(chips(opened, "kept")).to_have_count(0)
+
+
+def test_a_reroute_passes_the_prompt_on(opened):
+    opened.evaluate(
+        f"""() => {{
+            const reroute = LiteGraph.createNode('Reroute')
+            const slot = {FIND}.inputs.findIndex(input => input.name === 'source_prompt')
+            const origin = {FIND}.getInputNode(slot)
+            app.graph.add(reroute)
+            origin.connect(0, reroute, 0)
+            reroute.connect(0, {FIND}, slot)
+            origin.widgets[0].value = 'a red cube on the beach'
+        }}"""
+    )
+    expect(chips(opened, "swapped")).to_have_text(["cube", "star← cube"])
+
+
+def test_a_server_without_the_route_shows_no_widget(page):
+    page.route("**/videop2p/difference", lambda route: route.fulfill(status=404))
+    page.evaluate("workflow => app.loadGraphData(workflow)", read(FOLDER / f"{WORKFLOW}.json"))
+    page.evaluate(CONTROLLER)
+    page.wait_for_function(f"{FIND}.widgets.at(-1).hidden")
+    expect(page.locator(".vp2p-difference")).to_be_hidden()
+
+
+def test_a_removed_controller_asks_no_more(opened):
+    asked = []
+    opened.on("request", lambda request: "/videop2p/difference" in request.url and asked.append(request.url))
+    opened.evaluate(f"() => {{ window.gone = {FIND}; app.graph.remove(gone) }}")
+    opened.evaluate("() => { gone.widgets.find(widget => widget.name === 'target_prompt').value = 'a cat' }")
+    opened.wait_for_timeout(700)
+    assert not asked and opened.locator(".vp2p-difference").count() == 0
+
+
+def test_it_is_shown_in_nodes_of_the_new_kind_too(opened):
+    try:
+        opened.evaluate(VUE, True)
+        expect(chips(opened, "swapped")).to_have_text(["ball", "star← ball"])
+        opened.evaluate(FILL, ["target_prompt", "a red star on the sand"])
+        expect(chips(opened, "swapped")).to_have_text(["ball", "beach", "star← ball", "sand← beach"])
+        photograph(opened, "difference-vue")
+        assert not ours(opened.complaints)
+    finally:
+        opened.evaluate(VUE, False)

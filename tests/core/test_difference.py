@@ -1,0 +1,89 @@
+"""What becomes of every word between two prompts, and what an edit says of words that are not there."""
+
+import pytest
+from comfyui_videop2p.tests.core.test_prompts import PIECES, prompt_of
+from comfyui_videop2p.videop2p_core.difference import ADDED, DROPPED, KEPT, SWAPPED, difference, faults, weights
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+BALL, STAR = prompt_of("a red ball rolls"), prompt_of("a red st|ar rolls")
+
+
+def said(changes):
+    return [(change.text, change.change, change.partners) for change in changes]
+
+
+def test_a_swapped_word_is_bound_to_the_one_whose_place_it_takes():
+    told = difference(BALL, STAR)
+    assert told.kind == "replace"
+    assert said(told.source) == [("a", KEPT, (0,)), ("red", KEPT, (1,)), ("ball", SWAPPED, (2,)), ("rolls", KEPT, (3,))]
+    assert said(told.target) == [("a", KEPT, (0,)), ("red", KEPT, (1,)), ("star", SWAPPED, (2,)), ("rolls", KEPT, (3,))]
+
+
+def test_a_refinement_adds_words_and_drops_others():
+    told = difference(BALL, prompt_of("a big ball rolls slow|ly"))
+    assert told.kind == "refine"
+    assert said(told.source) == [("a", KEPT, (0,)), ("red", DROPPED, ()), ("ball", KEPT, (2,)), ("rolls", KEPT, (3,))]
+    assert said(told.target) == [
+        ("a", KEPT, (0,)), ("big", ADDED, ()), ("ball", KEPT, (2,)), ("rolls", KEPT, (3,)), ("slowly", ADDED, ()),
+    ]  # fmt: skip
+
+
+def test_a_word_that_shares_a_token_only_is_not_kept():
+    told = difference(prompt_of("a motor|bike"), prompt_of("a fast motor|boat"), "refine")
+    assert said(told.source)[1] == ("motorbike", SWAPPED, (2,))
+    assert said(told.target)[1:] == [("fast", ADDED, ()), ("motorboat", SWAPPED, (1,))]
+
+
+def test_the_kind_decides_and_has_to_fit():
+    assert [change.change for change in difference(BALL, STAR, "refine").target] == [KEPT, KEPT, ADDED, KEPT]
+    with pytest.raises(ValueError, match="use refine"):
+        difference(BALL, prompt_of("a ball"), "replace")
+
+
+def test_an_empty_prompt_has_no_words():
+    told = difference(prompt_of(""), STAR)
+    assert told.source == () and {change.change for change in told.target} == {ADDED}
+    assert difference(prompt_of(""), prompt_of("")).target == ()
+
+
+WORDS = st.lists(PIECES, max_size=7).map(" ".join)
+
+
+@settings(max_examples=50, deadline=None)
+@given(WORDS, WORDS)
+def test_partners_are_mutual_and_those_without_are_new_or_gone(before, after):
+    source, target = prompt_of(before), prompt_of(after)
+    told = difference(source, target)
+    pairs = {(i, j) for i, change in enumerate(told.source) for j in change.partners}
+    assert pairs == {(i, j) for j, change in enumerate(told.target) for i in change.partners}
+    assert all((change.change == DROPPED) == (not change.partners) for change in told.source)
+    assert all((change.change == ADDED) == (not change.partners) for change in told.target)
+    assert [change.text for change in told.target] == [word.text for word in target.words]
+
+
+def test_words_have_the_weights_that_are_given_them():
+    assert weights(STAR, "star: 2, a red: 0.5") == [0.5, 0.5, 2, 1]
+    assert weights(STAR, "star: 2, moon: 3, red: much, red") == [1, 1, 2, 1]
+    assert weights(STAR, "star: 2\nstar: 0") == [1, 1, 0, 1]
+
+
+def test_what_an_edit_names_rightly_is_no_fault():
+    fields = {"blend_source": "ball", "blend_target": "red star", "subtract": "ball, star", "word_weights": "star: 2"}
+    assert faults(BALL, STAR, fields) == {name: [] for name in fields}
+    assert faults(BALL, STAR, {}) == {name: [] for name in fields}
+
+
+def test_every_fault_gets_its_sentence_once():
+    told = faults(
+        BALL,
+        STAR,
+        {"blend_source": "star, ball", "blend_target": "ball", "subtract": "moon", "word_weights": "x:1,y,y"},
+    )
+    assert told["blend_source"] == ["'star' is not a word of the source prompt: a, red, ball, rolls"]
+    assert told["blend_target"] == ["'ball' is not a word of the target prompt: a, red, star, rolls"]
+    assert told["subtract"] == ["'moon' is not a word of the target prompt: a, red, star, rolls"]
+    assert told["word_weights"] == [
+        "'x' is not a word of the target prompt: a, red, star, rolls",
+        "'y' is no word with a weight: write each as 'origami: 2'",
+    ]

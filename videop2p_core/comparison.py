@@ -1,0 +1,57 @@
+"""Two clips in one view. Frames are [frames, height, width, 3], values 0 to 1."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from einops import rearrange, repeat
+from torch import Tensor
+
+
+def side_by_side(before: Tensor, after: Tensor) -> Tensor:
+    """[frames, height, 2 width, 3]: the one to the left of the other."""
+    return rearrange([before, after], "clips frames height width colour -> frames height (clips width) colour")
+
+
+def wipe(before: Tensor, after: Tensor, position: float) -> Tensor:
+    """[frames, height, width, 3]: the one up to `position` of the width (0 to 1), the other from there on."""
+    border = round(position * before.shape[2])
+    return torch.cat([before[:, :, :border], after[:, :, border:]], dim=2)
+
+
+def difference(before: Tensor, after: Tensor, gain: float) -> Tensor:
+    """[frames, height, width, 3]: gain · |after - before|, at most 1."""
+    return (gain * (after - before).abs()).clamp(max=1)
+
+
+def matched(before: Tensor, after: Tensor) -> tuple[Tensor, Tensor]:
+    """Both in colour, at the size of the first; a single frame serves all of the other's.
+
+    Raises ValueError for a clip without frames, and for two clips of unequal numbers of frames.
+    """
+    before, after = coloured(before), coloured(after)
+    counts = len(before), len(after)
+    if not all(counts):
+        raise ValueError(f"the {'after' if counts[0] else 'before'} video has no frames: connect one with at least one")
+    if counts[0] != counts[1] and 1 not in counts:
+        raise ValueError(
+            f"the before video has {counts[0]} frames, the after video {counts[1]}: connect clips of equal length, or "
+            "a single frame to compare all with"
+        )
+    after = resized(after.to(before), before.shape[1:3])
+    return tuple(clip.expand(max(counts), -1, -1, -1) for clip in (before, after))
+
+
+def coloured(images: Tensor) -> Tensor:
+    """[frames, height, width, 3] of images with any channels: grey is repeated, alpha left out."""
+    grey = images.shape[-1] < 3
+    return repeat(images[..., 0], "... -> ... colour", colour=3) if grey else images[..., :3]
+
+
+def resized(images: Tensor, size: tuple[int, int]) -> Tensor:
+    """Images [frames, any height, any width, 3] at size (height, width)."""
+    if images.shape[1:3] == tuple(size):
+        return images
+    images = rearrange(images, "frames height width colour -> frames colour height width")
+    images = F.interpolate(images, size=tuple(size), mode="bilinear", antialias=True)
+    return rearrange(images, "frames colour height width -> frames height width colour")

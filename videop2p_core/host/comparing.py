@@ -1,0 +1,27 @@
+"""Compare Videos: two clips, each under its label, in one view."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from .. import comparison
+from .pictures import labelled
+
+SIDE_BY_SIDE, WIPE, DIFFERENCE = MODES = ("side by side", "wipe", "difference")
+
+
+def compare(
+    before: Tensor, after: Tensor, mode: str, position: float, gain: float, before_label: str, after_label: str
+) -> Tensor:
+    """IMAGEs of any size and channels: [frames, strip + height, width or 2 width, 3], without a strip where both labels
+    are empty. Raises ValueError where the numbers of frames do not fit."""
+    before, after = comparison.matched(before, after)
+    labels = [" ".join(label.split()) for label in (before_label, after_label)]
+    if mode == DIFFERENCE:
+        seen = comparison.difference(before, after, gain)
+        return labelled(seen, f"|{labels[1]} − {labels[0]}| × {gain:g}") if all(labels) else seen
+    if any(labels):
+        # A wipe cuts the labels with their clips, so each stands where its clip is seen longest.
+        sides = ("left", "left") if mode == SIDE_BY_SIDE else ("left", "right")
+        before, after = map(labelled, (before, after), labels, sides)
+    return comparison.side_by_side(before, after) if mode == SIDE_BY_SIDE else comparison.wipe(before, after, position)
