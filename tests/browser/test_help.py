@@ -1,0 +1,22 @@
+"""The help page of a node, opened from the node."""
+
+from comfyui_videop2p.tools.workflows.write import FOLDER
+
+from .test_workflows import CONTROLLER, photograph, read
+
+SELECT = "app.canvas.selectNode(app.graph._nodes.find(node => node.type === 'VP2P_AttentionController'))"
+SHOWN = "[...document.querySelectorAll('img')].filter(img => img.src.includes('/docs/') && img.naturalWidth > 0).length"
+PAGE = FOLDER.parent / "web" / "docs" / "VP2P_AttentionController.md"
+
+
+def test_a_help_page_opens_with_its_pictures(page):
+    page.keyboard.press("Escape")  # the templates that a first start offers
+    page.evaluate("workflow => app.loadGraphData(workflow)", read(FOLDER / "demo_word_swap.json"))
+    page.evaluate(CONTROLLER)
+    page.evaluate(SELECT)
+    page.get_by_test_id("info-button").click()
+    pictures = PAGE.read_text(encoding="utf-8").count("](pictures/")
+    assert pictures
+    page.wait_for_function(f"{SHOWN} === {pictures}", timeout=10_000)
+    photograph(page, "help")
+    assert not [text for text in page.complaints if "videop2p" in text.lower()]
