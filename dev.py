@@ -69,6 +69,11 @@ def gallery(arguments):
     return run_module("demo.gallery", arguments)
 
 
+def pictures(arguments):
+    """make the pictures of the help pages (all, or NAME ...), from edits of the demo clips"""
+    return run_module("demo.help_pictures", arguments)
+
+
 def workflows(arguments):
     """write workflows/ anew from tools/workflows/recipes.py"""
     return run_module("tools.workflows.write", arguments)
@@ -104,6 +109,7 @@ COMMANDS = {
     "setup": setup,
     "test": test,
     "host": host,
+    "pictures": pictures,
     "workflows": workflows,
     "gallery": gallery,
     "locales": locales,

@@ -1,0 +1,154 @@
+"""`python dev.py pictures`: the pictures of the help pages, each a good setting beside a bad one.
+
+Every panel is an edit of a demo clip that a real ComfyUI ran: a shipped workflow with some inputs changed.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import tempfile
+from dataclasses import dataclass, field
+from io import BytesIO
+
+from PIL import Image, ImageDraw, ImageSequence
+
+from ..tools.client import node_titled, run_graph, shown_files
+from ..tools.environment import ROOT
+from ..tools.host import Host
+from ..tools.pack import host_path
+from . import videos
+from .edits import EDITED, RECONSTRUCTION
+from .side_by_side import INK, PAPER
+
+FOLDER = ROOT / "web" / "docs" / "pictures"
+STEPS = 20
+SIDE, BAR, GAP, APART = 128, 24, 2, 12  # pixels: a frame, the caption above, between frames, between panels
+
+CONTROLLER, INVERT, TUNE = "VP2P_AttentionController", "VP2P_DDIMInvert", "VP2P_TuneOnVideo"
+BALL, CAR = "a red ball on the beach", "a red car in the snow"
+
+
+@dataclass(frozen=True)
+class Panel:
+    """changes: inputs by kind of node; clip: the demo clip's caption; shown: the title of the node that shows it."""
+
+    caption: str
+    changes: dict[str, dict] = field(default_factory=dict)
+    clip: str = BALL
+    workflow: str = "demo_fast"
+    shown: str = EDITED
+
+
+def edit(caption: str, target: str, source: str = "", thing: str = "", *, clip: str = BALL, **settings) -> Panel:
+    """source, thing: the blend words."""
+    words = {"target_prompt": target, "blend_source": source, "blend_target": thing, "cross_window": 0.2}
+    return Panel(caption, {CONTROLLER: words | settings}, clip)
+
+
+STAR, RABBIT = ("a red star on the beach", "ball", "star"), ("a red rabbit on the beach", "ball", "rabbit")
+BLUE, NIGHT = ("a blue car in the snow", "car", "car"), "a red car in the snow at night"
+MAPS = {"workflow": "demo_attention_maps", "shown": "Over the frames"}
+
+
+def tuned(caption: str, **settings) -> Panel:
+    return Panel(caption, {TUNE: settings}, workflow="demo_word_swap")
+
+
+def replayed(steps: int, caption: str) -> Panel:
+    changes = {INVERT: {"method": "negative-prompt", "steps": steps}}
+    return Panel(caption, changes, clip=CAR, shown=RECONSTRUCTION)
+
+
+def compared(mode: str) -> Panel:
+    labels = {"before_label": "", "after_label": ""}
+    return Panel(mode, {"VP2P_CompareVideos": {"mode": mode} | labels}, CAR, "demo_compare", "Compare Videos")
+
+
+PICTURES = {
+    "cross_window": [
+        edit("cross window 0.2: a clean star", *STAR),
+        edit("0.9: the ball's layout shows through", *STAR, cross_window=0.9),
+    ],
+    "weights": [
+        edit(f"night: {weight}", NIGHT, clip=CAR, cross_window=0.8, word_weights=f"night: {weight}")
+        for weight in (0, 1, 4)
+    ],
+    "blend_words": [
+        edit("blend words ball, rabbit: nothing is left", *RABBIT, threshold=0.1),
+        edit("rabbit alone: scraps of the ball stay", RABBIT[0], "", "rabbit"),
+    ],
+    "no_blend_words": [
+        edit("blend words ball, star: the beach stays", *STAR),
+        edit("none: sun, sea and sand move a little", STAR[0]),
+    ],
+    "threshold": [
+        edit("threshold 0.1: ears have room", *RABBIT, threshold=0.1),
+        edit("0.8: ears are cut off", *RABBIT, threshold=0.8),
+    ],
+    "threshold_colour": [
+        edit("threshold 0.3: all of the car is blue", *BLUE, clip=CAR, cross_window=0.4),
+        edit("0.8: some of it stays red", *BLUE, clip=CAR, cross_window=0.4, threshold=0.8),
+    ],
+    "inflated": [
+        edit("inflated", *STAR),
+        Panel("not inflated: arms change a little", workflow="demo_baseline_image_p2p"),
+    ],
+    "tuning": [
+        tuned("120 steps at 1e-4", steps=120, learning_rate=1e-4),
+        tuned("at 1e-2: the model has forgotten the star", steps=120, learning_rate=1e-2),
+    ],
+    "inversion_steps": [replayed(50, "50 steps: the car comes back"), replayed(3, "3 steps: it does not")],
+    "cache": [
+        Panel("cache every 1: all is computed", edit("", *STAR).changes),
+        Panel("every 10: another star, not the exact edit", edit("", *STAR).changes | {"VP2P_DecoupledSample": {"cache_every": 10}}),
+    ],
+    "attention_maps": [
+        Panel("'ball': a word to blend by", {"VP2P_AttentionMaps": {"words": "ball"}}, **MAPS),
+        Panel("'on': an outline, no thing", {"VP2P_AttentionMaps": {"words": "on"}}, **MAPS),
+    ],
+    "compare": [compared("wipe"), compared("difference")],
+}  # fmt: skip
+
+
+def frames_of(host: Host, panel: Panel) -> list[Image.Image]:
+    graph = json.loads((ROOT / "workflows" / "api" / f"{panel.workflow}.json").read_text(encoding="utf-8"))
+    for node in graph.values():
+        if node["class_type"] == "VP2P_LoadDemoClip":
+            node["inputs"]["clip"] = panel.clip
+        elif node["_meta"]["title"] == "Source prompt":
+            node["inputs"]["value"] = panel.clip
+        elif node["class_type"] == INVERT:
+            node["inputs"]["steps"] = STEPS
+        node["inputs"] |= panel.changes.get(node["class_type"], {})
+    files = shown_files(host.url, run_graph(host.url, graph).outputs[node_titled(graph, panel.shown)])
+    pictures = [frame.convert("RGB") for file in files for frame in ImageSequence.Iterator(Image.open(BytesIO(file)))]
+    return pictures[: len(videos.read(videos.FIRST))]
+
+
+def drawn(panels: list[tuple[str, list[Image.Image]]]) -> Image.Image:
+    """Panels next to each other, each some frames under its caption."""
+    shown = (0, 3, 7) if len(panels) == 2 else (0, 7)
+    width = len(shown) * (SIDE + GAP) - GAP
+    canvas = Image.new("RGB", (len(panels) * (width + APART) - APART, SIDE + BAR), PAPER)
+    pen = ImageDraw.Draw(canvas)
+    for i, (caption, frames) in enumerate(panels):
+        left = i * (width + APART)
+        pen.text((left + width / 2, BAR / 2), caption, fill=INK, font_size=14, anchor="mm")
+        for j, frame in enumerate(shown):
+            fitted = frames[frame].resize((SIDE, SIDE), Image.Resampling.LANCZOS)
+            canvas.paste(fitted, (left + j * (SIDE + GAP), BAR))
+    return canvas
+
+
+def main(asked: list[str]) -> None:
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory() as folder, Host(host_path(), folder, ["--cache-lru", "100"]) as host:
+        for name in asked or PICTURES:
+            panels = [(panel.caption, frames_of(host, panel)) for panel in PICTURES[name]]
+            drawn(panels).save(FOLDER / f"{name}.jpg", quality=88)
+            print(name, flush=True)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
