@@ -70,8 +70,16 @@ def gallery(arguments):
 
 
 def pictures(arguments):
-    """make the pictures of the help pages (all, or NAME ...), from edits of the demo clips"""
-    return run_module("demo.help_pictures", arguments)
+    """make the pictures of the help pages and of the README, or some of the help pages' alone: NAME ..."""
+    if arguments:
+        return run_module("demo.help_pictures", arguments)
+    in_browser = ["-m", "pytest", "-n", "0", "tests/browser"]
+    return (
+        run_module("demo.help_pictures", [])
+        or demo([])
+        or in_environment(*in_browser, cwd=environment.ROOT)
+        or run_module("demo.readme_pictures", [])
+    )
 
 
 def workflows(arguments):

@@ -48,6 +48,7 @@ def edit(caption: str, target: str, source: str = "", thing: str = "", *, clip: 
 
 STAR, RABBIT = ("a red star on the beach", "ball", "star"), ("a red rabbit on the beach", "ball", "rabbit")
 BLUE, NIGHT = ("a blue car in the snow", "car", "car"), "a red car in the snow at night"
+CACHED = {"VP2P_DecoupledSample": {"cache_every": 10}}
 MAPS = {"workflow": "demo_attention_maps", "shown": "Over the frames"}
 
 
@@ -67,7 +68,7 @@ def compared(mode: str) -> Panel:
 
 PICTURES = {
     "cross_window": [
-        edit("cross window 0.2: a clean star", *STAR),
+        edit("cross window 0.2: the shape is free", *STAR),
         edit("0.9: the ball's layout shows through", *STAR, cross_window=0.9),
     ],
     "weights": [
@@ -75,8 +76,8 @@ PICTURES = {
         for weight in (0, 1, 4)
     ],
     "blend_words": [
-        edit("blend words ball, rabbit: nothing is left", *RABBIT, threshold=0.1),
-        edit("rabbit alone: scraps of the ball stay", RABBIT[0], "", "rabbit"),
+        edit("blend words ball and rabbit", *RABBIT),
+        edit("rabbit alone: scraps of the ball stay beside it", RABBIT[0], "", "rabbit"),
     ],
     "no_blend_words": [
         edit("blend words ball, star: the beach stays", *STAR),
@@ -98,10 +99,10 @@ PICTURES = {
         tuned("120 steps at 1e-4", steps=120, learning_rate=1e-4),
         tuned("at 1e-2: the model has forgotten the star", steps=120, learning_rate=1e-2),
     ],
-    "inversion_steps": [replayed(50, "50 steps: the car comes back"), replayed(3, "3 steps: it does not")],
+    "inversion_steps": [replayed(50, "50 steps: the car comes back"), replayed(3, "3 steps: blurred and bent")],
     "cache": [
         Panel("cache every 1: all is computed", edit("", *STAR).changes),
-        Panel("every 10: another star, not the exact edit", edit("", *STAR).changes | {"VP2P_DecoupledSample": {"cache_every": 10}}),
+        Panel("every 10: another star, not the exact edit", edit("", *STAR).changes | CACHED),
     ],
     "attention_maps": [
         Panel("'ball': a word to blend by", {"VP2P_AttentionMaps": {"words": "ball"}}, **MAPS),

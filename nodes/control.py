@@ -17,7 +17,15 @@ class AttentionController(io.ComfyNode):
             node_id="VP2P_AttentionController",
             display_name="Attention Controller",
             category=CATEGORY,
-            search_aliases=["video p2p", "prompt to prompt", "word swap", "cross attention control", "localblend"],
+            search_aliases=[
+                "p2p",
+                "video p2p",
+                "prompt to prompt",
+                "prompt2prompt",
+                "word swap",
+                "cross attention control",
+                "localblend",
+            ],
             description=(
                 "An edit by words: swap one ('a man drives', 'a robot drives'), add some ('an origami rabbit'), or "
                 "give words more or less weight. Fits any inversion of the source prompt, whatever its number of steps."

@@ -21,7 +21,15 @@ class DDIMInvert(io.ComfyNode):
             node_id="VP2P_DDIMInvert",
             display_name="DDIM Invert with Shared Null-Text",
             category=CATEGORY,
-            search_aliases=["video p2p", "null-text inversion", "ddim inversion", "unsample", "direct inversion"],
+            search_aliases=[
+                "p2p",
+                "video p2p",
+                "null text",
+                "null-text inversion",
+                "ddim inversion",
+                "unsample",
+                "direct inversion",
+            ],
             description=(
                 "Finds the noise that a clip comes from and what keeps the source on its path while it is edited. It "
                 "depends on the clip and its own prompt alone: changing the target prompt does not run it again."

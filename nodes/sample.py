@@ -63,7 +63,7 @@ class DecoupledSample(io.ComfyNode):
             node_id="VP2P_DecoupledSample",
             display_name="Decoupled Sample",
             category=CATEGORY,
-            search_aliases=["video p2p", "prompt to prompt", "edit video", "decoupled guidance", "ksampler"],
+            search_aliases=["p2p", "video p2p", "prompt to prompt", "edit video", "decoupled guidance", "ksampler"],
             description=(
                 "Edits an inverted clip. Several edits (a list of them, from Create List) share one run of the source "
                 "and come back as a list in the same order."
