@@ -33,7 +33,6 @@ def setup(arguments):
 
 def test(arguments):
     """run all tests, two at a time; arguments go to pytest, -n 0 for one at a time"""
-    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // 2)))
     return in_environment("-m", "pytest", "-n", "2", "--dist", "loadgroup", *arguments, cwd=environment.ROOT)
 
 

@@ -60,17 +60,19 @@ class TuneOnVideo(io.ComfyNode):
                 ),
                 io.Int.Input(
                     "patience",
+                    optional=True,
                     default=0,
                     min=0,
                     max=10000,
                     advanced=True,
                     tooltip=(
-                        "Stops early once the running mean of the loss has not fallen by 1 % for so many steps; 50 "
-                        "to 100 is sensible. 0 takes all steps."
+                        "Stops early once the running mean of the loss has not fallen by 1 % for so many steps. The "
+                        "loss is noisy, so give 100 or more. 0 takes all steps."
                     ),
                 ),
                 io.Int.Input(
                     "preview_every",
+                    optional=True,
                     default=0,
                     min=0,
                     max=10000,
@@ -90,7 +92,7 @@ class TuneOnVideo(io.ComfyNode):
 
     @classmethod
     def execute(
-        cls, model, positive, latent, steps, learning_rate, seed, memory, patience, preview_every
+        cls, model, positive, latent, steps, learning_rate, seed, memory, patience=0, preview_every=0
     ) -> io.NodeOutput:  # fmt: skip
         tuning = tune(
             model, positive, latent, steps=steps, learning_rate=learning_rate, seed=seed,

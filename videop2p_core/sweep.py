@@ -42,7 +42,15 @@ def sweep_plans(
 
 
 def with_target(plan: EditPlan, target: Prompt) -> EditPlan:
-    """The plan for another target prompt, without what it says of words that this one does not have."""
+    """The plan for another target prompt, without what it says of words that this one does not have.
+
+    Raises ValueError where it has none of the words that alone say where the edit may act.
+    """
+    if plan.blend_target and not plan.blend_source and not any(find_word(target, word) for word in plan.blend_target):
+        raise ValueError(
+            f"'{target.text}' has none of the blend words {', '.join(plan.blend_target)}, so all of the picture would "
+            "change: name a blend word of the source prompt as well"
+        )
     return replace(
         plan,
         target=target,
@@ -59,10 +67,11 @@ def with_weight(plan: EditPlan, word: str, weight: float) -> EditPlan:
 
 
 def label(plan: EditPlan, word: str = "", *, prompt: bool = False) -> str:
-    """What sets a plan apart from the others of its sweep: 'cross 0.5, origami × 2', after its target prompt where the
+    """What sets a plan apart from the others of its sweep: 'cross 0.5, origami × 2', and its target prompt where the
     prompts differ."""
     settings = [f"cross {plan.cross:g}", *([f"{word} × {plan.weights[word]:g}"] if word else [])]
-    return (f"{plan.target.text}: " if prompt else "") + ", ".join(settings)
+    # First, as a label that is too long loses its end.
+    return ", ".join(settings) + (f": {plan.target.text}" if prompt else "")
 
 
 def parse_numbers(text: str, name: str) -> tuple[float, ...]:

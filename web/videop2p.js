@@ -11,6 +11,9 @@ const NODE = "VP2P_AttentionController"
 const PROMPTS = ["source_prompt", "target_prompt"]
 const FIELDS = [...PROMPTS, "edit", "blend_source", "blend_target", "subtract", "word_weights"]
 const EVERY = 300 // milliseconds between two looks at the fields
+const LATER = 5000 // ms until a server that did not answer is asked again
+const SILENT = Symbol("no answer")
+const PASSING = new Set(["PrimitiveNode", "PrimitiveString", "PrimitiveStringMultiline"]) // give on what they hold
 const TALLEST = 240 // pixels of it on a canvas; more is scrolled to
 const KINDS = { replace: "word by word, each onto its counterpart", refine: "shared words stay, new ones join" }
 const MEANINGS = { kept: "as in the source", swapped: "takes over", added: "new", dropped: "left out" }
@@ -64,7 +67,8 @@ function addDifference(node) {
     const shown = await difference(fields)
     asking = false
     if (!shown) return hide()
-    content.replaceChildren(...shown)
+    if (shown === SILENT) setTimeout(() => (asked = undefined), LATER)
+    content.replaceChildren(...(shown === SILENT ? [made("div", "vp2p-fault", "ComfyUI does not answer.")] : shown))
     fit()
   }
   function fit() {
@@ -108,7 +112,7 @@ async function difference(fields) {
     const told = await answer.json()
     return [...(told.error ? [made("div", "vp2p-fault", told.error)] : rows(told)), ...notes]
   } catch {
-    return [made("div", "vp2p-fault", "ComfyUI does not answer.")]
+    return SILENT
   }
 }
 
@@ -156,5 +160,5 @@ function textOf(node, name) {
 
 function textFrom(origin) {
   if (origin?.type === "Reroute") return textFrom(origin.getInputNode(0))
-  return origin?.widgets?.length === 1 ? textOf(origin, origin.widgets[0].name) : undefined
+  return PASSING.has(origin?.type) && origin.widgets?.length === 1 ? textOf(origin, origin.widgets[0].name) : undefined
 }

@@ -77,7 +77,7 @@ def test_labels_say_what_differs():
     (plan,) = sweep_plans(PLAN, word="origami", weights=(2,), windows=(0.5,))
     assert label(plan) == "cross 0.5"
     assert label(plan, "origami") == "cross 0.5, origami × 2"
-    assert label(plan, "origami", prompt=True) == "an origami rabbit eats grass: cross 0.5, origami × 2"
+    assert label(plan, "origami", prompt=True) == "cross 0.5, origami × 2: an origami rabbit eats grass"
 
 
 def test_numbers_are_separated_by_commas_and_lines():
@@ -86,3 +86,9 @@ def test_numbers_are_separated_by_commas_and_lines():
     for text in ("0,5;x", "0.2 0.5", "two", "nan", "inf"):
         with pytest.raises(ValueError, match="in windows is no number: write them as '0.2, 0.5, 0.8'"):
             parse_numbers(text, "windows")
+
+
+def test_a_prompt_without_the_only_blend_words_is_refused():
+    plan = EditPlan(prompt("a rabbit eats grass"), prompt("a robot eats grass"), blend_target=("robot",))
+    with pytest.raises(ValueError, match="'a gorilla eats grass' has none of the blend words robot"):
+        sweep_plans(plan, targets=[prompt("a gorilla eats grass")])

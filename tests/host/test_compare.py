@@ -305,3 +305,8 @@ def test_lpips_is_missing_without_its_package(source, edited, hub, monkeypatch):
     monkeypatch.setitem(sys.modules, "lpips", None)
     assert "the Python package lpips is not installed" in measure(source, edited)[0]["missing"]["lpips"]
     assert not list(Path(hub).rglob("*"))
+
+
+def test_a_label_of_several_lines_stands_in_one():
+    images = torch.zeros(1, 32, 256, 3)
+    assert torch.equal(pictures.labelled(images, "a robot\n: 0.2"), pictures.labelled(images, "a robot : 0.2"))

@@ -40,7 +40,7 @@ def test_each_is_the_edit_that_a_controller_of_its_own_would_make(clip, edit):
 
 def test_further_prompts_are_encoded(clip, edit):
     edits, labels, columns = sweep(edit, cross_windows="", target_prompts=f"\n {GREEN}\n", clip=clip)
-    assert columns == 1 and labels == [f"{TARGET}: cross 0.2", f"{GREEN}: cross 0.2"]
+    assert columns == 1 and labels == [f"cross 0.2: {TARGET}", f"cross 0.2: {GREEN}"]
     own, green = edits
     assert own == edit
     expected, _, target, _ = control(clip, GREEN, temporal_window=1.0, blend_source="ball")  # without blend_target

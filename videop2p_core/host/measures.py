@@ -28,6 +28,7 @@ FIGURES = {
     "object_semantic_variance": ("object semantic variance", "{:.3g}", "lower"),
     "clip_score": ("CLIP score of the prompt", "{:.1f}", "higher"),
 }
+AT_ONCE = 16  # frames
 HEADING, ABSENT = ("measure", "source", "edited", "better"), "–"
 
 
@@ -144,7 +145,8 @@ def frame_features(clip_vision, frames: Tensor) -> Tensor:
     """[frames, channels]: what the CLIP_VISION makes of every frame, projected into CLIP's common space."""
     if clip_vision is None:
         raise ValueError("there is no vision model: connect Load CLIP Vision")
-    features = clip_vision.encode_image(frames)["image_embeds"]
+    # The host reserves memory for the weights alone.
+    features = torch.cat([clip_vision.encode_image(some)["image_embeds"] for some in frames.split(AT_ONCE)])
     if features.ndim != 2:
         raise ValueError("this vision model has no single embedding of a picture: connect one of CLIP")
     return features

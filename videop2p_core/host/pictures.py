@@ -116,7 +116,7 @@ def labelled(images: Tensor, text: str, side: str = "left") -> Tensor:
     high = max(2 * round(height / 32), 16)  # even, as many video encoders want it
     strip, margin = Image.new("L", (width, high), STRIP), high // 3
     x, anchor = {"left": (margin, "lm"), "right": (width - margin, "rm")}[side]
-    font, text = _fitted(text, round(0.7 * high), width - 2 * margin)
+    font, text = _fitted(" ".join(text.split()), round(0.7 * high), width - 2 * margin)
     ImageDraw.Draw(strip).text((x, high / 2), text, fill=LETTERS, font=font, anchor=anchor)
     grey = torch.tensor(list(strip.tobytes()), dtype=images.dtype, device=images.device) / 255
     strip = repeat(grey, "(h w) -> frames h w colour", frames=len(images), h=high, colour=3)

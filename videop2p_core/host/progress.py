@@ -31,14 +31,15 @@ class TuningProgress:
     def __init__(self, steps, latent_format, seconds=2.0):
         self.bar, self.losses, self.seconds = ProgressBar(steps), [], seconds
         self.drawn = time.monotonic()
-        self.previewer = latent_preview.Latent2RGBPreviewer(
-            latent_format.latent_rgb_factors, latent_format.latent_rgb_factors_bias
-        )
-        self.frames = []
+        self.latent_format, self.frames = latent_format, []
 
     def show(self, z):
         """z [frames, channels, height, width] at the model's scale; drawn at the next step."""
-        self.frames = [self.previewer.decode_latent_to_preview(frame[None]) for frame in z[:SHOWN]]
+        form = self.latent_format
+        if form.latent_rgb_factors is None:  # the host has no preview of such latents
+            return
+        previewer = latent_preview.Latent2RGBPreviewer(form.latent_rgb_factors, form.latent_rgb_factors_bias)
+        self.frames = [previewer.decode_latent_to_preview(frame[None]) for frame in z[:SHOWN]]
         self.drawn = -self.seconds
 
     def __call__(self, step, loss):
