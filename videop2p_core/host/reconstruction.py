@@ -71,8 +71,8 @@ class Original:
         """clip: [frames, channels, height, width]"""
         if self.vae.latent_channels != clip.shape[1]:
             raise ValueError(
-                f"the vae makes latents of {self.vae.latent_channels} channels, these have {clip.shape[1]}: connect the "
-                "VAE that encoded the clip"
+                f"the vae makes latents of {self.vae.latent_channels} channels, these have {clip.shape[1]}: connect "
+                "the VAE that encoded the clip"
             )
         factor = self.vae.spacial_compression_encode()
         size = [len(clip), *(factor * side for side in clip.shape[-2:])]
