@@ -1,10 +1,10 @@
 """Compare Videos and Edit Metrics: what an edit did to a clip, to the eye and in numbers."""
 
-from comfy_api.latest import io, ui
+from comfy_api.latest import io
 
 from ..videop2p_core.host.comparing import MODES, compare
 from ..videop2p_core.host.measures import measure
-from .wires import CATEGORY
+from .wires import CATEGORY, animated, fps
 
 
 class CompareVideos(io.ComfyNode):
@@ -47,14 +47,7 @@ class CompareVideos(io.ComfyNode):
                 ),
                 io.String.Input("before_label", default="source", tooltip="Stands above before. Empty: no label."),
                 io.String.Input("after_label", default="edit", tooltip="Stands above after. Empty: no label."),
-                io.Float.Input(
-                    "fps",
-                    default=8.0,
-                    min=0.1,
-                    max=120.0,
-                    step=0.1,
-                    tooltip="Frames a second of the preview on the node; the output is the same at any.",
-                ),
+                fps(),
             ],
             outputs=[
                 io.Image.Output(
@@ -66,10 +59,7 @@ class CompareVideos(io.ComfyNode):
     @classmethod
     def execute(cls, before, after, mode, position, gain, before_label, after_label, fps) -> io.NodeOutput:
         frames = compare(before, after, mode, position, gain, before_label, after_label)
-        preview = ui.ImageSaveHelper.save_animated_webp(
-            frames, "VP2P_compare", io.FolderType.temp, None, fps=fps, lossless=False, quality=90, method=0
-        )
-        return io.NodeOutput(frames, ui=ui.SavedImages([preview], is_animated=len(frames) > 1))
+        return io.NodeOutput(frames, ui=animated(frames, fps))
 
 
 class EditMetrics(io.ComfyNode):

@@ -1,11 +1,11 @@
 """A sweep over the settings of an edit, and the sheet on which its clips are compared."""
 
-from comfy_api.latest import io, ui
+from comfy_api.latest import io
 
 from ..videop2p_core.host.contact_sheet import contact_sheet
 from ..videop2p_core.host.sweep import sweep_edits
 from ..videop2p_core.sweep import label, parse_numbers
-from .wires import CATEGORY, Edit
+from .wires import CATEGORY, Edit, animated, fps
 
 
 class SweepEdits(io.ComfyNode):
@@ -112,14 +112,7 @@ class ContactSheet(io.ComfyNode):
                     max=10000,
                     tooltip="Which frame is shown, 1 is the first. 0: all of them, as an animation.",
                 ),
-                io.Float.Input(
-                    "fps",
-                    default=8.0,
-                    min=0.1,
-                    max=120.0,
-                    step=0.1,
-                    tooltip="Frames a second of the preview on the node.",
-                ),
+                fps(),
             ],
             outputs=[
                 io.Image.Output(
@@ -136,10 +129,7 @@ class ContactSheet(io.ComfyNode):
     @classmethod
     def execute(cls, images, labels, columns, frame, fps) -> io.NodeOutput:
         sheet = contact_sheet(images, labels, columns[0], frame[0])
-        shown = ui.ImageSaveHelper.save_animated_webp(
-            sheet, "contact_sheet", io.FolderType.temp, cls, fps[0], lossless=False, quality=90, method=0
-        )
-        return io.NodeOutput(sheet, ui=ui.SavedImages([shown], is_animated=len(sheet) > 1))
+        return io.NodeOutput(sheet, ui=animated(sheet, fps[0]))
 
 
 NODES = [SweepEdits, ContactSheet]

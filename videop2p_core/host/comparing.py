@@ -16,7 +16,7 @@ def compare(
     """IMAGEs of any size and channels: [frames, strip + height, width or 2 width, 3], without a strip where both labels
     are empty. Raises ValueError where the numbers of frames do not fit."""
     before, after = comparison.matched(before, after)
-    labels = [" ".join(label.split()) for label in (before_label, after_label)]
+    labels = before_label.strip(), after_label.strip()
     if mode == DIFFERENCE:
         seen = comparison.difference(before, after, gain)
         return labelled(seen, f"|{labels[1]} − {labels[0]}| × {gain:g}") if all(labels) else seen

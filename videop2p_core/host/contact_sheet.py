@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor
 
+from ..comparison import coloured, resized
 from .pictures import GAP, labelled
 
 LEGIBLE = 256  # pixels: how wide a clip is at least, as its label is
@@ -32,15 +33,9 @@ def contact_sheet(clips: Sequence[Tensor], labels: Sequence[str], columns: int, 
     scale = min(max(1, LEGIBLE / width), SIDE / (columns * width), SIDE / (rows * height))
     size = [max(2, 2 * round(scale * side / 2)) for side in (height, width)]  # even, as many video encoders want it
     shown = slice(frame - 1, frame) if frame else slice(None)
-    pictures = [labelled(resized(clip[shown], size), label) for clip, label in zip(clips, labels, strict=True)]
+    pictures = [
+        labelled(resized(coloured(clip[shown]), size), label) for clip, label in zip(clips, labels, strict=True)
+    ]
     cells = [F.pad(picture, (0, 0, GAP, GAP, GAP, GAP)) for picture in pictures]
     cells += [torch.zeros_like(cells[0])] * (rows * columns - len(cells))
     return rearrange(cells, "(rows columns) frames h w c -> frames (rows h) (columns w) c", rows=rows)
-
-
-def resized(images: Tensor, size: Sequence[int]) -> Tensor:
-    """[frames, any height, any width, 3 or more] to a size (height, width), without transparency."""
-    images = rearrange(images[..., :3], "frames height width colour -> frames colour height width")
-    if list(images.shape[2:]) != list(size):
-        images = F.interpolate(images, size=size, mode="bilinear", antialias=True)
-    return rearrange(images, "frames colour height width -> frames height width colour")
