@@ -181,7 +181,7 @@ def test_a_stock_sampler_goes_on_from_the_noise(demo, model, clip, sampler):
     scene, steps = scenes.random_scene(500_003), 20
     images = torch.stack([torch.from_numpy(frame.image) for frame in scenes.clip(scene, FRAMES)])
     latent, source = demo[2].encode(images), encode(clip, scenes.caption(scene))
-    _, noise, replayed, _ = run(
+    _, noise, replayed, *_ = run(
         "DDIMInvert", model=model, source=source, null=encode(clip, ""), latent={"samples": latent}, steps=steps,
         method="negative-prompt",
     )  # fmt: skip

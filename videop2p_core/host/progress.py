@@ -1,5 +1,6 @@
 """Progress bars and previews of the work that is no ordinary sampling."""
 
+import math
 import time
 from itertools import count
 
@@ -40,7 +41,7 @@ class TuningProgress:
             return
         previewer = latent_preview.Latent2RGBPreviewer(form.latent_rgb_factors, form.latent_rgb_factors_bias)
         self.frames = [previewer.decode_latent_to_preview(frame[None]) for frame in z[:SHOWN]]
-        self.drawn = -self.seconds
+        self.drawn = -math.inf
 
     def __call__(self, step, loss):
         comfy.model_management.throw_exception_if_processing_interrupted()
