@@ -27,6 +27,7 @@ def pytest_configure(config):
     config.pluginmanager.register(RootIsNoTestPackage)
 
 
+@pytest.hookimpl(tryfirst=True)  # xdist looks for the groups in the same hook
 def pytest_collection_modifyitems(items):
     """A file's tests run in one process, and so do all that need the large server, of which there is room for one."""
     for item in items:

@@ -17,7 +17,7 @@ from comfy_extras.nodes_custom_sampler import Noise_EmptyNoise, SamplerCustomAdv
 from comfyui_videop2p.tests.host.calls import FRAMES, NODES, SOURCE, STEPS, control, encode, run, sample
 from comfyui_videop2p.videop2p_core import metrics
 from comfyui_videop2p.videop2p_core.host import pictures
-from comfyui_videop2p.videop2p_core.host.identity import TUNINGS, base_of, identity_of
+from comfyui_videop2p.videop2p_core.host.identity import base_of, identity_of
 from comfyui_videop2p.videop2p_core.host.progress import TuningProgress
 
 OURS = sorted(NODES)
@@ -298,17 +298,17 @@ def test_a_tuning_shows_the_clip_as_the_model_sees_it(hook, monkeypatch, model, 
     bar = hook(stop=False)
     monkeypatch.setattr("time.monotonic", lambda: 0.0)  # never time to draw the curve for its own sake
     inputs = {"model": model, "positive": inverting["source"], "latent": latent, "steps": 4}
-    shown, _, plot = run("TuneOnVideo", **inputs, preview_every=2)
+    _, watched, plot = run("TuneOnVideo", **inputs, preview_every=2)
     previews = [preview and preview[1] for *_, preview in bar.seen]
     assert [preview is not None for preview in previews] == [False, True, False, True]
     _, height, width, _ = plot.shape
     assert all(preview.width == width and preview.height > height for preview in (previews[1], previews[3]))
     below = np.asarray(previews[3])[height:]
     assert below.std() > 5  # frames, not an empty strip
+    # The same training: threads add gradients in any order, but another noise would change the first digits.
     plain = run("TuneOnVideo", **inputs)[1]
-    assert all(
-        torch.equal(delta, plain.deltas[name]) for name, delta in shown.get_attachment(TUNINGS)[0].deltas.items()
-    )
+    torch.testing.assert_close(watched.losses, plain.losses)
+    torch.testing.assert_close(dict(watched.deltas), dict(plain.deltas), atol=1e-6, rtol=0)
 
 
 def test_a_tuning_ends_where_the_loss_is_flat(model, latent, inverting):
