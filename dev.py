@@ -33,7 +33,7 @@ def setup(arguments):
 
 def test(arguments):
     """run all tests, two at a time; arguments go to pytest, -n 0 for one at a time"""
-    return in_environment("-m", "pytest", "-n", "2", "--dist", "loadgroup", *arguments, cwd=environment.ROOT)
+    return in_environment("-m", "pytest", "-n", "2", "--dist", "loadfile", *arguments, cwd=environment.ROOT)
 
 
 def host(arguments):

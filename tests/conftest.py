@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
+LARGE_SERVER = "test_sd15.py"  # files of this name use it
 NEEDED_MEMORY = 12 * 10**9  # by the server with SD1.5, its copy for gradients among it, and the tests beside it
 
 # Read when torch is loaded: on a shared machine threads that spin while they wait cost ten times what they gain.
@@ -27,12 +28,16 @@ def pytest_configure(config):
     config.pluginmanager.register(RootIsNoTestPackage)
 
 
-@pytest.hookimpl(tryfirst=True)  # xdist looks for the groups in the same hook
-def pytest_collection_modifyitems(items):
+def pytest_xdist_make_scheduler(config, log):
     """A file's tests run in one process, and so do all that need the large server, of which there is room for one."""
-    for item in items:
-        group = "sd15" if "sd15_host" in item.fixturenames else item.path.name
-        item.add_marker(pytest.mark.xdist_group(group))
+    from xdist.scheduler import LoadFileScheduling
+
+    class ByFile(LoadFileScheduling):
+        def _split_scope(self, nodeid):
+            file = super()._split_scope(nodeid)
+            return LARGE_SERVER if file.endswith(LARGE_SERVER) else file
+
+    return ByFile(config, log)
 
 
 @pytest.fixture(scope="session")
