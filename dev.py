@@ -82,7 +82,7 @@ def pictures(arguments):
 
 
 def workflows(arguments):
-    """write workflows/ anew from tools/workflows/recipes.py"""
+    """write workflows/ and subgraphs/ anew from tools/workflows"""
     return run_module("tools.workflows.write", arguments)
 
 

@@ -17,7 +17,7 @@ from ..tools.client import Ran, run_graph, shown_files, shown_frames
 from ..tools.environment import ROOT
 from ..tools.host import Host
 from ..tools.pack import host_path
-from ..tools.workflows.recipes import RECIPES
+from ..tools.workflows.catalogue import RECIPES
 from ..tools.workflows.studio import SD15
 from . import videos
 from .edits import EditedClip, edited_clips

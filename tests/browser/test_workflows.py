@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from comfyui_videop2p.tools.workflows.recipes import RECIPES
+from comfyui_videop2p.tools.workflows.catalogue import RECIPES
 from comfyui_videop2p.tools.workflows.write import FOLDER
 
 from .conftest import SCREENSHOTS

@@ -5,7 +5,7 @@ import json
 import pytest
 from comfyui_videop2p.demo.edits import edited_clips
 from comfyui_videop2p.tools.client import run_graph
-from comfyui_videop2p.tools.workflows.recipes import RECIPES
+from comfyui_videop2p.tools.workflows.catalogue import RECIPES
 from comfyui_videop2p.tools.workflows.write import FOLDER
 
 KEPT = 20  # dB that the background keeps under blend words

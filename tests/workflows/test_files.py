@@ -4,7 +4,7 @@ import json
 
 import pytest
 from comfyui_videop2p.tools.environment import ROOT
-from comfyui_videop2p.tools.workflows.recipes import RECIPES
+from comfyui_videop2p.tools.workflows.catalogue import RECIPES
 from comfyui_videop2p.tools.workflows.write import FOLDER, SUBGRAPHS, files, subgraphs
 from PIL import Image
 

@@ -17,7 +17,7 @@ from ..pack import host_path
 from .blueprint import subgraph_form
 from .boxes import boxes
 from .forms import api_form, ui_form
-from .recipes import RECIPES, graph_of
+from .catalogue import RECIPES, graph_of
 
 FOLDER, SUBGRAPHS = ROOT / "workflows", ROOT / "subgraphs"
 
