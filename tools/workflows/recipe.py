@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from .graph import Graph
-from .studio import DEMO, Studio
+from .studio import DEMO, SD15, Studio
 
 
 @dataclass(frozen=True)

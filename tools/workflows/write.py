@@ -16,8 +16,8 @@ from ..host import Host, peers
 from ..pack import host_path
 from .blueprint import subgraph_form
 from .boxes import boxes
-from .forms import api_form, ui_form
 from .catalogue import RECIPES, graph_of
+from .forms import api_form, ui_form
 
 FOLDER, SUBGRAPHS = ROOT / "workflows", ROOT / "subgraphs"
 
