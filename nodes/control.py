@@ -151,6 +151,17 @@ class AttentionController(io.ComfyNode):
                     optional=True,
                     tooltip="Where the edit may act at all, for all frames or one mask a frame, of any size.",
                 ),
+                io.String.Input(
+                    "blend_blocks",
+                    optional=True,
+                    default="",
+                    advanced=True,
+                    placeholder="8-20, 24",
+                    tooltip=(
+                        "On a video model (Wan), the blocks that find the blend words' place, counted from 0. Empty: "
+                        "the middle half of them. An image model's are given by its resolution."
+                    ),
+                ),
             ],
             outputs=[
                 Edit.Output(display_name="edit", tooltip="For Decoupled Sample; several make a list of edits."),
@@ -169,11 +180,11 @@ class AttentionController(io.ComfyNode):
     @classmethod
     def execute(
         cls, clip, source_prompt, target_prompt, edit, cross_window, temporal_window, blend_source, blend_target,
-        word_weights, subtract, threshold, blend_start, mask_mode, blend_freeze, mask=None,
+        word_weights, subtract, threshold, blend_start, mask_mode, blend_freeze, mask=None, blend_blocks="",
     ) -> io.NodeOutput:  # fmt: skip
         planned = word_edit(
-            clip, source_prompt, target_prompt, mask, mask_mode == "replace", kind=edit, cross=cross_window,
-            temporal=temporal_window, blend_source=parse_words(blend_source), blend_target=parse_words(blend_target),
+            clip, source_prompt, target_prompt, mask, mask_mode == "replace", blend_blocks, kind=edit,
+            cross=cross_window, temporal=temporal_window, blend_source=parse_words(blend_source), blend_target=parse_words(blend_target),
             weights=parse_weights(word_weights), subtracted=parse_words(subtract), threshold=threshold,
             start=blend_start, freeze=blend_freeze,
         )  # fmt: skip

@@ -4,6 +4,7 @@ import latent_preview
 from comfy_api.latest import io
 
 from ..videop2p_core.host.edits import DecoupledGuider, DecoupledSampler, gather, pixel_mask, sample
+from ..videop2p_core.host.layout import latent_out
 from .wires import CATEGORY, Edit, Inversion
 
 GUIDANCES = ("decoupled", "coupled")
@@ -101,7 +102,7 @@ class DecoupledSample(io.ComfyNode):
         model, inversion, guidance, cache_every, source, null = map(
             one, (model, inversion, guidance, cache_every, source, null)
         )
-        parts = gather(model, inversion, edit, source, target, null)
+        parts = gather(model, inversion, edit, source, target, null, cache_every=cache_every)
         callback = latent_preview.prepare_callback(model, inversion.steps)
         edited = sample(model, parts, coupled=guidance == "coupled", cache_every=cache_every, callback=callback)
         return io.NodeOutput(
@@ -146,8 +147,8 @@ class DecoupledGuiderNode(io.ComfyNode):
 
     @classmethod
     def execute(cls, model, inversion, edit, cache_every, source=None, target=None, null=None) -> io.NodeOutput:
-        parts = gather(model, inversion, [edit], source, [target], null)
-        latent = model.model.process_latent_out(inversion.trajectory[0])
+        parts = gather(model, inversion, [edit], source, [target], null, cache_every=cache_every)
+        latent = latent_out(model.model, inversion.trajectory[0])
         return io.NodeOutput(DecoupledGuider(model, parts, cache_every), inversion.sigmas, {"samples": latent})
 
 

@@ -49,16 +49,19 @@ def source_branch(inversion: Inversion, step: int) -> Branch:
     return Branch(step, cfg=inversion.cfg, null=inversion.null[step])
 
 
+def has_source_for_null(inversion: Inversion, coupled: bool = False) -> bool:
+    """Whether the targets' null text is the source prompt (arXiv 2305.16807, 2306.05414)."""
+    return inversion.method == inversions.PROXIMAL or (coupled and inversion.null is None)
+
+
 def target_branch(inversion: Inversion, step: int, target: int, coupled: bool = False) -> Branch:
     """A target under the initial null text; under the source's own where guidance is coupled, the
     paper's ablation. Methods that optimise nothing have the source prompt for it (arXiv 2305.16807)."""
-    if inversion.method == inversions.PROXIMAL:
-        return Branch(step, target, inversion.cfg, inversion.source, proximal=True)
-    if coupled:
-        null = inversion.source if inversion.null is None else inversion.null[step]
+    if has_source_for_null(inversion, coupled):
+        null = inversion.source
     else:
-        null = inversion.initial_null
-    return Branch(step, target, inversion.cfg, null)
+        null = inversion.null[step] if coupled else inversion.initial_null
+    return Branch(step, target, inversion.cfg, null, proximal=inversion.method == inversions.PROXIMAL)
 
 
 @torch.no_grad()

@@ -434,7 +434,7 @@ def test_only_the_entry_of_the_edit_is_edited():
     frames, heads, own = 2, 2, uuid4()
     entries = [uuid4(), own, uuid4()]
     source_entry, change = uuid4(), edit(steps=1)
-    control = Control(source_entry, [Controlled(change, own)], (8, 8))
+    control = Control(source_entry, [Controlled(change, own)])
     options = {"n_heads": heads, "activations_shape": [0, 0, 4, 4], "cond_or_uncond": [0], "uuids": [source_entry]}
     source_q, source_k = torch.randn(frames, 16, 8), torch.randn(frames, TOKENS, 8)
     control.record(0)
@@ -458,7 +458,7 @@ def test_only_the_entry_of_the_edit_is_edited():
 
 def test_an_entry_in_another_call_is_left_alone():
     change = edit(steps=1)
-    control = Control(uuid4(), [Controlled(change, uuid4())], (8, 8))
+    control = Control(uuid4(), [Controlled(change, uuid4())])
     control.replay(0, 0)
     q, k = torch.randn(2, 16, 8), torch.randn(2, TOKENS, 8)
     options = {"n_heads": 2, "activations_shape": [0, 0, 4, 4], "cond_or_uncond": [1], "uuids": [uuid4()]}
@@ -530,7 +530,7 @@ def test_another_evaluation_within_a_step_leaves_no_trace(model):
 
 def test_a_copy_of_the_entry_in_the_unconditional_half_is_left_alone():
     own = uuid4()
-    control = Control(own, [Controlled(edit(steps=1), own)], (8, 8))
+    control = Control(own, [Controlled(edit(steps=1), own)])
     options = {"uuids": [own, uuid4(), own], "cond_or_uncond": [1, 1, 0]}
     assert control._own_rows(6, options) == slice(4, 6)
     assert control._own_rows(2, {"uuids": [own], "cond_or_uncond": [1]}) is None

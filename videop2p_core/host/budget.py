@@ -18,6 +18,7 @@ from ..records import Kept
 from ..tuning import trained_names
 from .gradients import computed_in
 from .inflate import in_passes, inflation_of
+from .layout import is_video
 from .temporal import cells_of, transformer_blocks
 
 LEAST_FRAMES = 4  # of a pass
@@ -63,6 +64,7 @@ def fit(operation: Operation, model, clip, *, way: int = 0, beside: float = 0, m
                 logging.warning(f"{operation.name} saves memory: it computes activations twice instead of keeping them")
             return model, cheaper
     inflation = inflation_of(model)
+    may_cut = may_cut and not is_video(model.model)
     if not may_cut or handler is not None or (inflation and inflation.norm_over_frames) or frames <= LEAST_FRAMES:
         logging.warning(f"{operation.name} may run out of memory: there is nothing left to save")
         return model, ways[-1]

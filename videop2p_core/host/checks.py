@@ -1,27 +1,56 @@
 """What a node is given, looked at before any long work: each fault gets a sentence."""
 
+import comfy.model_base
 import torch
 from comfy.model_patcher import ModelPatcher
 
-from ..inversion import Inversion
+from ..inversion import DIRECT, Inversion
 from ..schedule import ddim_sigmas
 from .denoiser import model_sigmas, prediction_of
 from .identity import TUNINGS, identity_of
 from .inflate import is_image_unet
 from .inversion import embedding_of
+from .layout import as_clip, is_video
+from .painting import check_frames
 from .sampling import check_model
+from .wan import is_wan
 
 
 def check_family(model):
-    """A MODEL with an image UNet."""
+    """A MODEL with an image UNet, to be inflated or tuned."""
+    check_editable(model)
+    if is_wan(model.get_model_object("diffusion_model")):
+        raise ValueError(
+            "a Wan model sees all frames together as it is: connect it to DDIM Invert, without Inflate UNet, Tune on "
+            "Video or Load Tuning"
+        )
+
+
+def check_editable(model):
+    """A MODEL of a family that an edit can run on."""
     if not isinstance(model, ModelPatcher):
         raise ValueError("there is no model: this checkpoint holds none, connect a model loader")
-    if not is_image_unet(model.get_model_object("diffusion_model")):
+    network = model.get_model_object("diffusion_model")
+    if not (is_image_unet(network) or is_wan(network)):
         raise ValueError(
             f"Video-P2P cannot edit with a {type(model.model).__name__} model: connect an image model with a UNet, of "
-            "the Stable Diffusion 1.x, 2.x or XL family"
+            "the Stable Diffusion 1.x, 2.x or XL family, or a Wan 2.x that makes video from text or a picture, or VACE"
         )
     check_model(model)
+
+
+def check_way(model, method: str, kept=None, cache_every: int = 1):
+    """What works on inflated image models alone, in a sentence for a video model. kept: as in inversion.invert."""
+    if not is_video(model.model):
+        return
+    if method != DIRECT:
+        raise ValueError(f"on a video model the inversion method is {DIRECT}: choose it in DDIM Invert, not {method}")
+    if kept is not None:
+        raise ValueError("of a video model's source nothing is kept: set keep_source to off")
+    if cache_every != 1:
+        raise ValueError("a video model has no levels to leave out: set cache_every to 1")
+    if model.model_options.get("context_handler") is not None:
+        raise ValueError("a video model is edited with all frames at once: remove the node that gives context windows")
 
 
 def check_untuned(model):
@@ -37,22 +66,24 @@ def clip_of(latent, model):
     samples = latent.get("samples") if isinstance(latent, dict) else None
     if not isinstance(samples, torch.Tensor):
         raise ValueError("the latent input holds no clip: connect VAE Encode")
-    channels = model.model.latent_format.latent_channels
-    if samples.ndim != 4 or samples.shape[1] != channels:
+    channels, video = model.model.latent_format.latent_channels, is_video(model.model)
+    taken = f"[1, {channels}, frames, height, width]" if video else f"[frames, {channels}, height, width]"
+    if samples.ndim != (5 if video else 4) or samples.shape[1] != channels or (video and len(samples) > 1):
         raise ValueError(
-            f"the latent has shape {list(samples.shape)}, this model takes [frames, {channels}, height, width]: encode "
-            "the frames with the VAE of the same checkpoint"
+            f"the latent has shape {list(samples.shape)}, this model takes {taken}: encode the frames with the VAE of "
+            "the same checkpoint"
         )
     if not samples.numel():
         raise ValueError("the latent has no frames: connect a clip with at least one")
     if not samples.isfinite().all():
         raise ValueError("the latent holds values that are not numbers (NaN or infinity): encode the clip anew")
-    return samples
+    return as_clip(samples)
 
 
 def check_conditioning(model, **conditionings):
     """CONDITIONINGs by their names, of the width that the model reads."""
-    width = model.model.model_config.unet_config.get("context_dim")
+    network = model.get_model_object("diffusion_model")
+    width = network.text_dim if is_wan(network) else model.model.model_config.unet_config.get("context_dim")
     for name, conditioning in conditionings.items():
         channels = embedding_of(conditioning, name).shape[-1]
         if width is not None and channels != width:
@@ -60,10 +91,22 @@ def check_conditioning(model, **conditionings):
                 f"the {name} conditioning has {channels} channels, this model reads {width}: encode the prompt with "
                 "the CLIP of the same checkpoint"
             )
+        options = conditioning[0][1]
+        if (
+            isinstance(model.model, comfy.model_base.SDXL)
+            and options.get("pooled_output") is None
+            and "unclip_conditioning" not in options
+        ):
+            raise ValueError(
+                f"the {name} conditioning lacks the pooled vector that an SDXL model reads beside the text: encode the "
+                "prompt with the CLIP of the same checkpoint"
+            )
 
 
 def check_hints(frames: int, **conditionings):
-    """Whether the ControlNets of CONDITIONINGs have pictures for all frames: the host would begin anew with them."""
+    """Whether the ControlNets and the inpainting pictures of CONDITIONINGs are those of all frames: the host would
+    begin anew with too few of the one, and spread the other over the clip."""
+    check_frames(frames, **conditionings)
     for name, conditioning in conditionings.items():
         for control in _control_nets(conditioning):
             pictures = control.cond_hint_original

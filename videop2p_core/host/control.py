@@ -10,15 +10,15 @@ from functools import partial
 from uuid import UUID
 
 import torch
-from comfy.ldm.modules.attention import optimized_attention
 from comfy.patcher_extension import WrappersMP, add_wrapper_with_key
 
 from ..attention import attention, edited_attention, word_probabilities
-from ..blend import Blend, blend_grid
+from ..blend import Blend
 from ..edit import Edit
 from ..records import Records
-from .inflate import CONTROL
+from .slots import CONTROL, host_attention
 from .temporal import transformer_blocks
+from .wan import ChosenBlocks, is_wan
 from .word_maps import WordMaps
 
 RECORD, REPLAY = "record", "replay"
@@ -26,30 +26,46 @@ CONDITIONAL = 0  # the host's index of the conditional half
 
 
 @dataclass(frozen=True)
+class LayersOnGrid:
+    """The layers of a UNet that work on so many (rows, columns)."""
+
+    grid: tuple[int, int]
+
+    def feed(self, layer, options) -> bool:
+        return tuple(options["activations_shape"][-2:]) == self.grid
+
+    def by_frame(self, probabilities, options):
+        return probabilities
+
+
+@dataclass(frozen=True)
 class Controlled:
-    """One target: its edit, its blend, and the uuid of the conditioning entry that the edit belongs to."""
+    """One target: its edit, its blend, and the uuid of the conditioning entry that the edit belongs to.
+
+    layers: those that make the word maps of the blend
+    """
 
     edit: Edit
     entry: UUID
     blend: Blend | None = None
+    layers: LayersOnGrid | ChosenBlocks | None = None
 
 
 class Control:
     """What the attention layers of one sampling call do.
 
-    source: uuid of the source's conditioning entry; targets: one Controlled each; size: the latent's (height, width);
-    records: the source's queries and keys of all steps, where an inversion kept them; full(step): whether all layers
-    are evaluated in a step, as only then the words' maps count.
+    source: uuid of the source's conditioning entry; targets: one Controlled each; records: the source's queries and
+    keys of all steps, where an inversion kept them; full(step): whether all layers are evaluated in a step, as only
+    then the words' maps count.
     Before each model call, `record(step)` or `replay(step, target)` says which branch it is. A clip in passes goes
     through all branches of one pass before the next; with records, `recall(step, pass)` begins a pass.
     """
 
     def __init__(
-        self, source: UUID, targets: Sequence[Controlled], size: tuple[int, int], records: Records | None = None,
+        self, source: UUID, targets: Sequence[Controlled], records: Records | None = None,
         full: Callable[[int], bool] = lambda step: True,
     ):  # fmt: skip
         self.source, self.targets, self.records, self.full = source, targets, records, full
-        self.grid = blend_grid(*size)
         self.step, self.mode, self.target = 0, RECORD, None
         self.kept = {}  # layer -> (q, k) of the source in this step and pass
         self.source_maps = [WordMaps() for _ in targets]
@@ -77,7 +93,7 @@ class Control:
         for target, *maps in zip(self.targets, self.source_maps, self.target_maps, strict=True):
             if self._counts(target, self.step):
                 for branch in maps:
-                    branch.close_step(self.grid)
+                    branch.close_step(target.layers.grid)
 
     def word_maps(self, target):
         """The cumulative word maps of the source and of a target, [frames, groups, rows, columns] each; None for maps
@@ -88,7 +104,7 @@ class Control:
 
     def __call__(self, executor, *args, **kwargs):
         """Around the model: fill the cross-attention slots of this call."""
-        if not self._acts_on_cross_attention():
+        if is_wan(executor.class_obj.diffusion_model) or not self._acts_on_cross_attention():  # Wan's slots ask
             return executor(*args, **kwargs)
         return with_cross_attention(self.cross_attention, executor, *args, **kwargs)
 
@@ -105,21 +121,20 @@ class Control:
         rows = self._own_rows(len(q), options)
         if rows is None:
             return unedited()
-        feeds_blend = tuple(options["activations_shape"][-2:]) == self.grid
         if self.mode == RECORD:
             source_k = once(k[rows], self.targets[0].edit.source.shape[1], "source")
             if self._cross_edited(self.step):
                 self._keep(layer, q[rows], source_k)
-            if feeds_blend:
-                for index in range(len(self.targets)):
-                    self._add_source_words(index, layer, q[rows], source_k, options)
+            for index in range(len(self.targets)):
+                self._add_source_words(index, layer, q[rows], source_k, options)
             return unedited()
 
         target = self.targets[self.target]
         tokens = target.edit.target.shape[1]
         own = q[rows], once(k[rows], tokens, "target"), once(v[rows], tokens, "target")
-        if feeds_blend and self._counts(target, self.step):
-            self.target_maps[self.target].add(layer, self._target_words(layer, *own[:2], heads), options)
+        if self._counts(target, self.step) and target.layers.feed(layer, options):
+            words = target.layers.by_frame(self._target_words(layer, *own[:2], heads), options)
+            self.target_maps[self.target].add(layer, words, options)
             if self.records is not None:
                 self._add_source_words(self.target, layer, *self._recorded(layer, own[0]), options)
         if target.edit.is_identity(self.step) or self._left_out(layer):
@@ -133,10 +148,11 @@ class Control:
         before, after = ([unedited(part)] if part.start < part.stop else [] for part in around)
         return torch.cat([*before, edited, *after])
 
-    def temporal(self, layer, options):
-        """attend(q, k, v, heads) of a temporal layer: [rows, frames, channels], rows = entries x places."""
+    def temporal(self, layer, options, attend=attention):
+        """attend(q, k, v, heads) of a temporal layer: [rows, frames, channels], rows = entries x places; of a video
+        model's own attention over all frames [entries, places of all frames, channels]."""
 
-        def attend(q, k, v, heads):
+        def edited(q, k, v, heads):
             rows = self._own_rows(len(q), options)
             if rows is not None and self.mode == RECORD and self._temporal_edited(self.step):
                 self._keep(layer, q[rows], k[rows])
@@ -148,9 +164,9 @@ class Control:
             ):
                 source_q, source_k = self._recorded(layer, q[rows])
                 q, k = _splice(q, rows, source_q), _splice(k, rows, source_k)
-            return attention(q, k, v, heads)
+            return attend(q, k, v, heads)
 
-        return attend
+        return edited
 
     # --- the parts ---------------------------------------------------------------------------------------------------
 
@@ -201,9 +217,9 @@ class Control:
 
     def _add_source_words(self, index, layer, q, k, options):
         target = self.targets[index]
-        if self._counts(target, self.step):
-            words = target.blend.source.to(q.device)
-            self.source_maps[index].add(layer, word_probabilities(q, k, words, options["n_heads"]), options)
+        if self._counts(target, self.step) and target.layers.feed(layer, options):
+            words = word_probabilities(q, k, target.blend.source.to(q.device), options["n_heads"])
+            self.source_maps[index].add(layer, target.layers.by_frame(words, options), options)
 
     def _target_words(self, layer, q, k, heads):
         """The word maps of the target, as they are after the edit."""
@@ -219,11 +235,6 @@ def install(control, model_options):
     """A Control, or what stands in its place, into the options of one sampling call, which must be that call's own."""
     model_options.setdefault("transformer_options", {})[CONTROL] = control
     add_wrapper_with_key(WrappersMP.APPLY_MODEL, CONTROL, control, model_options, is_model_options=True)
-
-
-def host_attention(options):
-    """attend(q, k, v, heads) as the host itself would in this call."""
-    return partial(optimized_attention, attn_precision=options.get("attn_precision"), transformer_options=options)
 
 
 def with_cross_attention(attend, executor, *args, **kwargs):

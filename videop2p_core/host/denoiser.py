@@ -1,6 +1,7 @@
 """A MODEL as the function that the algorithms take: `denoise(x, sigma, conditioning)`.
 
-The algorithms run as samplers under ComfyUI's own guider, which loads the model and prepares the conditioning.
+The algorithms run as samplers under ComfyUI's own guider, which loads the model and prepares the conditioning. They see
+clips frames first, whatever the model takes.
 """
 
 import comfy.model_management
@@ -8,8 +9,15 @@ import comfy.model_sampling
 import comfy.samplers
 import torch
 
+from .layout import as_clip, as_latent
+
 SOURCE = "positive"
 NULL = "negative"
+# Where the host keeps what nodes do to guidance.
+GUIDANCE = (
+    "sampler_cfg_function", "sampler_pre_cfg_function", "sampler_post_cfg_function", "sampler_calc_cond_batch_function",
+    "disable_cfg1_optimization",
+)  # fmt: skip
 
 
 class Denoiser:
@@ -29,16 +37,26 @@ class Denoiser:
             conds = [None, self._with_embedding(conditioning)]
         else:
             conds = [None, None]
-            conds[conditioning == NULL] = self.guider.conds[conditioning]  # the host's index of the unconditional half
-        sigma = sigma.to(x).expand(len(x))
-        predictions = comfy.samplers.calc_cond_batch(self.guider.inner_model, conds, x, sigma, self.model_options)
-        return predictions[conds[0] is None]
+            conds[conditioning == NULL] = self.guider.conds[conditioning]
+        model = self.guider.inner_model
+        x = as_latent(model, x)
+        return as_clip(unguided(model, x, sigma.to(x).expand(len(x)), *conds, self.model_options))
 
     def _with_embedding(self, embedding):
         first, *others = self.guider.conds[NULL]
         conds = dict(first["model_conds"])
         conds["c_crossattn"] = type(conds["c_crossattn"])(embedding)
         return [first | {"model_conds": conds}, *others]
+
+
+def unguided(model, x, sigma, conditional, unconditional, model_options):
+    """denoised of one half, the other being None: by itself, whatever other nodes guide by.
+
+    Through the host's own sampling function, in whose place AnimateDiff-Evolved puts its own while it samples.
+    """
+    options = {name: value for name, value in model_options.items() if name not in GUIDANCE}
+    cfg = float(unconditional is None)
+    return comfy.samplers.sampling_function(model, x, sigma, unconditional, conditional, cfg, model_options=options)
 
 
 class Algorithm(comfy.samplers.Sampler):
@@ -53,15 +71,16 @@ class Algorithm(comfy.samplers.Sampler):
 
     def sample(self, model_wrap, sigmas, extra_args, callback, noise, latent_image=None, *args, **kwargs):
         denoise = Denoiser(model_wrap, extra_args["model_options"])
-        self.result = self.algorithm(denoise, latent_image, sigmas)
+        self.result = self.algorithm(denoise, as_clip(latent_image), sigmas)
         return latent_image
 
 
 def run(model, positive, negative, latent, sigmas, algorithm):
     """What `algorithm(denoise, z0, sigmas)` returns, run on the MODEL.
 
-    latent [frames, channels, height, width] in VAE units, sigmas [steps + 1] noisiest first.
+    latent: a clip [frames, channels, height, width] in VAE units; sigmas [steps + 1] noisiest first.
     """
+    latent = as_latent(model.model, latent)
     guider = comfy.samplers.CFGGuider(model)
     guider.set_conds(positive, negative)
     sampler = Algorithm(algorithm)

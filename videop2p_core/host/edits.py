@@ -1,7 +1,7 @@
 """An edit as it travels on the wire: its plan, both prompts encoded, a mask. And how it meets an inversion."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import comfy.samplers
 import torch
@@ -9,7 +9,9 @@ import torch
 from ..inversion import Inversion
 from ..plan import EditPlan
 from . import budget
-from .checks import check_conditioning, check_family, check_hints, check_inversion
+from .checks import check_conditioning, check_editable, check_hints, check_inversion, check_way
+from .layout import as_clip, as_latent, for_latent_frames, for_pictures
+from .painting import check_alike, check_inverted_alike
 from .pictures import alignment_picture
 from .sampling import (
     Edited,
@@ -17,22 +19,24 @@ from .sampling import (
     EditSampler,
     Target,
     check_parts,
-    check_word_maps,
     decoupled_sample,
     same_embedding,
+    word_map_layers,
 )
 from .tokens import read_prompt
 
 
 @dataclass(frozen=True)
 class WordEdit:
-    """source, target: CONDITIONING of the prompts; mask: [1 or frames, height, width], any size, 1 where it may act."""
+    """source, target: CONDITIONING of the prompts; mask: [1 or frames, height, width], any size, 1 where it may act;
+    blend_blocks: of a video model, which blocks make the word maps, '' for the middle ones."""
 
     plan: EditPlan
     source: list
     target: list
     mask: torch.Tensor | None = None
     mask_replaces: bool = False  # the place of the blend words, rather than limiting it
+    blend_blocks: str = ""
 
     def picture(self):
         """How the two prompts belong together: [1, height, width, 3]."""
@@ -42,16 +46,19 @@ class WordEdit:
     def compiled(self, steps, conditioning=None) -> Target:
         """For a run of so many steps; with another CONDITIONING of the target where one is given."""
         plan = self.plan
-        return Target(conditioning or self.target, plan.compile(steps), plan.blend(), self.mask, self.mask_replaces)
+        return Target(
+            conditioning or self.target, plan.compile(steps), plan.blend(), self.mask, self.mask_replaces,
+            self.blend_blocks,
+        )  # fmt: skip
 
 
-def word_edit(clip, source, target, mask=None, mask_replaces=False, **settings) -> WordEdit:
+def word_edit(clip, source, target, mask=None, mask_replaces=False, blend_blocks="", **settings) -> WordEdit:
     """The edit of two prompts (texts); settings go to the plan."""
     if clip is None:
         raise ValueError("there is no CLIP: this checkpoint holds none, connect a CLIP loader")
     plan = EditPlan(read_prompt(clip, source), read_prompt(clip, target), **settings)
     conditionings = (clip.encode_from_tokens_scheduled(clip.tokenize(text)) for text in (source, target))
-    return WordEdit(plan, *conditionings, mask, mask_replaces)
+    return WordEdit(plan, *conditionings, mask, mask_replaces, blend_blocks)
 
 
 @dataclass(frozen=True)
@@ -64,13 +71,16 @@ class Parts:
     targets: list[Target]
 
 
-def gather(model, inversion: Inversion, edits: Sequence[WordEdit], source=None, targets=(), null=None) -> Parts:
+def gather(
+    model, inversion: Inversion, edits: Sequence[WordEdit], source=None, targets=(), null=None, *, cache_every=1
+) -> Parts:
     """Raises ValueError, in a sentence, where the parts do not belong together.
 
     source, targets, null: CONDITIONING in the place of what the edits and the inversion hold: the same text, with a
     ControlNet applied, for instance; as many targets as edits.
     """
-    check_family(model)
+    check_editable(model)
+    check_way(model, inversion.method, inversion.records, cache_every)
     check_inversion(model, inversion)
     targets = list(targets) or [None] * len(edits)
     if len(targets) != len(edits):
@@ -91,17 +101,28 @@ def gather(model, inversion: Inversion, edits: Sequence[WordEdit], source=None, 
         null = [[inversion.initial_null, {}]]
         if model.model.adm_channels:
             raise ValueError(
-                "this model reads more of a prompt than an inversion keeps: connect the null conditioning that the "
-                "clip was inverted with to the null input"
+                "this model reads more of a text than an inversion keeps (SDXL a pooled vector): connect the CLIP Text "
+                "Encode that went into the null input of DDIM Invert to the null input here as well"
             )
-    compiled = [edit.compiled(inversion.steps, target) for edit, target in zip(edits, targets, strict=True)]
+    compiled = [
+        _for_latent_frames(model, edit.compiled(inversion.steps, target), len(inversion.noise))
+        for edit, target in zip(edits, targets, strict=True)
+    ]
     source = source or (edits[0].source if edits else None)
     check_parts(inversion, source, null, compiled)
-    if any(target.blend for target in compiled):
-        check_word_maps(model, inversion.noise.shape[-2:])
+    check_inverted_alike(inversion.with_picture, source)
     for target in compiled:
-        check_hints(len(inversion.noise), source=source, null=null, target=target.conditioning)
+        if target.blend:
+            word_map_layers(model, inversion.noise.shape[-2:], target.blend_blocks)
+        given = {"source": source, "null": null, "target": target.conditioning}
+        check_conditioning(model, **given)
+        check_alike(**given)
+        check_hints(len(inversion.noise), **given)
     return Parts(inversion, source, null, compiled)
+
+
+def _for_latent_frames(model, target: Target, frames: int) -> Target:
+    return target if target.mask is None else replace(target, mask=for_latent_frames(model.model, target.mask, frames))
 
 
 def fitted(model, parts: Parts):
@@ -119,11 +140,11 @@ def sample(model, parts: Parts, *, coupled=False, cache_every=1, callback=None) 
 
 
 def pixel_mask(model, mask, latent):
-    """An edit's mask [frames, height, width] at the size of the pictures; all ones where it has none."""
+    """An edit's mask [latent frames, height, width] as one for each picture; all ones where it has none."""
     if mask is None:
-        mask = torch.ones(len(latent), *latent.shape[-2:])
+        mask = torch.ones(len(as_clip(latent)), *latent.shape[-2:])
     factor = model.model.latent_format.spacial_downscale_ratio
-    return mask.repeat_interleave(factor, 1).repeat_interleave(factor, 2)
+    return for_pictures(model.model, mask).repeat_interleave(factor, 1).repeat_interleave(factor, 2)
 
 
 class DecoupledGuider(EditGuider):
@@ -140,7 +161,7 @@ class DecoupledGuider(EditGuider):
             raise ValueError(
                 "Decoupled Guider takes its steps with the source: connect Decoupled Sampler as the sampler"
             )
-        if latent_image.shape != inversion.noise.shape:
+        if latent_image.shape != as_latent(self.model_patcher.model, inversion.noise).shape:
             raise ValueError(
                 f"the latent has shape {list(latent_image.shape)}, the inverted clip {list(inversion.noise.shape)}: "
                 "connect the latent output of Decoupled Guider"

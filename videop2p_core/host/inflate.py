@@ -7,6 +7,7 @@ call, so they serve a deep copy of the model as well as the model.
 
 from dataclasses import dataclass, field, replace
 
+import torch
 from comfy.context_windows import create_prepare_sampling_wrapper
 from comfy.ldm.modules.attention import SpatialVideoTransformer
 from comfy.ldm.modules.diffusionmodules.openaimodel import ResBlock, UNetModel
@@ -15,10 +16,10 @@ from einops import rearrange
 
 from ..attention import attention, frames_read, read_frames
 from .passes import Passes
+from .slots import CONTROL, host_attention
 from .temporal import temporal_patcher, transformer_blocks
 
 KEY = "videop2p_inflation"
-CONTROL = "videop2p_control"  # where transformer_options carry an edit's control
 
 
 @dataclass(frozen=True)
@@ -48,28 +49,64 @@ class Inflation:
 
 @dataclass
 class Clip:
-    """The wrapper around the UNet, and what it last saw: the UNet, the frames of one clip, the rows of the batch."""
+    """The wrapper around the UNet, and what it last saw: the UNet, the frames of one clip, the rows of the batch.
+
+    length: frames of the clip that is sampled, None outside of sampling
+    held: the self-attention slots that other nodes hold, {slot: occupant}
+    tokens: of one frame, in the layer that runs
+    """
 
     unet: UNetModel = None
     frames: int = 1
     rows: int = 1
+    length: int | None = None
+    held: dict = field(default_factory=dict)
+    tokens: int = 0
 
     def __call__(self, executor, *args, **kwargs):
         options = kwargs["transformer_options"] if "transformer_options" in kwargs else args[5]
         self.unet = executor.class_obj
         self.rows = len(args[0])
         self.frames = self.rows // len(options.get("cond_or_uncond", (0,)))
+        self._check_frames(options)
+        slots = options.get("patches_replace", {})
+        self.held = slots.get("attn1", {}) if self.frames > 1 else {}
+        if self.held:
+            beside = {slot: BesideFrames(occupant, self) for slot, occupant in self.held.items()}
+            options = {**options, "patches_replace": {**slots, "attn1": beside}}
+            if "transformer_options" in kwargs:
+                kwargs["transformer_options"] = options
+            else:
+                args = [*args[:5], options, *args[6:]]
         return executor(*args, **kwargs)
+
+    def holds(self, options):
+        """Whether another node holds the self-attention of the layer that runs."""
+        block = options["block"]
+        return (*block, options["block_index"]) in self.held or block in self.held
+
+    def _check_frames(self, options):
+        window = options.get("context_window")
+        length = self.length if window is None else window.frames
+        if length not in (None, self.frames):
+            raise ValueError(
+                f"another node shows this model {self.frames} of {length} frames at a time (context options of "
+                "AnimateDiff-Evolved, for instance), without frame 0, which all frames read: remove it, and set frames "
+                "per pass in Inflate UNet instead"
+            )
 
 
 @dataclass(frozen=True)
 class WithFrame0:
-    """A wrapper around sampling: each context window, whoever asked for it, holds the frame that all frames read."""
+    """A wrapper around sampling: each context window, whoever asked for it, holds the frame that all frames read, and
+    frames are read when all other nodes are done with them, in whatever order the nodes stand."""
 
     inflation: Inflation
+    clip: Clip
 
     def __call__(self, executor, noise, *args, **kwargs):
         options = executor.class_obj.model_options  # of this call alone
+        options["transformer_options"]["patches"]["attn1_patch"].sort(key=lambda patch: isinstance(patch, FrameAttention))
         if "context_handler" in options:
             passes = options["context_handler"] = Passes.of(options["context_handler"])
             if self.inflation.norm_over_frames and passes.cuts(noise):
@@ -77,7 +114,11 @@ class WithFrame0:
                     f"norm over frames takes its statistics from all {len(noise)} frames, but they are sampled in "
                     f"passes of {passes.context_length + 1}: turn it off in Inflate UNet, or take the clip at once"
                 )
-        return executor(noise, *args, **kwargs)
+        self.clip.length = len(noise)
+        try:
+            return executor(noise, *args, **kwargs)
+        finally:
+            self.clip.length = None
 
 
 @dataclass(frozen=True)
@@ -96,9 +137,34 @@ class FrameAttention:
         table = frames_read(self.inflation.frames_read, self.clip.frames, self.inflation.window)
         if len(table) == 1:
             return n, context, value
+        if self.clip.holds(options):
+            self.clip.tokens = context.shape[1]
+            own = torch.arange(len(table))[:, None]
+            table = torch.cat([table, own], dim=1)  # BesideFrames takes them off again
         table = table.to(n.device)
         read = read_frames(context, table)
         return n, read, read if value is context else read_frames(value, table)
+
+
+@dataclass(frozen=True)
+class BesideFrames:
+    """A self-attention slot that another node holds: its occupant sees each frame by itself, as with images, and what
+    the frame reads of others is added to what it makes of that.
+
+    One that gives the values back attends to nothing (perturbed attention, arXiv 2403.17377), other frames included.
+    """
+
+    occupant: object
+    clip: Clip
+
+    def __call__(self, q, k, v, options):
+        tokens, attend = self.clip.tokens, host_attention(options)
+        (k_read, k_own), (v_read, v_own) = ((x[:, :-tokens], x[:, -tokens:]) for x in (k, v))
+        out = self.occupant(q, k_own, v_own, options)
+        if out is v_own:
+            return out
+        heads = options["n_heads"]
+        return out + attend(q, k_read, v_read, heads) - attend(q, k_own, v_own, heads)
 
 
 @dataclass(frozen=True)
@@ -160,7 +226,7 @@ def inflate(model, inflation, temporal=None, seed=0):
     if inflation.norm_over_frames:
         for name in _joint_norms(unet):
             _patch_forward(model, NormOverFrames, name, clip)
-    model.add_wrapper_with_key(WrappersMP.OUTER_SAMPLE, KEY, WithFrame0(inflation))
+    model.add_wrapper_with_key(WrappersMP.OUTER_SAMPLE, KEY, WithFrame0(inflation, clip))
     model.set_attachments(KEY, inflation)
     return in_passes(model, inflation.frames_per_pass, inflation.overlap) if inflation.frames_per_pass else model
 

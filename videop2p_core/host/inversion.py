@@ -8,6 +8,8 @@ from ..records import Records
 from .denoiser import SOURCE, model_sigmas, prediction_of, run
 from .gradients import run_differentiable
 from .keeping import keeping
+from .layout import as_clip, latent_out
+from .painting import has_picture
 
 
 def ddim_invert(model, positive, negative, latent, *, steps=50, rounds=0, records=None, progress=None):
@@ -41,7 +43,7 @@ def optimise_null_text(
             progress=progress, **settings,
         )  # fmt: skip
 
-    latent = model.model.process_latent_out(trajectory[0])
+    latent = as_clip(latent_out(model.model, trajectory[0]))
     return run_differentiable(model, positive, negative, latent, sigmas, algorithm, checkpointing=checkpointing)
 
 
@@ -53,7 +55,7 @@ def reconstruct(model, positive, negative, inverted, *, replay=False, progress=N
     def algorithm(denoise, z0, sigmas):
         return way(denoise, inverted.to(z0.device), SOURCE, progress=progress)
 
-    latent = model.model.process_latent_out(inverted.trajectory[0])
+    latent = as_clip(latent_out(model.model, inverted.trajectory[0]))
     return run(model, positive, negative, latent, inverted.sigmas, algorithm).cpu()
 
 
@@ -94,7 +96,7 @@ def invert(
     return Inversion(
         method=method, trajectory=trajectory, sigmas=sigmas, source=source, initial_null=initial_null, null=null,
         cfg=cfg, rounds=rounds, flow=prediction_of(model) == "flow", losses=losses, prompt=prompt,
-        base_model=base_model, records=records,
+        base_model=base_model, records=records, with_picture=has_picture(positive),
     )  # fmt: skip
 
 

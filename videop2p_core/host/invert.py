@@ -12,15 +12,17 @@ from ..inversion import Inversion
 from ..schedule import to_x
 from . import budget
 from . import inversion as host_inversion
-from .checks import check_conditioning, check_family, check_hints, clip_of
+from .checks import check_conditioning, check_editable, check_hints, check_way, clip_of
 from .identity import identity_of
+from .layout import as_latent, latent_out
+from .painting import check_alike
 from .progress import latent_progress
 from .reconstruction import Check, Original
 
 
 @dataclass(frozen=True)
 class Inverted:
-    """Latents [frames, channels, height, width] in VAE units.
+    """Latents as the host lays them out, in VAE units.
 
     noise           as a stock sampler would leave it halfway: one with add_noise off goes on from it
     reconstruction  the clip run down again
@@ -39,12 +41,14 @@ def invert(
     **settings,
 ) -> Inverted:  # fmt: skip
     """Invert a LATENT and run the source branch down again; settings go to inversion.invert."""
-    check_family(model)
+    check_editable(model)
+    check_way(model, method, kept)
     check_conditioning(model, source=source, null=null)
     clip = clip_of(latent, model)
     check_hints(len(clip), source=source, null=null)
+    check_alike(source=source, null=null)
     if original is not None:
-        original.check_fits(clip)
+        original.check_fits(model.model, clip)
     operation = budget.NULL_TEXT if method in inversions.NULL_TEXT_METHODS else budget.INVERSION
     model, way = budget.fit(operation, model, clip, way=operation.with_gradients and checkpointing)
     if kept is not None:
@@ -58,12 +62,12 @@ def invert(
         base_model=identity_of(model), progress=progress, **settings,
     )  # fmt: skip
     z = host_inversion.reconstruct(model, source, null, inversion, progress=progress)[-1]
-    reconstruction = model.model.process_latent_out(z)
+    reconstruction = latent_out(model.model, z)
     said, check = report(inversion, z), None
     if original is not None:
         if method == inversions.DIRECT:  # whose reconstruction is the clip itself
             z = host_inversion.reconstruct(model, source, null, inversion, replay=True, progress=progress)[-1]
-        check = original.compared(clip, model.model.process_latent_out(z), method)
+        check = original.compared(as_latent(model.model, clip), latent_out(model.model, z), method)
         said += f"\n{check.verdict()}"
     return Inverted(inversion, noise_latent(model, inversion), reconstruction, said, check)
 
@@ -78,7 +82,7 @@ def noise_latent(model, inversion: Inversion) -> torch.Tensor:
     sigma = inversion.sigmas[0]
     x = to_x(inversion.noise, sigma, flow=inversion.flow)
     sampling = model.get_model_object("model_sampling")
-    return model.model.process_latent_out(sampling.inverse_noise_scaling(sigma, x))
+    return latent_out(model.model, sampling.inverse_noise_scaling(sigma, x))
 
 
 def report(inversion: Inversion, z: torch.Tensor) -> str:

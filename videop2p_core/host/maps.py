@@ -24,9 +24,11 @@ from ..prompts import Prompt, word_tokens
 from .control import Control, Controlled, install
 from .denoiser import SOURCE, Denoiser, run
 from .edits import Parts
+from .layout import as_clip, for_pictures, latent_out, pictures_of
 from .pictures import heat_grid, heat_overlay
 from .progress import latent_progress
-from .sampling import Target, check_word_maps, decoupled_sample
+from .sampling import Target, decoupled_sample, word_map_layers
+from .wan import is_wan, with_slots
 
 BRANCHES = ("source", "target")
 NEVER = 2.0  # a blend that starts after twice the steps
@@ -60,16 +62,18 @@ def look(model, parts: Parts, plan: EditPlan, words: Sequence[str], branch: str,
         raise ValueError(
             f"step {step} was asked for, but the inversion has {inversion.steps}: give one of them, or 0 for all"
         )
-    if images is not None and len(images) != frames:
+    pictures = pictures_of(model.model, frames)
+    if images is not None and len(images) != pictures:
         raise ValueError(
-            f"there are {len(images)} images for a clip of {frames} frames: connect the frames that were inverted"
+            f"there are {len(images)} images for a clip of {pictures} frames: connect the frames that were inverted"
         )
-    check_word_maps(model, size)
+    word_map_layers(model, size, parts.targets[0].blend_blocks)
     maps_of = {"source": source_maps, "target": target_maps}[branch]
     first, end = (step - 1, step) if step else (0, inversion.steps)
     maps = maps_of(model, parts, columns, first, end).cpu()
     factor = model.model.latent_format.spacial_downscale_ratio
     masks = masks_of(maps, [factor * side for side in size])
+    masks = torch.stack([for_pictures(model.model, mask) for mask in masks])
     overlays = [heat_overlay(mask, images) for mask in masks]
     when = f"step {step} of {inversion.steps}" if step else f"mean of {inversion.steps} steps"
     return Looks(masks, overlays, heat_grid(words, overlays, f"{branch} prompt, {when}"))
@@ -97,11 +101,14 @@ def source_maps(model, parts: Parts, columns: Tensor, first: int, end: int) -> T
     """
     inversion = parts.inversion
     progress = latent_progress(model, end - first)
+    layers = word_map_layers(model, inversion.noise.shape[-2:], parts.targets[0].blend_blocks)
+    if is_wan(model.get_model_object("diffusion_model")):
+        model = with_slots(model)
 
     def algorithm(denoise, z0, sigmas):
         path, entry = inversion.to(z0.device), denoise.guider.conds[SOURCE][0]["uuid"]
-        unedited = Controlled(nothing(len(columns), path.steps), entry, Blend(columns, columns))
-        control = Control(entry, [unedited], z0.shape[-2:])
+        unedited = Controlled(nothing(len(columns), path.steps), entry, Blend(columns, columns), layers)
+        control = Control(entry, [unedited])
         maps = control.source_maps[0]
         options = create_model_options_clone(denoise.model_options)
         install(control, options)
@@ -110,7 +117,7 @@ def source_maps(model, parts: Parts, columns: Tensor, first: int, end: int) -> T
             control.record(step)
             x = schedule.to_x(path.latent_after(step - 1), sigmas[step], flow=path.flow)
             denoised = denoise(x, sigmas[step], SOURCE)
-            maps.close_step(control.grid)
+            maps.close_step(layers.grid)
             progress(step, denoised)
         if maps.total is None:
             raise ValueError(
@@ -118,7 +125,7 @@ def source_maps(model, parts: Parts, columns: Tensor, first: int, end: int) -> T
             )
         return rearrange(maps.total, "frames words rows columns -> words frames rows columns") / (end - first)
 
-    latent = model.model.process_latent_out(inversion.trajectory[0])
+    latent = as_clip(latent_out(model.model, inversion.trajectory[0]))
     return run(model, parts.source, parts.null, latent, inversion.sigmas, algorithm)
 
 

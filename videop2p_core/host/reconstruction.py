@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ..inversion import DIRECT
 from ..metrics import psnr
+from .layout import pictures_of
 from .pictures import psnr_plot
 
 GOOD, FAIR = 2.0, 6.0  # dB below the bound
@@ -67,7 +68,7 @@ class Original:
         """The part that the VAE encodes: [frames, height, width, 3]."""
         return self.vae.vae_encode_crop_pixels(self.images[..., :3])
 
-    def check_fits(self, clip: Tensor) -> None:
+    def check_fits(self, base_model, clip: Tensor) -> None:
         """clip: [frames, channels, height, width]"""
         if self.vae.latent_channels != clip.shape[1]:
             raise ValueError(
@@ -75,7 +76,7 @@ class Original:
                 "the VAE that encoded the clip"
             )
         factor = self.vae.spacial_compression_encode()
-        size = [len(clip), *(factor * side for side in clip.shape[-2:])]
+        size = [pictures_of(base_model, len(clip)), *(factor * side for side in clip.shape[-2:])]
         if [*self.pictures.shape[:3]] != size:
             frames, height, width = size
             raise ValueError(
@@ -84,9 +85,9 @@ class Original:
             )
 
     def compared(self, clip: Tensor, replayed: Tensor, method: str) -> Check:
-        """Latents [frames, channels, height, width] in VAE units."""
+        """Latents as the host lays them out, in VAE units."""
         with torch.no_grad():
-            decoded = [self.vae.decode(latent).to(self.images)[..., :3] for latent in (replayed, clip)]
+            decoded = [self.vae.decode(latent).to(self.images)[..., :3].flatten(0, -4) for latent in (replayed, clip)]
         return Check(*(_by_frame(frames, self.pictures) for frames in decoded), method)
 
 

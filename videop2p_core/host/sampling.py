@@ -11,14 +11,17 @@ from comfy.model_patcher import create_model_options_clone
 
 from ..blend import Blend, blend_grid, check_grid, fit_mask, local_mask
 from ..edit import Edit
-from ..guidance import edit_clip
-from ..inversion import Inversion, proximal
+from ..guidance import edit_clip, has_source_for_null
+from ..inversion import Inversion, guide, proximal
 from ..records import WHOLE, check_kept
 from ..schedule import to_z
 from .caching import FeatureCache, cached
-from .control import Control, Controlled, install
+from .control import Control, Controlled, LayersOnGrid, install
+from .denoiser import unguided
+from .layout import as_clip, as_latent
 from .passes import cut, cut_conditioning, during, merged, passes_of
 from .temporal import cells_of, transformer_blocks
+from .wan import ChosenBlocks, chosen_blocks, is_wan, with_slots
 
 SOURCE, NULL = "source", "null"
 
@@ -30,8 +33,9 @@ class Target:
     conditioning  the target prompt's CONDITIONING; its first entry is the one that the edit belongs to
     edit          the compiled edit
     blend         whose words make the mask, None for none
-    mask          [1 or frames, any height, any width], 1 where the edit may act; multiplies the words' mask
+    mask          [1 or latent frames, any height, any width], 1 where the edit may act; multiplies the words' mask
     mask_replaces whether it takes the place of the words' mask instead
+    blend_blocks  of a video model, which blocks make the words' maps; see wan.chosen_blocks
     """
 
     conditioning: list
@@ -39,13 +43,14 @@ class Target:
     blend: Blend | None = None
     mask: torch.Tensor | None = None
     mask_replaces: bool = False
+    blend_blocks: str = ""
 
 
 @dataclass(frozen=True)
 class Edited:
-    """An edited clip, latents [frames, channels, height, width] in VAE units.
+    """An edited clip, latents as the host lays them out, in VAE units.
 
-    masks: of each target, [frames, height, width], where the edit was kept in the last step; None without a mask.
+    masks: of each target, [latent frames, height, width], where the edit was kept in the last step; None without one.
     """
 
     source: torch.Tensor
@@ -81,11 +86,12 @@ def decoupled_sample(
     """
     check_model(model)
     check_parts(inversion, source, null, targets)
-    if any(target.blend for target in targets):
-        check_word_maps(model, inversion.noise.shape[-2:])
+    for target in targets:
+        if target.blend:
+            word_map_layers(model, inversion.noise.shape[-2:], target.blend_blocks)
     guider = EditGuider(model, source, null, [target.conditioning for target in targets], cache_every)
     sampler = EditSampler(inversion, targets, coupled, progress)
-    noise = inversion.noise.float().cpu()
+    noise = as_latent(model.model, inversion.noise.float().cpu())
     samples = guider.sample(
         noise, torch.zeros_like(noise), sampler, inversion.sigmas.float().cpu(),
         denoise_mask=denoise_mask, callback=callback, disable_pbar=True, seed=seed,
@@ -99,7 +105,8 @@ class EditGuider(comfy.samplers.CFGGuider):
 
     def __init__(self, model, source, null, targets, cache_every=1):
         self.cache = FeatureCache(cache_every)
-        super().__init__(cached(model, self.cache))
+        network = model.get_model_object("diffusion_model")
+        super().__init__(with_slots(model) if is_wan(network) else cached(model, self.cache))
         self.inner_set_conds({SOURCE: source, NULL: null, **dict(enumerate(targets))})
         self.unprocessed = {}
         self.asked = None
@@ -109,11 +116,15 @@ class EditGuider(comfy.samplers.CFGGuider):
         self.unprocessed = dict(self.conds)
         return super().inner_sample(*args, **kwargs)
 
-    def pairs(self, noise, latent_image, denoise_mask, seed):
-        """{key: (positive, negative)}: the source and every target, each prepared with a null text of its own."""
+    def pairs(self, noise, latent_image, denoise_mask, seed, null=NULL):
+        """{key: (positive, negative)}: the source and every target, each prepared with a null text of its own.
+
+        null: NULL, or SOURCE where the source prompt is the null text: guidance cancels only under all of its
+        conditioning, as SDXL's pooled vector.
+        """
 
         def prepare(key):
-            conds = {"positive": self.unprocessed[key], "negative": self.unprocessed[NULL]}
+            conds = {"positive": self.unprocessed[key], "negative": self.unprocessed[null]}
             device = self.model_patcher.load_device
             given = {"latent_shapes": [noise.shape]}
             conds = comfy.samplers.process_conds(
@@ -131,6 +142,13 @@ class EditGuider(comfy.samplers.CFGGuider):
         """denoised under classifier-free guidance by prepared conditionings, through the wrappers of all nodes."""
         self.asked = positive, negative, cfg
         return self(x, sigma, model_options=model_options, seed=seed)
+
+    def as_inverted(self, x, sigma, positive, negative, cfg, model_options):
+        """denoised of the source, predicted as in its inversion: half by half, without the guidance of other nodes."""
+        conditional = unguided(self.inner_model, x, sigma, positive, None, model_options)
+        if cfg == 1:
+            return conditional
+        return guide(unguided(self.inner_model, x, sigma, None, negative, model_options), conditional, cfg)
 
     def predict_noise(self, x, timestep, model_options=None, seed=None):
         positive, negative, cfg = self.asked
@@ -151,13 +169,24 @@ class EditSampler(comfy.samplers.Sampler):
     ):
         inversion, seed = self.inversion.to(noise.device), extra_args["seed"]
         height, width = noise.shape[-2:]
-        pairs = guider.pairs(noise, latent_image, denoise_mask, seed)
-        controlled = [Controlled(t.edit, guider.entry(i), t.blend) for i, t in enumerate(self.targets)]
-        control = Control(guider.entry(SOURCE), controlled, (height, width), inversion.records, guider.cache.full)
+        null = SOURCE if has_source_for_null(inversion, self.coupled) else NULL
+        pairs = guider.pairs(noise, latent_image, denoise_mask, seed, null)
+        layers = [
+            target.blend and word_map_layers(guider.model_patcher, (height, width), target.blend_blocks)
+            for target in self.targets
+        ]
+        controlled = [
+            Controlled(target.edit, guider.entry(i), target.blend, layers[i]) for i, target in enumerate(self.targets)
+        ]
+        control = Control(guider.entry(SOURCE), controlled, inversion.records, guider.cache.full)
         given_options = extra_args["model_options"]
         model_options = create_model_options_clone(given_options)
         install(control, model_options)
-        denoised = noise
+        clip = as_clip(noise)
+        denoised = clip
+
+        def laid_out(x):
+            return as_latent(guider.inner_model, x)
 
         def denoise_pass(window, sigma, branch, x):
             comfy.model_management.throw_exception_if_processing_interrupted()
@@ -172,12 +201,13 @@ class EditSampler(comfy.samplers.Sampler):
             options = during(window, model_options)
             if branch.proximal and branch.cfg != 1:
                 options = _with_proximal(options, inversion)
-            x = cut(x, window)
-            return guider.guided(x, sigma.expand(len(x)), positive, negative, branch.cfg, options, seed)
+            x = laid_out(cut(x, window))
+            given = x, sigma.expand(len(x)), positive, negative, branch.cfg, options
+            return as_clip(guider.as_inverted(*given) if branch.target is None else guider.guided(*given, seed))
 
         def denoise(sigma, asked):
             nonlocal denoised
-            windows, predicted = passes_of(noise, sigma.expand(len(noise)), guider.inner_model, model_options), []
+            windows, predicted = passes_of(clip, sigma.expand(len(clip)), guider.inner_model, model_options), []
             for window in windows:
                 if inversion.records is not None:
                     control.recall(asked[0][0].step, WHOLE if window is None else window.key)
@@ -206,9 +236,9 @@ class EditSampler(comfy.samplers.Sampler):
             ):
                 masks.append(local_mask(target.blend, *maps, (height, width)))
             if target.mask is not None:
-                masks.append(fit_mask(target.mask.to(noise), len(noise), (height, width)))
+                masks.append(fit_mask(target.mask.to(noise), len(clip), (height, width)))
             if denoise_mask is not None:
-                masks.append(latent_mask(step).mean(dim=1))
+                masks.append(as_clip(latent_mask(step)).mean(dim=1))
             self.masks[index] = prod(masks) if masks else None
             return self.masks[index]
 
@@ -218,13 +248,13 @@ class EditSampler(comfy.samplers.Sampler):
                 maps = [control.word_maps(i) if t.blend else None for i, t in enumerate(self.targets)]
                 self.progress(StepDone(step, z[0], z[1:], list(self.masks), maps))
             if callback:
-                callback(step, denoised, edited[-1], inversion.steps)
+                callback(step, laid_out(denoised), laid_out(edited[-1]), inversion.steps)
 
         source, edited = edit_clip(
             denoise, inversion, len(self.targets), coupled=self.coupled,
             source_needed=control.source_needed, mask=mask, progress=progress,
         )  # fmt: skip
-        return torch.cat([source, *edited])
+        return torch.cat([laid_out(x) for x in (source, *edited)])
 
 
 def check_model(model):
@@ -233,10 +263,20 @@ def check_model(model):
         raise ValueError("an edit runs on one GPU: remove the node that spreads this model over several")
 
 
-def check_word_maps(model, size):
-    """Whether the model has layers whose word maps make a mask for latents of this size."""
-    unet = model.get_model_object("diffusion_model")
-    check_grid(blend_grid(*size), [cells_of(unet, name, size) for name in transformer_blocks(unet)])
+def word_map_layers(model, size, blocks: str = "") -> LayersOnGrid | ChosenBlocks:
+    """The layers whose word maps make a mask for latents of this (height, width). blocks: of a video model, chosen
+    ones. Raises ValueError, in a sentence, where there are none."""
+    network = model.get_model_object("diffusion_model")
+    if is_wan(network):
+        return chosen_blocks(network, size, blocks)
+    if blocks.strip():
+        raise ValueError(
+            "blend blocks can be chosen on a video model alone, an image model's mask comes from the layers of one "
+            "resolution: leave them empty"
+        )
+    grid = blend_grid(*size)
+    check_grid(grid, [cells_of(network, name, size) for name in transformer_blocks(network)])
+    return LayersOnGrid(grid)
 
 
 def check_parts(inversion, source, null, targets):

@@ -1,0 +1,63 @@
+"""Clips as the host lays them out, and as the algorithms see them: frames first.
+
+An image model takes frames on the batch axis, a video model one clip [1, channels, frames, height, width] whose VAE
+made one latent frame of the first picture and of every few that follow.
+"""
+
+import torch
+from einops import rearrange
+from torch import Tensor
+
+
+def is_video(base_model) -> bool:
+    """Whether the latents of a host's BaseModel know time."""
+    return base_model.latent_format.latent_dimensions == 3
+
+
+def as_clip(latent: Tensor) -> Tensor:
+    """[frames, channels, height, width] of the host's latent."""
+    return rearrange(latent, "1 c f h w -> f c h w") if latent.ndim == 5 else latent
+
+
+def as_latent(base_model, clip: Tensor) -> Tensor:
+    """The host's latent of a clip [frames, channels, height, width]."""
+    return rearrange(clip, "f c h w -> 1 c f h w") if is_video(base_model) else clip
+
+
+def latent_out(base_model, clip: Tensor) -> Tensor:
+    """A clip at the model's scale as the host's latent in VAE units."""
+    return base_model.process_latent_out(as_latent(base_model, clip))
+
+
+def pictures_of(base_model, frames: int) -> int:
+    """How many pictures so many latent frames decode to."""
+    return (frames - 1) * _pictures_a_frame(base_model) + 1
+
+
+def for_pictures(base_model, frames: Tensor) -> Tensor:
+    """Each latent frame of [frames, ...] for all the pictures that it decodes to."""
+    repeats = frames.new_full((len(frames),), _pictures_a_frame(base_model)).long()
+    repeats[:1] = 1
+    return frames.repeat_interleave(repeats, 0)
+
+
+def for_latent_frames(base_model, mask: Tensor, frames: int) -> Tensor:
+    """A mask of one for each picture, [pictures, height, width], as one for each latent frame: the mean of its own.
+
+    A single mask stays one. Raises ValueError, in a sentence, for any other number.
+    """
+    each = _pictures_a_frame(base_model)
+    if len(mask) == 1 or each == 1:
+        return mask
+    pictures = pictures_of(base_model, frames)
+    if len(mask) != pictures:
+        raise ValueError(
+            f"there are {len(mask)} masks for a clip of {pictures} pictures: give one for each, or a single one for all"
+        )
+    # The first picture has a latent frame to itself.
+    first, others = mask[:1], rearrange(mask[1:], "(f each) h w -> f each h w", each=each)
+    return torch.cat([first, others.mean(1)])
+
+
+def _pictures_a_frame(base_model) -> int:
+    return base_model.latent_format.temporal_downscale_ratio if is_video(base_model) else 1

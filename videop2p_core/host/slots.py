@@ -1,0 +1,12 @@
+"""What a control and the layers that it acts on agree on."""
+
+from functools import partial
+
+from comfy.ldm.modules.attention import optimized_attention
+
+CONTROL = "videop2p_control"  # where transformer_options carry an edit's control
+
+
+def host_attention(options):
+    """attend(q, k, v, heads) as the host itself would in this call."""
+    return partial(optimized_attention, attn_precision=options.get("attn_precision"), transformer_options=options)
