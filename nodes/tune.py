@@ -66,8 +66,8 @@ class TuneOnVideo(io.ComfyNode):
                     max=10000,
                     advanced=True,
                     tooltip=(
-                        "Stops early once the running mean of the loss has not fallen by 1 % for so many steps. The "
-                        "loss is noisy, so give 100 or more. 0 takes all steps."
+                        "Stops early once the loss, probed at four fixed noise levels, has not fallen by 1 % for so "
+                        "many steps; 50 to 100 do. The probe costs 4 predictions every 10 steps. 0 takes all steps."
                     ),
                 ),
                 io.Int.Input(
@@ -134,14 +134,20 @@ class LoadTuning(io.ComfyNode):
             node_id="VP2P_LoadTuning",
             display_name="Load Tuning",
             category=CATEGORY,
-            search_aliases=["video p2p", "import tuning", "load delta"],
-            description="Puts a tuning that Save Tuning kept into an inflated model, instead of tuning again.",
+            search_aliases=["video p2p", "import tuning", "load delta", "tune-a-video checkpoint", "load diffusers"],
+            description=(
+                "Puts a tuning that was kept into an inflated model, instead of tuning again: one of Save Tuning, the "
+                "temporal part of Export Tuning, or a checkpoint of the official Video-P2P or Tune-A-Video."
+            ),
             inputs=[
                 io.Model.Input("model", tooltip="The same checkpoint, inflated as it was for the tuning."),
                 io.Combo.Input(
                     "tuning_name",
                     options=files.saved_names(files.TUNINGS),
-                    tooltip="A file in models/videop2p/tunings.",
+                    tooltip=(
+                        "A file in models/videop2p/tunings, or a diffusers folder there: of a whole pipeline or of its "
+                        "UNet."
+                    ),
                 ),
             ],
             outputs=[
@@ -156,7 +162,7 @@ class LoadTuning(io.ComfyNode):
 
     @classmethod
     def execute(cls, model, tuning_name) -> io.NodeOutput:
-        tuning = files.load_tuning(tuning_name)
+        tuning = files.load_tuning(tuning_name, model)
         return io.NodeOutput(tuned(model, tuning), tuning)
 
 

@@ -3,6 +3,7 @@
 import json
 import os
 import tempfile
+from collections.abc import Mapping
 from dataclasses import MISSING, fields
 from pathlib import Path
 
@@ -23,7 +24,7 @@ class WeightsError(ValueError):
 
 
 def save(value: Inversion | Tuning, path: str | os.PathLike) -> None:
-    """Write the value to `path`; a reader sees the whole file or, until then, what was there before."""
+    """The value as a file."""
     kind = next(kind for kind, kind_type in _KINDS.items() if isinstance(value, kind_type))
     tensors, settings = {}, {}
     for field in fields(value):
@@ -38,8 +39,11 @@ def save(value: Inversion | Tuning, path: str | os.PathLike) -> None:
             settings[field.name] = content
     metadata = {"video_p2p": kind, "version": str(VERSION), "settings": json.dumps(settings)}
     # safetensors refuses views that share memory.
-    tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
+    write({name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}, path, metadata)
 
+
+def write(tensors: Mapping[str, torch.Tensor], path: str | os.PathLike, metadata: Mapping[str, str]) -> None:
+    """A safetensors file; a reader sees the whole of it or, until then, what was there before."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
@@ -60,18 +64,29 @@ def load_tuning(path: str | os.PathLike) -> Tuning:
     return _load(path, "tuning")
 
 
-def _load(path, kind):
+def is_own(path: str | os.PathLike) -> bool:
+    """Whether a safetensors file is of this pack."""
+    return "video_p2p" in read(path, tensors=False)[1]
+
+
+def read(path: str | os.PathLike, *, tensors: bool = True) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
+    """(tensors, metadata) of any safetensors file."""
     path = Path(path)
     if not path.is_file():
         raise WeightsError(f"there is no file {path}")
     try:
         with safe_open(path, "pt") as file:
-            metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}
+            found = {name: file.get_tensor(name) for name in file.keys()} if tensors else {}
+            return found, file.metadata() or {}
     except SafetensorError as error:
         raise WeightsError(
             f"{path.name} is not a complete safetensors file ({error}): copy it anew, or make and save it again"
         ) from error
+
+
+def _load(path, kind):
+    tensors, metadata = read(path)
+    path = Path(path)
     found = metadata.get("video_p2p")
     if found is None:
         raise WeightsError(f"{path.name} is no file of Video-P2P: choose one that Save {kind.title()} wrote")
@@ -98,6 +113,8 @@ def _arguments(kind, tensors, settings):
             arguments.setdefault(field, {})[key] = tensor
         else:
             arguments[name] = tensor
+    if kind == "tuning":
+        arguments.setdefault("deltas", {})  # its temporal part alone has none
     for field in fields(_KINDS[kind]):
         given = arguments.get(field.name, field.default)
         wanted = (float, int) if isinstance(field.default, float) else type(field.default)

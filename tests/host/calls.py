@@ -2,6 +2,7 @@
 
 import asyncio
 
+import comfy.samplers
 import torch
 from comfyui_videop2p.nodes import VideoP2PExtension
 
@@ -31,3 +32,13 @@ def control(clip, target=TARGET, source=SOURCE, **inputs):
 
 def sample(model, inversion, *edits, **inputs):
     return run("DecoupledSample", model=[model], inversion=[inversion], edit=list(edits), **inputs)
+
+
+def predict(model, clip, latent):
+    """What one step of a stock sampler makes of a latent."""
+    guider = comfy.samplers.CFGGuider(model)
+    guider.set_conds(encode(clip, SOURCE), encode(clip, SOURCE))
+    return guider.sample(
+        latent["samples"], torch.zeros_like(latent["samples"]), comfy.samplers.sampler_object("euler"),
+        torch.tensor([2.0, 0.0]), disable_pbar=True, seed=0,
+    )  # fmt: skip

@@ -4,7 +4,6 @@ import json
 import re
 
 import comfy.model_management
-import comfy.samplers
 import comfy.utils
 import folder_paths
 import latent_preview
@@ -14,7 +13,7 @@ import torch
 from comfy_api.latest import io
 from comfy_execution.graph_utils import ExecutionBlocker
 from comfy_extras.nodes_custom_sampler import Noise_EmptyNoise, SamplerCustomAdvanced
-from comfyui_videop2p.tests.host.calls import FRAMES, NODES, SOURCE, STEPS, control, encode, run, sample
+from comfyui_videop2p.tests.host.calls import FRAMES, NODES, SOURCE, STEPS, control, predict, run, sample
 from comfyui_videop2p.videop2p_core import metrics
 from comfyui_videop2p.videop2p_core.host import pictures
 from comfyui_videop2p.videop2p_core.host.identity import base_of, identity_of
@@ -234,15 +233,6 @@ def test_a_saved_tuning_gives_the_tuned_model_again(folders, model, tuning, clip
     assert base_of(tuned) == base_of(model) == value.base_model
 
 
-def predict(model, clip, latent):
-    guider = comfy.samplers.CFGGuider(model)
-    guider.set_conds(encode(clip, SOURCE), encode(clip, SOURCE))
-    return guider.sample(
-        latent["samples"], torch.zeros_like(latent["samples"]), comfy.samplers.sampler_object("euler"),
-        torch.tensor([2.0, 0.0]), disable_pbar=True, seed=0,
-    )  # fmt: skip
-
-
 # --- progress ---------------------------------------------------------------------------------------------------------
 
 
@@ -316,7 +306,7 @@ def test_a_tuning_ends_where_the_loss_is_flat(model, latent, inverting):
         "TuneOnVideo", model=model, positive=inverting["source"], latent=latent, steps=40, patience=5,
         learning_rate=1e-7,
     )[1]  # fmt: skip
-    assert 25 < tuning.steps < 40
+    assert tuning.steps == 10  # one probe later
 
 
 def test_everything_can_be_cancelled_within_a_step(hook, model, clip, latent, inverting, inversion):

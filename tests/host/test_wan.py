@@ -245,6 +245,32 @@ def test_another_nodes_attention_is_kept(models, text):
     assert torch.equal(ours, edited(models["t2v"], inversion, edit)[0])
 
 
+class PlainVAE:
+    """As the host's for Wan, with no weights: what it decodes is the latent's first channel."""
+
+    latent_channels = 16
+
+    def spacial_compression_encode(self):
+        return 8
+
+    def vae_encode_crop_pixels(self, pixels):
+        return pixels
+
+    def decode(self, latent):  # [1, channels, frames, height, width] -> [1, pictures, height, width, 3]
+        value = latent[:, 0].repeat_interleave(8, -1).repeat_interleave(8, -2)
+        value = torch.cat([value[:, :1], value[:, 1:].repeat_interleave(4, 1)], dim=1)
+        return value[..., None].expand(*value.shape, 3).clamp(0, 1)
+
+
+def test_the_reconstruction_is_checked_for_every_picture(models, text):
+    model, latent = models["t2v"], latent_for(models["t2v"])
+    images = PlainVAE().decode(latent["samples"])[0]
+    *_, report, psnr, plot = inverted(model, text, latent, vae=PlainVAE(), images=images)
+    assert "replay at guidance 1" in report and 0 < psnr < 99 and plot.ndim == 4
+    with pytest.raises(ValueError, match="the latent holds 9 frames of 32 x 48: connect the images that were encoded"):
+        inverted(model, text, latent, vae=PlainVAE(), images=images[:3])
+
+
 def test_an_inversion_is_kept_in_a_file(models, text, folders):
     inversion, *_ = inverted(models["t2v"], text)
     run("SaveInversion", inversion=inversion, filename_prefix="wan")
@@ -335,21 +361,65 @@ def learnt():
 
 @pytest.fixture(scope="module")
 def ball(learnt):
-    """(model, text, inversion of a red ball that was not learnt from, z of it, where it is, z had it another look)."""
+    """(model, text, inversion of a red ball, z of it, where it is)."""
     text = wan.tiny_text(wan.SHORT)
     z, where = wan.clip_of(RED, seed=1)
     latent = {"samples": learnt.model.process_latent_out(z[None])}
-    inversion, *_ = inverted(learnt, text, latent, steps=25, cfg=4.0)
+    inversion, *_ = inverted(learnt, text, latent, steps=25, cfg=3.0)
     return learnt, text, inversion, z, where.bool()
 
 
-def looks(z, where):
-    """(how blue, how much of a star) the clip is where its shape was: -1 for red and ball, 1 for blue and star."""
-    inside = z[:, where]
-    return -inside[:8].mean().item() / 1.5, -inside[8:].mean().item() / 1.5
-
-
-def result(ball, edit):
+def result(ball, target, **settings):
+    """(how blue, how much of a star it is where the ball was, -1 to 1; z of the edit; its mask a latent frame)."""
     model, text, inversion, _, where = ball
+    edit = controlled(text, target, **{"cross_window": 0.2, "temporal_window": 0.2} | settings)
     samples, mask = edited(model, inversion, edit)
-    return at_scale(model, samples)[0], mask[::4, ::8, ::8].bool()
+    z = at_scale(model, samples)[0]
+    inside = z[:, where]
+    return -inside[:8].mean().item() / 1.5, -inside[8:].mean().item() / 1.5, z, mask[::4, ::8, ::8].bool()
+
+
+@pytest.mark.parametrize("kind", ["replace", "refine"])
+def test_a_swapped_word_shows_and_the_others_stay(ball, kind):
+    red, ball_shape, *_ = result(ball, RED, edit=kind)
+    blue, _, *_ = result(ball, BLUE, edit=kind)
+    still_red, star, *_ = result(ball, STAR, edit=kind)
+    assert blue > red + 0.5
+    assert star > ball_shape + 1 and still_red < 0
+
+
+def test_a_words_weight_turns_it_up_and_down(ball):
+    blues = [result(ball, BLUE, cross_window=0.8, word_weights=f"blue: {weight}")[0] for weight in (-2, 1, 6)]
+    assert blues[0] + 0.1 < blues[1] < blues[2] - 0.1
+
+
+def test_words_look_where_their_thing_is(ball):
+    model, text, inversion, _, where = ball
+    _, (red, sand), _ = run(
+        "AttentionMaps",
+        model=model,
+        inversion=inversion,
+        edit=controlled(text, BLUE, blend_blocks="0"),
+        words="red, sand",
+    )
+    red, sand = (mask[::4, 4::8, 4::8] for mask in (red, sand))
+    assert red[where].mean() > 1.5 * red[~where].mean()
+    assert sand[where].mean() < sand[~where].mean()
+
+
+def test_blend_words_keep_the_edit_on_the_thing(ball):
+    *_, z, where = ball
+    blend = {"blend_source": "red", "blend_target": "blue", "threshold": 0.6, "blend_blocks": "0"}
+    free, kept = result(ball, BLUE), result(ball, BLUE, **blend)
+    mask = kept[3]
+    assert mask[where].float().mean() > 0.95
+    assert mask.float().mean() < 0.6  # the pooling makes 16 of 36 places of a thing on 4
+    assert torch.allclose(kept[2][:, ~mask], z[:, ~mask], atol=1e-4)
+    assert (free[2] - z)[:, ~where].square().mean() > 0.01
+    assert kept[0] > result(ball, RED, **blend | {"blend_target": "red"})[0] + 0.3
+
+
+def test_other_blocks_find_another_place(ball):
+    blend = {"blend_source": "red", "threshold": 0.6}
+    usual, middle, last = (result(ball, BLUE, **blend, blend_blocks=blocks)[3] for blocks in ("", "1-2", "3"))
+    assert torch.equal(usual, middle) and not torch.equal(usual, last)

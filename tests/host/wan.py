@@ -63,13 +63,13 @@ def tiny_text(length=512):
     written = io.BytesIO()
     sentences = [*CAPTIONS, "a very big red ball on sand", "sand on a star", "a star on sand"] * 8
     sentencepiece.SentencePieceTrainer.train(
-        sentence_iterator=iter(sentences), model_writer=written, vocab_size=40, pad_id=0, eos_id=1, unk_id=2, bos_id=-1,
+        sentence_iterator=iter(sentences), model_writer=written, vocab_size=60, pad_id=0, eos_id=1, unk_id=2, bos_id=-1,
         hard_vocab_limit=False, minloglevel=2,
     )  # fmt: skip
     spiece = torch.frombuffer(bytearray(written.getvalue()), dtype=torch.uint8)
     config = {
         "d_ff": 64, "d_kv": 16, "d_model": WIDTH, "num_heads": 2, "num_layers": 1, "dense_act_fn": "gelu_pytorch_tanh",
-        "is_gated_act": True, "layer_norm_epsilon": 1e-6, "relative_attention_num_buckets": 32, "vocab_size": 64,
+        "is_gated_act": True, "layer_norm_epsilon": 1e-6, "relative_attention_num_buckets": 32, "vocab_size": 80,
         "eos_token_id": 1, "pad_token_id": 0, "model_type": "umt5",
     }  # fmt: skip
     clip = comfy.sd.CLIP(
@@ -88,8 +88,8 @@ def tiny_text(length=512):
     return clip
 
 
-FRAMES, SIDE, SQUARE = 3, 12, 4
-SHORT = 16  # tokens of its captions
+FRAMES, SIDE, SQUARE, PATCH = 2, 12, 4, 2
+SHORT = 20  # tokens of its captions
 
 
 def clip_of(caption, seed):
@@ -100,16 +100,17 @@ def clip_of(caption, seed):
     even = torch.arange(16).view(16, 1, 1, 1) % 2 - 0.5
     z = (signs[ground] * even).expand(16, FRAMES, SIDE, SIDE).clone()
     where = torch.zeros(FRAMES, SIDE, SIDE)
-    row, column = (int(torch.randint(0, SIDE - SQUARE - FRAMES + 2, (), generator=generator)) for _ in range(2))
+    places = (SIDE - SQUARE) // PATCH - FRAMES + 2
+    row, column = (int(torch.randint(0, places, (), generator=generator)) for _ in range(2))
     for frame in range(FRAMES):
-        place = slice(row + frame, row + frame + SQUARE), slice(column + frame, column + frame + SQUARE)
+        place = tuple(slice(PATCH * (at + frame), PATCH * (at + frame) + SQUARE) for at in (row, column))
         where[(frame, *place)] = 1
         z[(slice(0, 8), frame, *place)] = 1.5 * signs[colour]
         z[(slice(8, 16), frame, *place)] = 1.5 * signs[shape]
     return z, where
 
 
-def learnt(steps=600, seed=0):
+def learnt(steps=800, seed=0):
     """A tiny Wan that has learnt the world: [velocity at random levels, Adam]."""
     model, text = tiny_wan(seed=seed), tiny_text(SHORT)
     network = model.model.diffusion_model

@@ -15,7 +15,7 @@ COMPARED = ("demo_ablation_", "demo_baseline_")
 STEPS = dict.fromkeys(("demo_null_text", "demo_ablation_coupled_guidance"), 20) | dict.fromkeys(COMPARED, 10)
 STEPS["demo_sweep"] = 10
 # These show no edit, or on one sheet many that need not all succeed.
-WITHOUT_EDIT = ("demo_keep", "demo_attention_maps", "demo_sweep")
+WITHOUT_EDIT = ("demo_keep", "demo_export", "demo_attention_maps", "demo_sweep")
 
 
 def api_text(name):

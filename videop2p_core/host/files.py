@@ -1,15 +1,25 @@
-"""Saved inversions and tunings: safetensors files under ComfyUI's models folder, never overwritten."""
+"""Saved inversions and tunings: safetensors files under ComfyUI's models folder, never overwritten.
 
+Checkpoints of others lie among the tunings: single files, and diffusers folders under the name of the folder.
+"""
+
+import json
 import os
+import shutil
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import folder_paths
+from torch import Tensor
 
 from .. import weights
+from ..foreign import WEIGHTS, checkpoint_folders
 from ..inversion import Inversion
 from ..tuning import Tuning
+from . import foreign
 
-INVERSIONS, TUNINGS = "inversions", "tunings"
+INVERSIONS, TUNINGS, LORAS = "inversions", "tunings", "loras"
 
 
 def register_folders():
@@ -20,29 +30,54 @@ def register_folders():
 
 
 def saved_names(kind: str) -> list[str]:
-    return [name for name in folder_paths.get_filename_list(_folder(kind)) if name.endswith(".safetensors")]
+    files = folder_paths.get_filename_list(_folder(kind))
+    folders = checkpoint_folders(files) if kind == TUNINGS else []
+    alone = [name for name in files if not any(name.startswith(folder + os.sep) for folder in folders)]
+    return sorted([name for name in alone if name.endswith(".safetensors")] + folders)
 
 
 def path_of(kind: str, name: str) -> str:
     path = folder_paths.get_full_path(_folder(kind), name)
+    if path is None and kind == TUNINGS:
+        roots = map(Path, folder_paths.get_folder_paths(_folder(kind)))
+        path = next((str(root / name) for root in roots if name in saved_names(kind) and (root / name).is_dir()), None)
     if path is None:
         raise FileNotFoundError(f"there is no {name} in models/videop2p/{kind}: choose another, or copy it there")
     return path
 
 
 def changed(kind: str, name: str) -> str:
-    """Another text whenever the file is another one."""
-    status = os.stat(path_of(kind, name))
-    return f"{status.st_mtime_ns} {status.st_size}"
+    """Another text whenever the file is another one, or one of a folder's."""
+    path = Path(path_of(kind, name))
+    found = [file.stat() for file in (sorted(path.rglob("*")) if path.is_dir() else [path])]
+    return ", ".join(f"{status.st_mtime_ns} {status.st_size}" for status in found)
 
 
 def save(kind: str, value, prefix: str) -> str:
     """Write to a new file, prefix_00001_.safetensors or the next number; returns its name."""
-    root = folder_paths.get_folder_paths(_folder(kind))[0]
-    os.makedirs(root, exist_ok=True)
-    folder, stem, counter, *_ = folder_paths.get_save_image_path(prefix or kind.removesuffix("s"), root)
-    path = Path(folder) / f"{stem}_{counter:05}_.safetensors"
+    root, path = _new(_folder(kind), prefix or kind.removesuffix("s"), ".safetensors")
     weights.save(value, path)
+    return str(path.relative_to(root))
+
+
+def save_lora(tensors: Mapping[str, Tensor], metadata: Mapping[str, str], prefix: str) -> str:
+    """Write to a new file in models/loras; returns its name there."""
+    root, path = _new(LORAS, prefix, ".safetensors")
+    weights.write(tensors, path, metadata)
+    return str(path.relative_to(root))
+
+
+def save_unet(config: Mapping[str, Any], tensors: Mapping[str, Tensor], prefix: str) -> str:
+    """Write a diffusers folder to a new place among the tunings, in one move; returns its name."""
+    root, path = _new(_folder(TUNINGS), prefix)
+    temporary = path.with_name(f".{path.name}")
+    try:
+        weights.write(tensors, temporary / "unet" / f"{WEIGHTS}.safetensors", {"format": "pt"})
+        (temporary / "unet" / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+        temporary.rename(path)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
     return str(path.relative_to(root))
 
 
@@ -56,8 +91,11 @@ def load_inversion(name: str) -> Inversion:
     return inversion
 
 
-def load_tuning(name: str) -> Tuning:
-    tuning = weights.load_tuning(path_of(TUNINGS, name))
+def load_tuning(name: str, model) -> Tuning:
+    """A tuning of ours, or a checkpoint of others as a tuning of the MODEL."""
+    path = path_of(TUNINGS, name)
+    own = not os.path.isdir(path) and weights.is_own(path)
+    tuning = weights.load_tuning(path) if own else foreign.load(path, model)
     _check_finite(name, [*tuning.deltas.values(), *tuning.temporal.values()], "tune on the clip again")
     return tuning
 
@@ -65,6 +103,14 @@ def load_tuning(name: str) -> Tuning:
 def _check_finite(name, tensors, remedy):
     if not all(tensor.isfinite().all() for tensor in tensors):
         raise ValueError(f"{name} holds values that are not numbers: {remedy}")
+
+
+def _new(folder_name, prefix, ending=""):
+    """(root, path) of what is not there yet: prefix_00001_ or the next number."""
+    root = folder_paths.get_folder_paths(folder_name)[0]
+    os.makedirs(root, exist_ok=True)
+    folder, stem, counter, *_ = folder_paths.get_save_image_path(prefix, root)
+    return root, Path(folder) / f"{stem}_{counter:05}_{ending}"
 
 
 def _folder(kind):

@@ -1,5 +1,7 @@
 """Tune on Video: one-shot tuning of a LATENT, and tunings on the MODELs that they fit."""
 
+from dataclasses import replace
+
 from ..tuning import Tuning
 from . import budget
 from . import tuning as host_tuning
@@ -38,3 +40,15 @@ def tuned(model, tuning: Tuning):
     result = host_tuning.apply(model, tuning)
     result.set_attachments(TUNINGS, (*(model.get_attachment(TUNINGS) or ()), tuning))
     return result
+
+
+def tuning_of(model) -> Tuning:
+    """What a tuned MODEL was tuned with, all its tunings as one."""
+    tunings = model.get_attachment(TUNINGS) or ()
+    if not tunings:
+        raise ValueError("the model is not tuned: connect the model from Tune on Video or Load Tuning")
+    deltas, temporal = {}, {}
+    for tuning in tunings:
+        deltas |= {name: deltas[name] + delta if name in deltas else delta for name, delta in tuning.deltas.items()}
+        temporal = tuning.temporal or temporal
+    return replace(tunings[-1], deltas=deltas, temporal=temporal)
