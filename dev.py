@@ -5,7 +5,7 @@
 {commands}
 
 The first one makes an environment with pinned requirements and a real ComfyUI in a cache folder (VP2P_HOME names
-another one). COMFYUI_PATH names a ComfyUI of your own to run with instead.
+another one). COMFYUI_PATH names a ComfyUI of your own to run with instead, VP2P_HOST another version to fetch.
 """
 
 import sys
@@ -23,6 +23,12 @@ import webbrowser
 from tools import environment
 from tools.host import Host, HostError
 
+INTERRUPTED = 2  # pytest's exit code
+# What touches the host most; `test --host VERSION` takes all.
+ON_OLDEST = [
+    f"tests/host/test_{name}.py" for name in ("laws", "nodes", "wiring", "bad_input", "schema", "graph", "pack")
+]
+
 
 def setup(arguments):
     """make the environment and fetch ComfyUI; every other command does so by itself"""
@@ -32,8 +38,23 @@ def setup(arguments):
 
 
 def test(arguments):
-    """run all tests, two at a time; arguments go to pytest, -n 0 for one at a time"""
-    return in_environment("-m", "pytest", "-n", "2", "--dist", "loadfile", *arguments, cwd=environment.ROOT)
+    """run all tests, some also on the oldest ComfyUI, or with --host VERSION on that one; the rest goes to pytest"""
+    parser = argparse.ArgumentParser(prog="dev.py test", add_help=False, allow_abbrev=False)
+    parser.add_argument("--host")
+    options, arguments = parser.parse_known_args(arguments)
+    pytest = ["-m", "pytest", "-n", "2", "--dist", "loadfile", *arguments]
+    code = in_environment(*pytest, cwd=environment.ROOT, host=options.host)
+    own = options.host or os.environ.get("COMFYUI_PATH") or os.environ.get("VP2P_HOST")
+    if own or code == INTERRUPTED or any(map(chooses, arguments)):
+        return code
+    print(f"\nOnce more on ComfyUI {environment.OLDEST_HOST}, the oldest that the pack runs on:", flush=True)
+    return in_environment(*pytest, *ON_OLDEST, cwd=environment.ROOT, host=environment.OLDEST_HOST) or code
+
+
+def chooses(argument):
+    """Whether an argument of pytest names some tests among all."""
+    path = argument.split("::")[0]
+    return argument.startswith(("-k", "-m")) or bool(path) and (environment.ROOT / path).exists()
 
 
 def host(arguments):
@@ -91,6 +112,11 @@ def locales(arguments):
     return run_module("tools.locales", arguments)
 
 
+def schema(arguments):
+    """write tests/host/schema.json anew after a node or an input was added; --break though workflows break"""
+    return run_module("tools.schema", arguments)
+
+
 def train(arguments):
     """train the demo model (demo/README.md)"""
     return run_module("demo.train", arguments)
@@ -120,6 +146,7 @@ COMMANDS = {
     "workflows": workflows,
     "gallery": gallery,
     "locales": locales,
+    "schema": schema,
     "train": train,
     "demo-eval": demo_eval,
     "parity": parity,
@@ -131,8 +158,8 @@ def run_module(module, arguments):
     return in_environment(environment.ROOT / "tools" / "pack.py", module, *arguments)
 
 
-def in_environment(*command, cwd=None):
-    python, comfyui = environment.ready()
+def in_environment(*command, cwd=None, host=None):
+    python, comfyui = environment.ready(host)
     process = subprocess.Popen([python, *command], cwd=cwd, env={**os.environ, "COMFYUI_PATH": str(comfyui)})
     while True:
         try:

@@ -18,14 +18,18 @@ from ..tools.environment import ROOT
 from ..tools.host import Host
 from ..tools.pack import host_path
 from ..tools.workflows.catalogue import RECIPES
-from ..tools.workflows.studio import SD15
+from ..tools.workflows.worlds import DEMO
 from . import videos
 from .edits import EditedClip, edited_clips
 from .measure import Figures
 from .side_by_side import as_pictures
 
 FOLDER = ROOT / "workflows"
-TWINS = {"video_helper_suite": "word_swap"}  # where the demo's is called otherwise
+TWINS = {  # where the demo's is called otherwise
+    "video_helper_suite": "word_swap",
+    "vace_region": "region_inpaint",
+    "inpaint_word_swap": "word_swap",
+}
 FRAME = 3  # the frame that a thumbnail shows
 
 
@@ -66,7 +70,7 @@ def sheet(url: str, output: dict) -> Image.Image:
 def save_thumbnails(name: str, picture: Image.Image) -> None:
     for other, recipe in RECIPES.items():
         _, _, kind = other.partition("_")
-        if name == other or (recipe.world == SD15 and name == f"demo_{TWINS.get(kind, kind)}"):
+        if name == other or (recipe.world != DEMO and name == f"demo_{TWINS.get(kind, kind)}"):
             picture.save(FOLDER / f"{other}.jpg", quality=88)
 
 

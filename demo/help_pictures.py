@@ -66,6 +66,10 @@ def compared(mode: str) -> Panel:
     return Panel(mode, {"VP2P_CompareVideos": {"mode": mode} | labels}, CAR, "demo_compare", "Compare Videos")
 
 
+def painted(caption: str, **settings) -> Panel:
+    return Panel(caption, {"VP2P_EditRegion": settings}, workflow="demo_region_inpaint")
+
+
 PICTURES = {
     "cross_window": [
         edit("cross window 0.2: the shape is free", *STAR),
@@ -107,6 +111,10 @@ PICTURES = {
     "attention_maps": [
         Panel("'ball': a word to blend by", {"VP2P_AttentionMaps": {"words": "ball"}}, **MAPS),
         Panel("'on': an outline, no thing", {"VP2P_AttentionMaps": {"words": "on"}}, **MAPS),
+    ],
+    "edit_region": [
+        painted("grow 8, feather 4: a star with room", grow=8, feather=4),
+        painted("grow 0: the ball's outline stays", grow=0, feather=4),
     ],
     "compare": [compared("wipe"), compared("difference")],
 }  # fmt: skip

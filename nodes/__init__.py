@@ -2,9 +2,9 @@
 
 from comfy_api.latest import ComfyExtension
 
-from . import compare, control, demo, inflate, inspect, invert, sample, sweep, tune
+from . import compare, control, demo, export, inflate, inspect, invert, region, sample, sweep, tune
 
-TOPICS = [demo, inflate, tune, invert, control, sample, sweep, inspect, compare]
+TOPICS = [demo, inflate, tune, export, invert, control, sample, sweep, inspect, region, compare]
 
 
 class VideoP2PExtension(ComfyExtension):

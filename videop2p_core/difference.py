@@ -6,10 +6,14 @@ from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 
+import torch
+from torch import Tensor
+
 from .plan import parse_weights, parse_words
 from .prompts import Alignment, Prompt, align, find_word, word_tokens
 
 KEPT, SWAPPED, ADDED, DROPPED = "kept", "swapped", "added", "dropped"
+MOST = 8  # faults told of one field
 
 
 @dataclass(frozen=True)
@@ -45,11 +49,10 @@ def difference(source: Prompt, target: Prompt, kind: str = "auto") -> Difference
 
 def bound(source: Prompt, target: Prompt, alignment: Alignment) -> list[tuple[int, int]]:
     """The pairs of words (of the source, of the target) of which the one takes after the other, in their order."""
-    before, after = (
-        {token: i for i, word in enumerate(prompt.words) for token in word.tokens} for prompt in (source, target)
-    )
-    tokens = alignment.source.nonzero().tolist()
-    return sorted({(before[i], after[j]) for i, j in tokens if i in before and j in after})
+    before, after = _word_of_token(source), _word_of_token(target)
+    rows = torch.zeros(len(source.words) + 1, len(target)).index_add(0, before, alignment.source)
+    shares = torch.zeros(len(source.words) + 1, len(target.words) + 1).index_add(1, after, rows)
+    return [tuple(pair) for pair in shares[:-1, :-1].nonzero().tolist()]
 
 
 def weights(target: Prompt, text: str) -> list[float]:
@@ -64,7 +67,7 @@ def weights(target: Prompt, text: str) -> list[float]:
 
 def faults(source: Prompt, target: Prompt, fields: Mapping[str, str]) -> dict[str, list[str]]:
     """For each field of an edit as it is written (blend_source, blend_target, subtract, word_weights) a sentence for
-    every word in it that is unknown, and for every weight that is none."""
+    every word in it that is unknown, and for every weight that is none; of more than MOST the rest only counted."""
     checks = {
         "blend_source": lambda word: word_tokens(source, word, role="source"),
         "blend_target": lambda word: word_tokens(target, word, role="target"),
@@ -72,6 +75,14 @@ def faults(source: Prompt, target: Prompt, fields: Mapping[str, str]) -> dict[st
         "word_weights": lambda entry: [word_tokens(target, word, role="target") for word in parse_weights(entry)],
     }
     return {name: _said(check, dict.fromkeys(parse_words(fields.get(name, "")))) for name, check in checks.items()}
+
+
+def _word_of_token(prompt: Prompt) -> Tensor:
+    """The word that each token belongs to: [tokens]. Those of none have the place after the last word."""
+    places = torch.full((len(prompt),), len(prompt.words))
+    for i, word in enumerate(prompt.words):
+        places[list(word.tokens)] = i
+    return places
 
 
 def _changes(prompt: Prompt, pairs, same, alone: str) -> tuple[Change, ...]:
@@ -92,4 +103,4 @@ def _said(check, entries: Iterable[str]) -> list[str]:
             check(entry)
         except ValueError as error:
             said.append(str(error))
-    return said
+    return said if len(said) <= MOST else [*said[:MOST], f"and {len(said) - MOST} more like these"]

@@ -41,6 +41,7 @@ class Inversion:
     initial_null [1, tokens, channels], the null text the target is guided with
     losses       per step, the loss before each update of the null text
     proximal_*   how the proximal method shrinks the target's guidance, see `proximal`
+    with_picture whether the source's conditioning brought a picture for the model to go by, as for inpainting
     records      the source's queries and keys, where they were kept; for the direct method alone, as every other looks
                  at the source for its path
     """
@@ -60,6 +61,7 @@ class Inversion:
     proximal_quantile: float = 0.7
     proximal_soft: bool = False
     records: Records | None = None
+    with_picture: bool = False
 
     def __post_init__(self):
         check_method(self.method)

@@ -67,6 +67,16 @@ class Prompt:
             tokens.setdefault(run, []).append(position)
         return tuple(Word(run, tuple(tokens[i])) for i, run in enumerate(self.text.split()) if i in tokens)
 
+    @cached_property
+    def places(self) -> tuple[dict[str, set[int]], ...]:
+        """Where among `words` each spelling stands, with its edge punctuation or without: as it is, and in any case."""
+        places = tuple({} for _ in _SAME)
+        for i, word in enumerate(self.words):
+            for same, found in zip(_SAME, places, strict=True):
+                for spelling in (word.text, _bare(word.text)):
+                    found.setdefault(same(spelling), set()).add(i)
+        return places
+
     def ids(self, positions: Sequence[int]) -> tuple[Hashable, ...]:
         return tuple(self.pieces[i].id for i in positions)
 
@@ -107,18 +117,12 @@ def word_tokens(prompt: Prompt, word: str, alignment: str = "default", role: str
 
 def find_word(prompt: Prompt, word: str) -> tuple[int, ...]:
     """As `word_tokens`, with no tokens for a word that is not there."""
-    phrase, words = word.split(), prompt.words
-    sequences = [words[i : i + len(phrase)] for i in range(len(words) - len(phrase) + 1)] if phrase else []
-    for same in (_composed, lambda text: _composed(text).casefold()):
-        found = {
-            token
-            for sequence in sequences
-            if all(same(part) in (same(w.text), same(_bare(w.text))) for part, w in zip(phrase, sequence, strict=True))
-            for w in sequence
-            for token in w.tokens
-        }
+    phrase = word.split()
+    for same, places in zip(_SAME, prompt.places, strict=True):
+        starts = [{place - i for place in places.get(same(part), ())} for i, part in enumerate(phrase)]
+        found = {start + i for start in set.intersection(*starts) for i in range(len(phrase))} if phrase else ()
         if found:
-            return tuple(sorted(found))
+            return tuple(sorted(token for i in found for token in prompt.words[i].tokens))
     return ()
 
 
@@ -133,6 +137,13 @@ def find_word_officially(prompt: Prompt, word: str) -> tuple[int, ...]:
 
 def _composed(text: str) -> str:
     return unicodedata.normalize("NFC", text)
+
+
+def _folded(text: str) -> str:
+    return _composed(text).casefold()
+
+
+_SAME = (_composed, _folded)
 
 
 def _bare(run: str) -> str:
@@ -282,18 +293,24 @@ def global_alignment(x: Sequence, y: Sequence, gap=0, match=1, mismatch=-1) -> l
 
     A partner is an equal item unless two gaps cost more than `mismatch`.
     """
-    scores = [[gap * j for j in range(len(y) + 1)]]
+    number = {item: n for n, item in enumerate(dict.fromkeys((*x, *y)))}
+    y_numbers = torch.tensor([number[item] for item in y], dtype=torch.int32)
+    gaps = gap * torch.arange(len(y) + 1, dtype=torch.int32)
+    y_skipped, x_skipped = torch.empty(2, len(x) + 1, len(y) + 1, dtype=torch.bool)
+    row = gaps
     for i, item in enumerate(x, 1):
-        above, row = scores[-1], [gap * i]
-        for j, other in enumerate(y, 1):
-            row.append(max(row[-1] + gap, above[j] + gap, above[j - 1] + (match if item == other else mismatch)))
-        scores.append(row)
+        above = row
+        paired = above[:-1] + torch.where(y_numbers == number[item], match, mismatch)
+        best = torch.cat([gaps.new_tensor([gap * i]), torch.maximum(above[1:] + gap, paired)])
+        # Skipping on in y costs a gap an item wherever it began: the best beginning is a running maximum.
+        row = (best - gaps).cummax(dim=0).values + gaps
+        y_skipped[i, 1:], x_skipped[i, 1:] = row[1:] == row[:-1] + gap, row[1:] == above[1:] + gap
 
     partners, i, j = [-1] * len(y), len(x), len(y)
     while j:
-        if i == 0 or scores[i][j] == scores[i][j - 1] + gap:
+        if i == 0 or y_skipped[i, j]:
             j -= 1
-        elif scores[i][j] == scores[i - 1][j] + gap:
+        elif x_skipped[i, j]:
             i -= 1
         else:
             i, j = i - 1, j - 1

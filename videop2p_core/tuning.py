@@ -1,5 +1,6 @@
 """One-shot tuning on the clip itself (arXiv 2303.04761, section 3.1; arXiv 2212.11565)."""
 
+import math
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -20,7 +21,8 @@ _TEMPORAL = re.compile(r"\.(attn_temp|norm_temp)\.")
 _DOWN_BLOCK = re.compile(r"^(down_blocks|input_blocks)\.")
 
 SMOOTH = 0.95  # of the running mean of losses
-FALL = 0.01  # the share by which it has to fall, or it is flat
+PROBES, PROBED_EVERY = 4, 10  # forwards of one probing, and the steps between two
+FALL = 0.01  # the share by which the probed loss has to fall, or it is flat
 
 
 @dataclass(frozen=True)
@@ -88,11 +90,27 @@ def running_mean(losses: Sequence[float], smooth: float = SMOOTH) -> list[float]
     return means
 
 
-def is_flat(losses: Sequence[float], patience: int) -> bool:
-    """Whether the running mean has not fallen by FALL below its lowest for `patience` steps. The first steps, a mean of
-    few, do not count."""
-    means = running_mean(losses)[round(1 / (1 - SMOOTH)) :]
-    return len(means) > patience and min(means[-patience:]) >= (1 - FALL) * min(means[:-patience])
+def probe_draw(latent: Tensor, levels: int) -> tuple[Tensor, Tensor]:
+    """The timesteps [PROBES], in the middles of as many equal parts of `levels`, and noises [PROBES, *latent] by which
+    every tuning of a clip is judged, whatever its seed."""
+    timesteps = (2 * torch.arange(PROBES) + 1) * levels // (2 * PROBES)
+    return timesteps, torch.randn(PROBES, *latent.shape, generator=torch.Generator().manual_seed(0))
+
+
+@torch.no_grad()
+def probed_loss(denoise: Denoise, z0: Tensor, model_sigmas: Tensor, source: Any, *, prediction: str = "eps") -> float:
+    """The geometric mean of the losses at `probe_draw`: a fall by one percent counts alike at every noise level."""
+    losses = [
+        tuning_loss(denoise, z0, noise.to(z0), model_sigmas[timestep].to(z0), source, prediction=prediction)
+        for timestep, noise in zip(*probe_draw(z0, len(model_sigmas)), strict=True)
+    ]
+    return torch.stack(losses).cpu().double().log().mean().exp().item()
+
+
+def is_flat(probed: Sequence[float], patience: int) -> bool:
+    """Whether losses, probed every PROBED_EVERY steps, have been within FALL of their lowest for `patience` steps."""
+    recent = math.ceil(patience / PROBED_EVERY)
+    return len(probed) > recent and min(probed[-recent:]) >= (1 - FALL) * min(probed[:-recent])
 
 
 def tuning_loss(
@@ -127,7 +145,8 @@ def tune(
     z0 [*latent] is the whole clip, model_sigmas [levels] the model's table, cleanest first. Each step draws one
     timestep and one noise for the clip; `timesteps` [steps] and `noises` [steps, *latent] replace the drawn ones. AdamW
     (0.9, 0.999, eps 1e-8, weight decay 1e-2), gradient norm clipped at 1.0. With a `patience` of so many steps training
-    ends early where the loss `is_flat`. `progress` is called with (step, loss).
+    ends early where the `probed_loss` `is_flat`, for PROBES forwards more before the first step and after every
+    PROBED_EVERY. `progress` is called with (step, loss).
     """
     trained = {name: parameters[name] for name in trained_names(parameters, freeze_down_blocks=freeze_down_blocks)}
     if not trained:
@@ -149,6 +168,11 @@ def tune(
     # One tensor at a time: together they would need temporaries of the size of all.
     optimizer = torch.optim.AdamW(trained.values(), lr=learning_rate, weight_decay=1e-2, foreach=False)
     losses, grad_norms = [], []
+
+    def probe():
+        return probed_loss(denoise, z0, model_sigmas, source, prediction=prediction)
+
+    probed = [probe()] if patience else []
     with torch.enable_grad():
         for step, (timestep, noise) in enumerate(zip(timesteps, noises, strict=True)):
             sigma = model_sigmas[timestep.to(model_sigmas.device)].to(z0)
@@ -160,8 +184,10 @@ def tune(
             losses.append(loss.item())
             if progress:
                 progress(step, losses[-1])
-            if patience and is_flat(losses, patience):
-                break
+            if patience and (step + 1) % PROBED_EVERY == 0:
+                probed.append(probe())
+                if is_flat(probed, patience):
+                    break
     return Tuning(
         deltas={name: (trained[name].detach() - value).float().cpu() for name, value in initial.items()},
         temporal={

@@ -66,7 +66,8 @@ function addDifference(node) {
     asking = true
     const shown = await difference(fields)
     asking = false
-    if (!shown) return hide()
+    hide(!shown)
+    if (!shown) return
     if (shown === SILENT) setTimeout(() => (asked = undefined), LATER)
     content.replaceChildren(...(shown === SILENT ? [made("div", "vp2p-fault", "ComfyUI does not answer.")] : shown))
     fit()
@@ -77,9 +78,9 @@ function addDifference(node) {
     if (onCanvas()) node.expandToFitContent?.()
     node.setDirtyCanvas(true, true)
   }
-  function hide() {
-    clearInterval(timer)
-    widget.hidden = widget.options.hidden = true
+  function hide(hidden) {
+    if (hidden === !!widget.hidden) return
+    widget.hidden = widget.options.hidden = hidden
     node.setDirtyCanvas(true, true)
   }
 
@@ -99,7 +100,7 @@ function addDifference(node) {
 /** Whether nodes are painted; those of the newer kind, made of elements, size and zoom themselves. */
 const onCanvas = () => !window.LiteGraph?.vueNodesMode
 
-/** What to show for the fields, in elements; nothing if this server has no such route. */
+/** What to show for the fields, in elements; nothing if the server has no such route now. */
 async function difference(fields) {
   const unknown = FIELDS.filter((name) => fields[name] === undefined)
   const notes = unknown.length ? [made("div", "vp2p-note", `Known only when the graph runs: ${unknown.join(", ")}.`)] : []
@@ -110,7 +111,9 @@ async function difference(fields) {
     const answer = await api.fetchApi("/videop2p/difference", { method: "POST", headers, body })
     if (answer.status === 404) return null
     const told = await answer.json()
-    return [...(told.error ? [made("div", "vp2p-fault", told.error)] : rows(told)), ...notes]
+    // 413: too long to be followed here, which is no fault of the edit.
+    const said = told.error && made("div", answer.status === 413 ? "vp2p-note" : "vp2p-fault", told.error)
+    return [...(said ? [said] : rows(told)), ...notes]
   } catch {
     return SILENT
   }

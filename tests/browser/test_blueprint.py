@@ -1,54 +1,107 @@
-"""The blueprint "Video-P2P edit": one box from the node library, wired and run."""
+"""The blueprints: boxes from the node library, wired and run. One does all, five do a step each."""
 
 import json
 
 from comfyui_videop2p.tests.host.graphs import succeeded
 from comfyui_videop2p.tools.workflows.write import SUBGRAPHS
 
+from .test_workflows import photograph
+
 NAME = "Video-P2P edit"
-# The box as the library inserts it, with the demo model and clip before it and a saved video behind it.
-WIRED = """async workflow => {
+STEPS = [f"Video-P2P {step}" for step in ("1 Clip", "2 Tune", "3 Invert", "4 Edit", "5 Result")]
+# Boxes as the library inserts them, side by side, with the demo model and clip before them. Every input is wired to the
+# nearest output of its name before it.
+WIRED = """async ({workflow, given}) => {
     await app.loadGraphData(workflow)
     const graph = app.graph
-    const box = graph._nodes[0]
-    const add = (type, x) => {
+    const boxes = [...graph._nodes].sort((a, b) => a.id - b.id)
+    const add = (type, x, y) => {
         const node = LiteGraph.createNode(type)
-        node.pos = [x, 0]
+        node.pos = [x, y]
         graph.add(node)
         return node
     }
-    const model = add('VP2P_LoadDemoModel', -500)
-    const clip = add('VP2P_LoadDemoClip', -500)
-    const save = add('SaveVideo', 600)
-    const slot = name => box.inputs.findIndex(input => input.name === name)
-    model.connect(0, box, slot('model'))
-    model.connect(1, box, slot('clip'))
-    model.connect(2, box, slot('vae'))
-    clip.connect(0, box, slot('video'))
-    box.connect(box.outputs.findIndex(output => output.name === 'video'), save, 0)
-    const given = {
-        source_prompt: 'a red ball on the beach', target_prompt: 'a blue ball on the beach', blend_source: 'ball',
-        blend_target: 'ball', tuning_steps: 5,
+    const before = {}
+    const offer = (node, names) => names.forEach((name, slot) => { if (name) before[name] = [node, slot] })
+    offer(add('VP2P_LoadDemoModel', -450, 0), ['model', 'clip', 'vae'])
+    offer(add('VP2P_LoadDemoClip', -450, 150), ['video'])
+    for (const box of boxes) {
+        box.inputs.forEach((input, slot) => {
+            if (before[input.name]) before[input.name][0].connect(before[input.name][1], box, slot)
+        })
+        for (const [name, value] of Object.entries(given))
+            for (const widget of box.widgets.filter(widget => widget.name === name)) widget.value = value
+        offer(box, box.outputs.map(output => output.name))
     }
-    for (const [name, value] of Object.entries(given)) box.widgets.find(w => w.name === name).value = value
+    const save = add('SaveVideo', 420 * boxes.length + 20, 0)
+    before.video[0].connect(before.video[1], save, 0)
+    app.canvas.ds.scale = 0.7
+    app.canvas.ds.offset = [560, 150]
     return (await app.graphToPrompt()).output
 }"""
+UNWIRED = """app.graph._nodes.flatMap(node => node.inputs)
+    .filter(input => input.link == null && !input.widget).map(input => input.name)"""
+GIVEN = {
+    "source_prompt": "a red ball on the beach", "target_prompt": "a blue ball on the beach", "blend_source": "ball",
+    "blend_target": "ball", "tuning_steps": 5, "steps": 5, "length": 4, "width": 128, "height": 128,
+}  # fmt: skip
 
 
-def test_the_library_lists_the_box(host):
+def wired(page, *names):
+    """The graph of these boxes as the server would get it."""
+    boxes = [json.loads((SUBGRAPHS / f"{name}.json").read_text(encoding="utf-8")) for name in names]
+    nodes = [
+        node | {"id": number, "pos": [420 * (number - 1), 0]}
+        for number, box in enumerate(boxes, start=1)
+        for node in box["nodes"]
+    ]
+    definitions = [definition for box in boxes for definition in box["definitions"]["subgraphs"]]
+    workflow = boxes[0] | {"nodes": nodes, "last_node_id": len(nodes), "definitions": {"subgraphs": definitions}}
+    return page.evaluate(WIRED, {"workflow": workflow, "given": GIVEN})
+
+
+def inputs_of(graph, kind):
+    (inputs,) = [node["inputs"] for node in graph.values() if node["class_type"] == kind]
+    return inputs
+
+
+def saved(host, graph):
+    (save,) = [name for name, node in graph.items() if node["class_type"] == "SaveVideo"]
+    return succeeded(host, graph)["outputs"][save]["images"][0]["filename"]
+
+
+def test_the_library_lists_the_boxes(host):
     listed = [entry["name"] for entry in host.get("/global_subgraphs").values() if "videop2p" in str(entry["info"])]
-    assert listed == [NAME]
+    assert sorted(listed) == sorted([NAME, *STEPS])
 
 
 def test_the_box_edits_a_clip(page, host):
-    graph = page.evaluate(WIRED, json.loads((SUBGRAPHS / f"{NAME}.json").read_text(encoding="utf-8")))
+    graph = wired(page, NAME)
     kinds = {node["class_type"] for node in graph.values()}
     assert {"VP2P_InflateUNet", "VP2P_TuneOnVideo", "VP2P_DDIMInvert", "VP2P_DecoupledSample"} <= kinds
-    (controller,) = [node["inputs"] for node in graph.values() if node["class_type"] == "VP2P_AttentionController"]
+    controller = inputs_of(graph, "VP2P_AttentionController")
     assert controller["target_prompt"] == "a blue ball on the beach" and controller["blend_target"] == "ball"
-    for node in graph.values():
-        if "steps" in node["inputs"]:
-            node["inputs"]["steps"] = min(node["inputs"]["steps"], 5)
-    entry = succeeded(host, graph)
-    (shown,) = entry["outputs"].values()
-    assert shown["images"][0]["filename"].endswith(".mp4")
+    inputs_of(graph, "VP2P_DDIMInvert")["steps"] = 5
+    assert saved(host, graph).endswith(".mp4")
+
+
+def test_the_five_boxes_edit_a_clip(page, host):
+    page.keyboard.press("Escape")  # the templates that a first start offers
+    graph = wired(page, *STEPS)
+    assert page.evaluate(UNWIRED) == []
+    page.set_viewport_size({"width": 2300, "height": 700})
+    page.wait_for_timeout(1000)
+    photograph(page, "boxes")
+    origins = {number: node["class_type"] for number, node in graph.items()}
+
+    def comes_from(kind, name):
+        return origins[inputs_of(graph, kind)[name][0]]
+
+    # The later steps work on what the earlier ones made, not on what was there before them.
+    assert comes_from("VP2P_DDIMInvert", "model") == comes_from("VP2P_DecoupledSample", "model") == "VP2P_TuneOnVideo"
+    assert comes_from("VP2P_AttentionController", "source_prompt") == "PrimitiveStringMultiline"
+    assert comes_from("VP2P_CompareVideos", "before") == "ImageScale"
+    assert inputs_of(graph, "VP2P_TuneOnVideo")["learning_rate"] == 3e-5
+    assert [inputs_of(graph, kind)["steps"] for kind in ("VP2P_TuneOnVideo", "VP2P_DDIMInvert")] == [5, 5]
+    assert saved(host, graph).endswith(".mp4")
+    assert not [text for text in page.complaints if "videop2p" in text.lower()]

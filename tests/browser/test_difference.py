@@ -90,6 +90,40 @@ def test_a_reroute_passes_the_prompt_on(opened):
     expect(chips(opened, "swapped")).to_have_text(["cube", "star← cube"])
 
 
+def test_a_prompt_too_long_to_be_followed_is_a_note_and_no_fault(opened):
+    opened.evaluate(FILL, ["target_prompt", "a red star on the beach " * 100])
+    expect(opened.locator(".vp2p-note")).to_have_text(
+        ["the target prompt is too long to be followed while you type; the node itself reads all of it"]
+    )
+    expect(opened.locator(".vp2p-fault")).to_have_count(0)
+    photograph(opened, "difference-long")
+    opened.evaluate(FILL, ["target_prompt", "a red star on the beach"])
+    expect(chips(opened, "swapped")).to_have_text(["ball", "star← ball"])
+
+
+def test_a_textual_inversion_that_is_missing_is_told(opened):
+    opened.evaluate(FILL, ["target_prompt", "a red embedding:style star on the beach"])
+    expect(chips(opened, "swapped")).to_have_text(["ball", "star← ball"])
+    expect(opened.locator(".vp2p-fault")).to_have_text(
+        ["'embedding:style' is not installed, so ComfyUI passes it over"]
+    )
+
+
+def test_one_failed_question_is_asked_again_at_the_next_change(opened):
+    opened.route("**/videop2p/difference", lambda route: route.fulfill(status=404))
+    opened.evaluate(FILL, ["target_prompt", "a red cube on the beach"])
+    expect(opened.locator(".vp2p-difference")).to_be_hidden()
+    opened.unroute("**/videop2p/difference")
+    opened.evaluate(FILL, ["target_prompt", "a red moon on the beach"])
+    expect(chips(opened, "swapped")).to_have_text(["ball", "moon← ball"])
+    expect(opened.locator(".vp2p-difference")).to_be_visible()
+    opened.route("**/videop2p/difference", lambda route: route.abort())
+    opened.evaluate(FILL, ["target_prompt", "a red sun on the beach"])
+    expect(opened.locator(".vp2p-fault")).to_have_text(["ComfyUI does not answer."])
+    opened.unroute("**/videop2p/difference")
+    expect(chips(opened, "swapped")).to_have_text(["ball", "sun← ball"], timeout=10_000)
+
+
 def test_a_server_without_the_route_shows_no_widget(page):
     page.route("**/videop2p/difference", lambda route: route.fulfill(status=404))
     page.evaluate("workflow => app.loadGraphData(workflow)", read(FOLDER / f"{WORKFLOW}.json"))

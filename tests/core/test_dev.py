@@ -10,11 +10,13 @@ import tarfile
 from pathlib import Path
 
 import pytest
+import tomllib
 from comfyui_videop2p.tools import environment
 from comfyui_videop2p.tools.environment import SetupError
 from comfyui_videop2p.tools.host import Host, HostError, checked_port, link
 
 ROOT = Path(__file__).parents[2]
+OF_A_HOST = ("COMFYUI_PATH", "VP2P_HOST")
 
 
 @pytest.fixture
@@ -51,6 +53,31 @@ def test_home_is_outside_the_tree(monkeypatch):
         monkeypatch.setattr(sys, "platform", platform)
         assert not environment.home().is_relative_to(ROOT)
         assert environment.home().name == "comfyui-videop2p"
+
+
+def test_a_host_is_chosen_by_version(home, monkeypatch):
+    monkeypatch.delenv("VP2P_HOST", raising=False)
+    assert environment.installed_host() == home / "comfyui-0.30.0"
+    monkeypatch.setenv("VP2P_HOST", "0.27.0")
+    assert environment.installed_host() == home / "comfyui-0.27.0"
+    assert environment.installed_host("0.30.0") == home / "comfyui-0.30.0"
+    monkeypatch.setenv("VP2P_HOST", "0.1.0")
+    with pytest.raises(SetupError, match="there is no ComfyUI 0.1.0 to fetch: ask for 0.30.0 or 0.27.0"):
+        environment.installed_host()
+
+
+def test_a_host_of_a_version_is_not_the_one_of_comfyui_path(home, recorded, monkeypatch):
+    for version in environment.HOSTS:
+        (home / f"comfyui-{version}").mkdir()
+    monkeypatch.setenv("COMFYUI_PATH", str(home / "own"))
+    assert environment.ready()[1] == home / "own"
+    assert environment.ready("0.27.0")[1] == home / "comfyui-0.27.0"
+
+
+def test_the_oldest_host_is_the_one_that_users_are_promised():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    assert project["tool"]["comfy"]["requires-comfyui"] == f">={environment.OLDEST_HOST}"
+    assert f"Needs ComfyUI {environment.OLDEST_HOST} or newer" in (ROOT / "README.md").read_text(encoding="utf-8")
 
 
 @pytest.fixture
@@ -110,7 +137,7 @@ def test_another_file_than_the_tested_one_is_refused(tmp_path):
     file.write_bytes(b"host")
     environment.check_sha256(file, hashlib.sha256(b"host").hexdigest())
     with pytest.raises(SetupError, match="host.tar.gz is not the file that was tested .* COMFYUI_PATH"):
-        environment.check_sha256(file, environment.HOST_SHA256)
+        environment.check_sha256(file, hashlib.sha256(b"another").hexdigest())
 
 
 def test_a_host_of_another_sha256_is_not_installed(home, monkeypatch):
@@ -178,6 +205,45 @@ def test_a_host_that_does_not_start_shows_its_log(tmp_path):
     (tmp_path / "main.py").write_text("print('a reason'); raise SystemExit(1)")
     with pytest.raises(HostError, match="(?s)ended while starting.*a reason"), Host(tmp_path, tmp_path / "base"):
         pass
+
+
+@pytest.fixture
+def ran(tmp_path):
+    """ran(argument, ...): the ComfyUI and the arguments of each run of pytest that `dev.py test` begins."""
+    if sys.platform == "win32":
+        pytest.skip("a shell script stands for Python")
+    log, version = tmp_path / "log", ".".join(map(str, sys.version_info[:2]))
+    venv = tmp_path / f"venv-{environment.key(environment.REQUIREMENTS.read_text(encoding='utf-8'), version)}"
+    python = environment.venv_python(venv)
+    for host in environment.HOSTS:
+        (tmp_path / f"comfyui-{host}").mkdir()
+    python.parent.mkdir(parents=True)
+    python.write_text(f'#!/bin/sh\necho "$(basename "$COMFYUI_PATH")" "$@" >> {log}\nexit 1\n')
+    python.chmod(0o755)
+    (venv / "complete").touch()
+
+    def run(*arguments, **variables):
+        log.unlink(missing_ok=True)
+        chosen = {name: value for name, value in environment.os.environ.items() if name not in OF_A_HOST}
+        assert dev("test", *arguments, env=chosen | {"VP2P_HOME": str(tmp_path)} | variables).returncode == 1
+        return [line.split(" -m pytest -n 2 --dist loadfile") for line in log.read_text().splitlines()]
+
+    return run
+
+
+def test_all_tests_run_and_some_once_more_on_the_oldest_host(ran):
+    first, (host, arguments) = ran("-ra", "-n", "0")
+    assert first == ["comfyui-0.30.0", " -ra -n 0"]
+    assert host == "comfyui-0.27.0" and arguments.startswith(" -ra -n 0 tests/host/test_laws.py")
+    assert all((ROOT / file).is_file() for file in arguments.split()[3:])
+
+
+def test_what_is_chosen_runs_once(ran):
+    assert ran("tests/core/test_dev.py::test_x") == [["comfyui-0.30.0", " tests/core/test_dev.py::test_x"]]
+    assert ran("-k", "word") == [["comfyui-0.30.0", " -k word"]]
+    assert ran("--host", "0.27.0", "-x") == [["comfyui-0.27.0", " -x"]]
+    assert ran(VP2P_HOST="0.27.0") == [["comfyui-0.27.0", ""]]
+    assert ran(COMFYUI_PATH="/an/own") == [["own", ""]]
 
 
 def test_dev_lists_its_commands():

@@ -2,7 +2,7 @@
 
 import pytest
 from comfyui_videop2p.tests.core.test_prompts import PIECES, prompt_of
-from comfyui_videop2p.videop2p_core.difference import ADDED, DROPPED, KEPT, SWAPPED, difference, faults, weights
+from comfyui_videop2p.videop2p_core.difference import ADDED, DROPPED, KEPT, MOST, SWAPPED, difference, faults, weights
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -72,6 +72,12 @@ def test_what_an_edit_names_rightly_is_no_fault():
     fields = {"blend_source": "ball", "blend_target": "red star", "subtract": "ball, star", "word_weights": "star: 2"}
     assert faults(BALL, STAR, fields) == {name: [] for name in fields}
     assert faults(BALL, STAR, {}) == {name: [] for name in fields}
+
+
+def test_of_many_faults_the_rest_is_counted():
+    told = faults(BALL, STAR, {"subtract": ",".join(f"x{i}" for i in range(MOST + 3))})["subtract"]
+    assert len(told) == MOST + 1 and told[-1] == "and 3 more like these"
+    assert len(faults(BALL, STAR, {"subtract": ",".join(f"x{i}" for i in range(MOST))})["subtract"]) == MOST
 
 
 def test_every_fault_gets_its_sentence_once():

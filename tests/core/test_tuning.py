@@ -187,17 +187,25 @@ def test_a_tuning_cannot_be_changed(clip, table):
         tuned.losses = torch.zeros(1)
 
 
-def test_a_loss_that_falls_no_more_is_flat():
-    falling = [0.97**step for step in range(200)]
-    assert not any(tuning.is_flat(falling[:steps], 30) for steps in range(200))
-    level = falling[:100] + [falling[99]] * 200
-    flat = [tuning.is_flat(level[:steps], 30) for steps in range(300)]
-    assert not any(flat[:130]) and all(flat[230:])
+def test_a_probed_loss_that_falls_no_more_is_flat():
+    falling = [0.98**n for n in range(40)]
+    assert not any(tuning.is_flat(falling[:n], 30) for n in range(40))
+    level = falling[:10] + [falling[9]] * 9
+    assert [tuning.is_flat(level[:n], 30) for n in range(20)] == [False] * 13 + [True] * 7
+    assert not tuning.is_flat([1.0, 1.0], 11) and tuning.is_flat([1.0, 1.0], 10)
+    worse_then_better = [1.0, 1.2, 1.1, 0.98]
+    assert not tuning.is_flat(worse_then_better, 30)
 
 
-def test_the_first_steps_make_no_loss_flat():
-    lucky = [0.01] + [0.5] * 40  # a mean of one step is not a mean
-    assert not tuning.is_flat(lucky[:25], 10)
+def test_a_probe_weighs_every_noise_level_alike(clip, table):
+    timesteps, noises = tuning.probe_draw(clip, 1000)
+    assert timesteps.tolist() == [125, 375, 625, 875] and noises.shape == (tuning.PROBES, *clip.shape)
+    losses = [
+        tuning.tuning_loss(Toy(), clip, noise, table[t], None) for t, noise in zip(timesteps, noises, strict=True)
+    ]
+    probed = tuning.probed_loss(Toy(), clip, table, None)
+    assert probed == pytest.approx(torch.stack(losses).detach().prod().item() ** (1 / tuning.PROBES), rel=1e-5)
+    assert tuning.probed_loss(lambda x, *_: clip, clip, table, None) == 0
 
 
 def test_the_running_mean_is_corrected_for_its_start():
@@ -205,10 +213,35 @@ def test_the_running_mean_is_corrected_for_its_start():
     assert tuning.running_mean([0.0, 1.0], smooth=0.5) == pytest.approx([0, 2 / 3])
 
 
+class Counting(Toy):
+    forwards = 0
+
+    def __call__(self, *given):
+        self.forwards += 1
+        return super().__call__(*given)
+
+
+def test_patience_costs_its_probes_and_changes_no_number(clip, table):
+    toy, tuned = tune(clip, table, Counting(), steps=25, patience=1000)
+    plain_toy, plain = tune(clip, table, Counting(), steps=25)
+    assert plain_toy.forwards == 25 and toy.forwards == 25 + tuning.PROBES * (1 + 25 // tuning.PROBED_EVERY)
+    assert torch.equal(tuned.losses, plain.losses) and torch.equal(tuned.grad_norms, plain.grad_norms)
+    assert all(torch.equal(toy.parameters[name], plain_toy.parameters[name]) for name in TRAINED)
+
+
 def test_a_patient_run_ends_early_and_keeps_what_it_learnt(clip, table):
     def perfect(x, sigma, source):
         return clip + 0 * toy(x, sigma, source)
 
     toy = Toy()
-    tuned = tuning.tune(perfect, toy.parameters, clip, table, None, steps=100, patience=10)
-    assert tuned.steps == len(tuned.grad_norms) == 31
+    tuned = tuning.tune(perfect, toy.parameters, clip, table, None, steps=100, patience=30)
+    assert tuned.steps == len(tuned.grad_norms) == 30
+    assert any(delta.any() for delta in tuned.deltas.values())  # weight decay alone
+
+
+def test_where_a_patient_run_ends_is_no_chance(clip, table):
+    """Whatever noise its steps happen to draw: the losses of the steps themselves, even their running mean, differ by
+    more between seeds than they fall."""
+    runs = [tune(clip, table, steps=400, seed=seed, patience=40)[1] for seed in range(6)]
+    ends = [tuned.steps for tuned in runs]
+    assert 150 < min(ends) and max(ends) <= 1.2 * min(ends) < 400

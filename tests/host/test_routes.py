@@ -1,13 +1,21 @@
 """POST /videop2p/difference: what it answers, and what it lets nobody ask."""
 
 import json
+import time
 import urllib.error
 import urllib.request
 
+import comfy.sd
+import folder_paths
 import pytest
+import torch
+from comfy.sd1_clip import SD1Tokenizer
 from comfyui_videop2p.tests.host.calls import SOURCE, TARGET
 from comfyui_videop2p.tools.host import LOCAL
 from comfyui_videop2p.videop2p_core.host.routes import FIELDS, LARGEST, LONGEST, PATH, checked, told
+from comfyui_videop2p.videop2p_core.host.tokens import read_prompt
+from comfyui_videop2p.videop2p_core.host.typing_clip import typing_clip
+from safetensors.torch import save_file
 
 QUESTION = {"source_prompt": SOURCE, "target_prompt": TARGET}
 
@@ -42,10 +50,60 @@ def test_what_a_question_leaves_out_is_empty():
     assert told(checked({}))["difference"] == {"kind": "replace", "source": (), "target": ()}
 
 
-@pytest.mark.parametrize("text", ["../../etc/passwd", "embedding:../../secret", "<img src=x onerror=alert>", "a\0b"])
+@pytest.mark.parametrize("text", ["../../etc/passwd", "embedding:", "<img src=x onerror=alert>", "a\0b"])
 def test_any_text_is_only_text(text):
-    answer = told(checked({"source_prompt": text, "target_prompt": f"{text} {text}", "blend_source": text}))
-    assert "".join(word["text"] for word in answer["difference"]["source"]) == "".join(text.split())
+    answer = told(checked({"source_prompt": f"a {text}", "target_prompt": f"{text} {text}", "blend_source": text}))
+    read = "" if text == "embedding:" else text  # without a name it is passed over by the host as well
+    assert "".join(word["text"] for word in answer["difference"]["source"]) == "a" + "".join(read.split())
+
+
+@pytest.fixture
+def inversions(tmp_path, monkeypatch):
+    """A folder of embeddings, which the host has not listed yet: two files that hold no vectors."""
+    for name in ("mystyle.safetensors", "deep/other.pt"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    monkeypatch.setitem(folder_paths.folder_names_and_paths, "embeddings", ([str(tmp_path)], {".safetensors", ".pt"}))
+    monkeypatch.delitem(folder_paths.filename_list_cache, "embeddings", raising=False)
+    yield tmp_path
+    folder_paths.filename_list_cache.pop("embeddings", None)
+
+
+@pytest.mark.parametrize("written", ["{}", "({}:1.2)", "{},"])
+@pytest.mark.parametrize("name", ["mystyle", "mystyle.safetensors", "other", "deep/other"])
+def test_a_textual_inversion_is_one_word(inversions, written, name):
+    style = written.format(f"embedding:{name}")
+    answer = told(checked({"source_prompt": f"a cat {style} red", "target_prompt": f"a dog {style} red"}))
+    spelt = style.replace("(", "").replace(":1.2)", "")
+    assert [word["text"] for word in answer["difference"]["target"]] == ["a", "dog", spelt, "red"]
+    assert changed(answer) == {"dog": "swapped"} and answer["faults"]["target_prompt"] == []
+
+
+def test_textual_inversions_of_like_names_share_nothing(inversions):
+    """As text they would share the word embedding and the colon, and so be bound to each other."""
+    answer = told(
+        checked({"source_prompt": "a embedding:mystyle", "target_prompt": "a big embedding:other", "edit": "refine"})
+    )
+    assert changed(answer) == {"big": "added", "embedding:other": "added"}
+    same = {"source_prompt": "a embedding:mystyle", "target_prompt": "a big embedding:mystyle.safetensors"}
+    assert changed(told(checked(same))) == {"big": "added"}
+
+
+@pytest.mark.parametrize("name", ["mystyl", "../mystyle", "/etc/passwd", "deep", "mystyle.pt"])
+def test_one_that_is_not_installed_is_no_word_and_said_so(inversions, caplog, name):
+    answer = told(checked({"source_prompt": f"a cat embedding:{name}, red", "target_prompt": "a dog red"}))
+    assert [word["text"] for word in answer["difference"]["source"]] == ["a", "cat", ",", "red"]
+    assert answer["faults"]["source_prompt"] == [f"'embedding:{name}' is not installed, so ComfyUI passes it over"]
+    assert not caplog.records
+
+
+def test_words_are_those_of_the_clip_that_has_the_inversion(inversions):
+    save_file({"emb_params": torch.arange(3 * 768.0).reshape(3, 768)}, inversions / "mystyle.safetensors")
+    clip = comfy.sd.CLIP(no_init=True)
+    clip.tokenizer, clip.tokenizer_options = SD1Tokenizer(embedding_directory=[str(inversions)]), {}
+    text = "a (cat:1.2), embedding:mystyle, red embedding:nothere dog"
+    words = [[word.text for word in read_prompt(reader, text).words] for reader in (clip, typing_clip())]
+    assert words[0] == words[1] == ["a", "cat,", "embedding:mystyle,", "red", "dog"]
 
 
 @pytest.mark.parametrize(
@@ -58,7 +116,6 @@ def test_any_text_is_only_text(text):
         ({"source_prompt": 1}, "is a text"),
         ({"source_prompt": None}, "is a text"),
         ({"word_weights": ["a: 2"]}, "is a text"),
-        ({"subtract": "x" * (LONGEST + 1)}, "at most 1000 characters"),
         ({"edit": "swap"}, "auto, replace, refine"),
         ({"source_prompt": "\ud83d"}, "surrogates not allowed"),
     ],
@@ -89,7 +146,7 @@ def test_a_kind_that_does_not_fit_is_a_sentence(host):
     "body",
     [
         b"{", b"", b"\xff\xfe\xfd", b"[" * 20_000, b'{"source_prompt": "\\ud83d"}', {"source_prompt": 1}, {"path": "x"},
-        {"subtract": "x" * (LONGEST + 1)}, [],
+        [],
     ],
 )  # fmt: skip
 def test_nonsense_is_a_bad_request(host, body):
@@ -99,6 +156,29 @@ def test_nonsense_is_a_bad_request(host, body):
 
 def test_an_unknown_charset_is_no_matter(host):
     assert ask(host, QUESTION, Content_Type="application/json; charset=klingon")[0] == 200
+
+
+def test_a_long_prompt_is_told_to_be_too_long_to_be_followed(host):
+    status, answer = ask(host, QUESTION | {"target_prompt": "x " * (LONGEST // 2) + "x"})
+    assert status == 413 and answer["error"] == (
+        "the target prompt is too long to be followed while you type; the node itself reads all of it"
+    )
+    assert ask(host, QUESTION | {"target_prompt": "x " * (LONGEST // 2)})[0] == 200
+
+
+@pytest.mark.parametrize(
+    "source, target",
+    [("a b ", "b a d c "), ("一只猫在跑", "猫跑在一只 "), ("👩‍🚀", "🐱"), ("\U00020001\U00020302", "\U00020abc")],
+)
+def test_the_longest_prompts_are_answered_while_one_types(source, target):
+    asked = {"source_prompt": source * LONGEST, "target_prompt": target * LONGEST}
+    asked = {name: text[:LONGEST] for name, text in asked.items()} | {
+        name: ",".join(f"{i:x}" for i in range(LONGEST))[:LONGEST] for name in ("blend_source", "subtract")
+    }
+    body = len(json.dumps(asked, ensure_ascii=False).encode())
+    started = time.process_time()
+    told(checked(asked))
+    assert time.process_time() - started < 5 and body < LARGEST  # about one second on a machine of its own
 
 
 def test_a_question_has_a_size(host):

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import NAMESPACE_URL, uuid5
 
-from .canvas import Place, layout
+from .canvas import SOCKET, TEXT, TITLE, WIDGET, Place, layout
 from .forms import ui_node
 from .graph import Graph, Link, Node
-from .schema import WIDGETS
+from .schema import WIDGETS, input_specs, options
 
 # Ids by which the browser knows the two edges of a box.
 ENTRANCE, EXIT = -10, -20
@@ -100,7 +100,7 @@ def subgraph_form(blueprint: Blueprint) -> dict[str, Any]:
         "revision": 0,
         "last_node_id": 1,
         "last_link_id": 0,
-        "nodes": [_box(blueprint, Place((0, 0), (400, 420)))],
+        "nodes": [_box(blueprint, Place((0, 0), (400, _height(blueprint))))],
         "links": [],
         "version": 0.4,
         "definitions": {"subgraphs": [definition]},
@@ -127,6 +127,23 @@ def _box(blueprint: Blueprint, place: Place) -> dict[str, Any]:
         "properties": {"proxyWidgets": [["-1", port] for port in widgets]},
         "widgets_values": list(widgets.values()),
     }
+
+
+def _height(blueprint: Blueprint) -> int:
+    links = dict(zip(blueprint.entrance.schema["output_name"], blueprint.entrance, strict=True))
+    widgets = [links[port] for port in blueprint.entrance.inputs]
+    texts = sum(_is_text(blueprint.graph, link) for link in widgets)
+    rows = max(len(links) - len(widgets), len(blueprint.exits))
+    return TITLE + rows * SOCKET + (len(widgets) - texts) * WIDGET + texts * TEXT
+
+
+def _is_text(graph: Graph, link: Link) -> bool:
+    """Whether what is put into the box is written in several lines where it goes to."""
+    return any(
+        given == link and options(input_specs(node.schema)[name]).get("multiline", False)
+        for node in graph.nodes
+        for name, given in node.inputs.items()
+    )
 
 
 def _id(*names: str) -> str:

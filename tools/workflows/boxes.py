@@ -1,4 +1,7 @@
-"""The shipped blueprints."""
+"""The shipped blueprints: the whole edit as one box, and its steps as five that follow each other.
+
+Of the five each has among its outputs, by name, what the later ones have among their inputs.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,11 @@ from .studio import SD15, Studio
 
 
 def boxes(info: dict[str, Any]) -> list[Blueprint]:
-    return [edit(info)]
+    return [edit(info), *steps(info)]
+
+
+def steps(info: dict[str, Any]) -> list[Blueprint]:
+    return [step(info) for step in (clip_step, tune_step, invert_step, edit_step, result_step)]
 
 
 def edit(info: dict[str, Any]) -> Blueprint:
@@ -48,4 +55,105 @@ def edit(info: dict[str, Any]) -> Blueprint:
         graph,
         given,
         {"video": video["VIDEO"], "mask": sampled["mask"], "frames": frames["IMAGE"]},
+    )
+
+
+def clip_step(info: dict[str, Any]) -> Blueprint:
+    graph = Graph(info)
+    given = entrance(vae="VAE", video="VIDEO", length=("INT", 8), width=("INT", 512), height=("INT", 512))
+    studio = Studio(graph, SD15, vae=given["vae"])
+    graph.column("1 Clip")
+    parts = graph.add("GetVideoComponents", video=given["video"])
+    first = graph.add(
+        "ImageFromBatch", "The first frames", image=parts["images"], batch_index=0, length=given["length"]
+    )
+    (studio.frames,) = graph.add(
+        "ImageScale", "Crop to size", image=first, upscale_method="lanczos", width=given["width"],
+        height=given["height"], crop="center",
+    )  # fmt: skip
+    studio.encode()
+    return Blueprint(
+        "Video-P2P 1 Clip",
+        "The first frames of a video, cropped to the size that the checkpoint is at home in, and as latents.",
+        graph,
+        given,
+        {"frames": studio.frames, "latent": studio.latent, "fps": parts["fps"]},
+    )
+
+
+def tune_step(info: dict[str, Any]) -> Blueprint:
+    graph = Graph(info)
+    given = entrance(
+        model="MODEL", clip="CLIP", latent="LATENT", source_prompt=("STRING", RIDER), steps=("INT", 300),
+        learning_rate=("FLOAT", 3e-5),
+    )  # fmt: skip
+    studio = Studio(graph, SD15, given["model"], given["clip"], latent=given["latent"])
+    graph.column("2 What the clip shows")
+    # An input of a box cannot be an output as well, but through a node.
+    (studio.prompt,) = graph.add("PrimitiveStringMultiline", "Source prompt", value=given["source_prompt"])
+    studio.encode_prompts()
+    graph.column("2 Tune")
+    studio.inflate()
+    studio.tune(shown=False, steps=given["steps"], learning_rate=given["learning_rate"])
+    return Blueprint(
+        "Video-P2P 2 Tune",
+        "Says what the clip shows, makes the checkpoint read clips and tunes it on this one. Once for each clip.",
+        graph,
+        given,
+        {"model": studio.model, "source_prompt": studio.prompt, "source": studio.source, "null": studio.null},
+    )
+
+
+def invert_step(info: dict[str, Any]) -> Blueprint:
+    graph = Graph(info)
+    given = entrance(model="MODEL", source="CONDITIONING", null="CONDITIONING", latent="LATENT", steps=("INT", 50))
+    studio = Studio(graph, SD15, given["model"], latent=given["latent"], source=given["source"], null=given["null"])
+    graph.column("3 Invert")
+    studio.invert("direct", steps=given["steps"])
+    return Blueprint(
+        "Video-P2P 3 Invert",
+        "The clip's way back to noise. Once for each clip: changing the target prompt does not run it again.",
+        graph,
+        given,
+        {"inversion": studio.inversion},
+    )
+
+
+def edit_step(info: dict[str, Any]) -> Blueprint:
+    graph = Graph(info)
+    given = entrance(
+        model="MODEL", clip="CLIP", inversion="VP2P_INVERSION", source_prompt=("STRING", RIDER),
+        target_prompt=("STRING", ROBOT), blend_source=("STRING", "man"), blend_target=("STRING", "robot"),
+        cross_window=("FLOAT", 0.2), threshold=("FLOAT", 0.3),
+    )  # fmt: skip
+    studio = Studio(
+        graph, SD15, given["model"], given["clip"], prompt=given["source_prompt"], inversion=given["inversion"]
+    )
+    graph.column("4 Edit")
+    words = ("blend_source", "blend_target", "cross_window", "threshold")
+    controller = studio.control(given["target_prompt"], **{name: given[name] for name in words})
+    sampled = studio.sample(controller["edit"])
+    return Blueprint(
+        "Video-P2P 4 Edit",
+        "The edit in words, and the edited clip as latents. The blend words keep it where the thing is.",
+        graph,
+        given,
+        {"edited": sampled["edited"], "mask": sampled["mask"]},
+    )
+
+
+def result_step(info: dict[str, Any]) -> Blueprint:
+    graph = Graph(info)
+    given = entrance(vae="VAE", edited="LATENT", frames="IMAGE", fps=("FLOAT", 24.0))
+    studio = Studio(graph, SD15, vae=given["vae"], frames=given["frames"], fps=given["fps"])
+    graph.column("5 Result")
+    decoded = graph.add("VAEDecode", "Decode the edit", samples=given["edited"], vae=studio.vae)
+    video = graph.add("CreateVideo", images=decoded, fps=studio.fps)
+    compared = graph.add("VP2P_CompareVideos", before=studio.frames, after=decoded, fps=studio.fps)
+    return Blueprint(
+        "Video-P2P 5 Result",
+        "The edited clip as a video, and beside its source.",
+        graph,
+        given,
+        {"video": video["VIDEO"], "edited_frames": decoded["IMAGE"], "comparison": compared["frames"]},
     )

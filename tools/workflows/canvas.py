@@ -11,7 +11,9 @@ from .schema import input_specs, is_widget, options
 TITLE, SOCKET, WIDGET, TEXT = 30, 22, 28, 90
 GAP, MARGIN, HEADER = 60, 25, 45
 WIDTH, NOTE_WIDTH, NOTE_CHARACTERS = 350, 400, 46
-PICTURES = {"PreviewImage": 260, "SaveVideo": 330, "VHS_VideoCombine": 330}
+PICTURES = {
+    "PreviewImage": 260, "SaveVideo": 330, "VHS_VideoCombine": 330, "VP2P_TuneOnVideo": 260, "VP2P_CompareVideos": 330,
+}  # fmt: skip
 
 
 @dataclass(frozen=True)

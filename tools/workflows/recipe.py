@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from .graph import Graph
-from .studio import DEMO, SD15, Studio
+from .studio import DEMO, Studio
+from .worlds import WORLDS
 
 
 @dataclass(frozen=True)
@@ -36,21 +37,6 @@ def recipe(text: str, *worlds: str, needs: str | None = None):
 
 def graph_of(name: str, info: dict[str, Any]) -> Graph:
     chosen = RECIPES[name]
-    graph = Graph(info, chosen.text + (OWN_CLIP_TEXT if chosen.world == SD15 else DEMO_TEXT))
+    graph = Graph(info, chosen.text + WORLDS[chosen.world].text)
     chosen.write(Studio(graph, chosen.world))
     return graph
-
-
-DEMO_TEXT = """
-
-This graph runs as it is, on the small model that comes with the pack. It draws balls, stars, hearts, fish, cars and
-rabbits of 8 colours, plain, striped, spotted or shiny, on the beach, in the forest, in the city, in space or in the
-snow, as a sketch or at night; it knows no other words.
-"""
-OWN_CLIP_TEXT = """
-
-**Yours to set:** the clip in *Load your clip*, what it shows in *Source prompt*, and the target prompt in *Attention
-Controller*. Change as few words as you can.
-
-The checkpoint is Stable Diffusion 1.5; any model of that family will do.
-"""

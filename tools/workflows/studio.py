@@ -5,15 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from .graph import Graph, Link, Node
+from .worlds import DEMO, OWN_CLIP, SD15, WORLDS, World
 
-CHECKPOINT = "v1-5-pruned-emaonly-fp16.safetensors"
-CHECKPOINT_FILE = {
-    "name": CHECKPOINT,
-    "url": f"https://huggingface.co/Comfy-Org/stable-diffusion-v1-5-archive/resolve/main/{CHECKPOINT}",
-    "directory": "checkpoints",
-}
-OWN_CLIP = "video_p2p_example.mp4"  # stands for the artist's own
-DEMO, SD15 = "demo", "sd15"
+__all__ = ["DEMO", "OWN_CLIP", "SD15", "Studio"]
 
 
 @dataclass
@@ -35,35 +29,37 @@ class Studio:
     inverted: Node | None = None
     inversion: Link | None = None
 
+    @property
+    def home(self) -> World:
+        return WORLDS[self.world]
+
     # --- the clip ----------------------------------------------------------------------------------------------------
 
     def open(self, prompt: str) -> None:
         """The model, the clip that the prompt describes, and the prompt, encoded."""
         self.graph.column("1 Model and clip")
+        self.load_checkpoint()
         if self.world == DEMO:
-            self.model, self.clip, self.vae = self.graph.add("VP2P_LoadDemoModel")
             self.take(self.graph.add("VP2P_LoadDemoClip", clip=prompt))
         else:
-            self.load_checkpoint()
             self.take(self.graph.add("LoadVideo", "Load your clip", file=OWN_CLIP))
         self.encode()
         self.describe(prompt)
 
     def load_checkpoint(self) -> None:
-        loaded = self.graph.add("CheckpointLoaderSimple", ckpt_name=CHECKPOINT, models=[CHECKPOINT_FILE])
-        self.model, self.clip, self.vae = loaded
+        self.model, self.clip, self.vae = self.home.load(self.graph)
 
     def take(self, video: Node) -> None:
         parts = self.graph.add("GetVideoComponents", video=video)
         self.fps = parts["fps"]
         self.frames = parts["images"]
-        if self.world == SD15:
-            self.crop(parts["images"])
+        if self.home.side is not None:
+            self.crop(parts["images"], self.home.side)
 
-    def crop(self, images: Link) -> None:
+    def crop(self, images: Link, side: int) -> None:
         first = self.graph.add("ImageFromBatch", "The first 8 frames", image=images, batch_index=0, length=8)
         (self.frames,) = self.graph.add(
-            "ImageScale", "Crop to 512 x 512", image=first, upscale_method="lanczos", width=512, height=512,
+            "ImageScale", f"Crop to {side} x {side}", image=first, upscale_method="lanczos", width=side, height=side,
             crop="center",
         )  # fmt: skip
 
@@ -85,8 +81,7 @@ class Studio:
         (self.model,) = self.graph.add("VP2P_InflateUNet", model=self.model, **settings)
 
     def tune(self, shown: bool = True, **settings) -> None:
-        """The demo model learns its small clips in fewer, larger steps than a full-size checkpoint."""
-        settings = ({"steps": 120, "learning_rate": 1e-4} if self.world == DEMO else {}) | settings
+        settings = dict(self.home.tuning) | settings
         tuned = self.graph.add(
             "VP2P_TuneOnVideo", model=self.model, positive=self.source, latent=self.latent, **settings
         )
@@ -115,6 +110,7 @@ class Studio:
         return self.graph.add("CreateList", "List of edits", **edits)
 
     def sample(self, edit: Node, **settings) -> Node:
+        settings = ({"null": self.null} if self.home.pooled else {}) | settings
         return self.graph.add("VP2P_DecoupledSample", model=self.model, inversion=self.inversion, edit=edit, **settings)
 
     # --- what came of it ---------------------------------------------------------------------------------------------

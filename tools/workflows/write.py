@@ -51,7 +51,7 @@ def main() -> None:
     for path, text in {**texts, **boxed}.items():
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")
-    print(f"{len(texts) // 2} of {len(RECIPES)} workflows written to {FOLDER}, {len(boxed)} blueprint to {SUBGRAPHS}")
+    print(f"{len(texts) // 2} of {len(RECIPES)} workflows written to {FOLDER}, {len(boxed)} blueprints to {SUBGRAPHS}")
 
 
 if __name__ == "__main__":

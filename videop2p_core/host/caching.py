@@ -13,6 +13,7 @@ import torch
 from comfy.ldm.modules.diffusionmodules.openaimodel import Downsample, TimestepEmbedSequential, Upsample
 from comfy.patcher_extension import WrappersMP
 
+from .beside import has_motion
 from .inflate import ForwardPatch
 
 KEY = "videop2p_caching"
@@ -102,6 +103,10 @@ def cached(model, cache):
     model = model.clone()
     if cache.every == 1:
         return model
+    if has_motion(model):
+        raise ValueError(
+            "features of a UNet with AnimateDiff-Evolved's motion modules in it are not cached: set cache every to 1"
+        )
     model.add_wrapper_with_key(WrappersMP.DIFFUSION_MODEL, KEY, cache)
     model.add_wrapper_with_key(WrappersMP.OUTER_SAMPLE, KEY, cache.within)
     *left_out, last = layers_below(model.get_model_object("diffusion_model"))

@@ -15,6 +15,14 @@ from .painting import check_frames
 from .sampling import check_model
 from .wan import is_wan
 
+# With a UNet too, but the first knows a fifth of the noise levels alone, and the others draw by a picture.
+NO_PAINTERS = (
+    comfy.model_base.SDXLRefiner,
+    comfy.model_base.SD_X4Upscaler,
+    comfy.model_base.Stable_Zero123,
+    comfy.model_base.Lotus,
+)
+
 
 def check_family(model):
     """A MODEL with an image UNet, to be inflated or tuned."""
@@ -31,7 +39,7 @@ def check_editable(model):
     if not isinstance(model, ModelPatcher):
         raise ValueError("there is no model: this checkpoint holds none, connect a model loader")
     network = model.get_model_object("diffusion_model")
-    if not (is_image_unet(network) or is_wan(network)):
+    if isinstance(model.model, NO_PAINTERS) or not (is_image_unet(network) or is_wan(network)):
         raise ValueError(
             f"Video-P2P cannot edit with a {type(model.model).__name__} model: connect an image model with a UNet, of "
             "the Stable Diffusion 1.x, 2.x or XL family, or a Wan 2.x that makes video from text or a picture, or VACE"

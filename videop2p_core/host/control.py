@@ -68,6 +68,7 @@ class Control:
         self.source, self.targets, self.records, self.full = source, targets, records, full
         self.step, self.mode, self.target = 0, RECORD, None
         self.kept = {}  # layer -> (q, k) of the source in this step and pass
+        self.unseen = None  # layers that did not run since, None before the model did
         self.source_maps = [WordMaps() for _ in targets]
         self.target_maps = [WordMaps() for _ in targets]
 
@@ -75,18 +76,26 @@ class Control:
 
     def record(self, step):
         self.kept = {}
-        self.step, self.mode, self.target = step, RECORD, None
+        self.step, self.mode, self.target, self.unseen = step, RECORD, None, None
 
     def recall(self, step, part):
         self.kept = self.records.read(step, part)
 
     def replay(self, step, target):
-        self.step, self.mode, self.target = step, REPLAY, target
+        self.step, self.mode, self.target, self.unseen = step, REPLAY, target, None
 
     def source_needed(self, step):
         """Whether any target looks at the source in this step, and nobody kept what it sees."""
         looked_at = self._cross_edited(step) or self._temporal_edited(step) or self._maps_count(step)
         return looked_at and self.records is None
+
+    def check_seen(self):
+        """After a prediction: whether the edit saw every layer of it."""
+        if self.unseen and self.full(self.step):
+            raise ValueError(
+                f"another node on this model left out {len(self.unseen)} layers that an edit looks into (a cache of "
+                "steps or features, for instance): remove it, and set cache every in Decoupled Sample instead"
+            )
 
     def close_step(self):
         """Add the step's word maps to the sums."""
@@ -106,10 +115,14 @@ class Control:
         """Around the model: fill the cross-attention slots of this call."""
         if is_wan(executor.class_obj.diffusion_model) or not self._acts_on_cross_attention():  # Wan's slots ask
             return executor(*args, **kwargs)
+        if self.unseen is None:
+            self.unseen = set(cross_attention_layers(executor.class_obj.diffusion_model))
         return with_cross_attention(self.cross_attention, executor, *args, **kwargs)
 
     def cross_attention(self, layer, occupant, q, k, v, options):
         """An attn2 slot: [rows, tokens, channels] each, rows = conditioning entries x frames."""
+        if self.unseen is not None:
+            self.unseen.discard(layer)
         heads = options["n_heads"]
         attend = host_attention(options)
 

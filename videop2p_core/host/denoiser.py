@@ -9,6 +9,7 @@ import comfy.model_sampling
 import comfy.samplers
 import torch
 
+from .beside import check_windows
 from .layout import as_clip, as_latent
 
 SOURCE = "positive"
@@ -70,6 +71,7 @@ class Algorithm(comfy.samplers.Sampler):
         self.result = None
 
     def sample(self, model_wrap, sigmas, extra_args, callback, noise, latent_image=None, *args, **kwargs):
+        check_windows(extra_args["model_options"])
         denoise = Denoiser(model_wrap, extra_args["model_options"])
         self.result = self.algorithm(denoise, as_clip(latent_image), sigmas)
         return latent_image

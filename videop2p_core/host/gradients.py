@@ -22,6 +22,12 @@ from .denoiser import run
 from .inflate import inflate, inflation_of, temporal_of
 from .temporal import temporal_patcher
 
+# What torch says, and what another node's patch did.
+FAULTS = {
+    "Inference tensors cannot be saved": "holds weights that were loaded for inference (a hypernetwork, for instance)",
+    "modified by an inplace operation": "writes into what it is given (FreeU_V2, for instance)",
+}
+
 
 def run_differentiable(model, positive, negative, latent, sigmas, algorithm, *, checkpointing=False):
     """What `algorithm(copy, denoise, z0, sigmas)` returns, run on a copy of the MODEL that gradients flow through.
@@ -50,11 +56,12 @@ def _run_on_a_copy(model, positive, negative, latent, sigmas, algorithm, checkpo
         try:
             return run(frozen, *map(_outside_inference, (positive, negative, latent, sigmas)), with_frozen_weights)
         except RuntimeError as error:
-            if "Inference tensors cannot be saved" not in str(error):
+            fault = next((fault for said, fault in FAULTS.items() if said in str(error)), None)
+            if fault is None:
                 raise
             raise RuntimeError(
-                "another node's patch on this model holds weights that cannot be differentiated through (IPAdapter, "
-                "for instance): connect the model without it"
+                f"another node's patch on this model {fault}, so that it cannot be differentiated through: connect the "
+                "model without it"
             ) from error
 
 

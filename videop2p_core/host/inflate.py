@@ -15,6 +15,7 @@ from comfy.patcher_extension import WrappersMP
 from einops import rearrange
 
 from ..attention import attention, frames_read, read_frames
+from .beside import has_motion
 from .passes import Passes
 from .slots import CONTROL, host_attention
 from .temporal import temporal_patcher, transformer_blocks
@@ -87,7 +88,7 @@ class Clip:
 
     def _check_frames(self, options):
         window = options.get("context_window")
-        length = self.length if window is None else window.frames
+        length = self.length if window is None else len(window.seen)
         if length not in (None, self.frames):
             raise ValueError(
                 f"another node shows this model {self.frames} of {length} frames at a time (context options of "
@@ -106,7 +107,8 @@ class WithFrame0:
 
     def __call__(self, executor, noise, *args, **kwargs):
         options = executor.class_obj.model_options  # of this call alone
-        options["transformer_options"]["patches"]["attn1_patch"].sort(key=lambda patch: isinstance(patch, FrameAttention))
+        patches = options["transformer_options"]["patches"]["attn1_patch"]
+        patches.sort(key=lambda patch: isinstance(patch, FrameAttention))
         if "context_handler" in options:
             passes = options["context_handler"] = Passes.of(options["context_handler"])
             if self.inflation.norm_over_frames and passes.cuts(noise):
@@ -114,6 +116,11 @@ class WithFrame0:
                     f"norm over frames takes its statistics from all {len(noise)} frames, but they are sampled in "
                     f"passes of {passes.context_length + 1}: turn it off in Inflate UNet, or take the clip at once"
                 )
+        if self.inflation.norm_over_frames and has_motion(executor.class_obj.model_patcher):
+            raise ValueError(
+                "the motion modules of AnimateDiff-Evolved take the norm over frames themselves: turn it off in "
+                "Inflate UNet"
+            )
         self.clip.length = len(noise)
         try:
             return executor(noise, *args, **kwargs)

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from .. import schedule
 from ..blend import Blend, word_columns
+from ..comparison import coloured
 from ..edit import Edit, no_edit
 from ..plan import EditPlan
 from ..prompts import Prompt, word_tokens
@@ -74,7 +75,7 @@ def look(model, parts: Parts, plan: EditPlan, words: Sequence[str], branch: str,
     factor = model.model.latent_format.spacial_downscale_ratio
     masks = masks_of(maps, [factor * side for side in size])
     masks = torch.stack([for_pictures(model.model, mask) for mask in masks])
-    overlays = [heat_overlay(mask, images) for mask in masks]
+    overlays = [heat_overlay(mask, None if images is None else coloured(images)) for mask in masks]
     when = f"step {step} of {inversion.steps}" if step else f"mean of {inversion.steps} steps"
     return Looks(masks, overlays, heat_grid(words, overlays, f"{branch} prompt, {when}"))
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import logging
 from dataclasses import dataclass
 from functools import cache
 
 import torch
 import torch.nn.functional as F
+from comfy import model_management
 from comfy.clip_model import CLIPTextModel
 from comfy.sd1_clip import SDClipModel
 from einops import rearrange
@@ -29,6 +31,8 @@ FIGURES = {
     "clip_score": ("CLIP score of the prompt", "{:.1f}", "higher"),
 }
 AT_ONCE = 16  # frames
+# What allocators outside CUDA say in a plain RuntimeError.
+OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "not enough memory")
 HEADING, ABSENT = ("measure", "source", "edited", "better"), "–"
 
 
@@ -63,7 +67,8 @@ class Measures:
 def measure(source: Tensor, edited: Tensor, mask=None, clip_vision=None, clip=None, prompt: str = "") -> Measures:
     """Figures of an edit of IMAGEs (arXiv 2303.04761, section 4); what they compare is outside the MASK.
 
-    Raises ValueError, before anything is measured, where the clips or the mask do not fit.
+    Raises ValueError, before anything is measured, where the clips or the mask do not fit. Whatever keeps a single
+    figure from being measured is told among the missing, and the others stay.
     """
     source, edited = _clips(source, edited)
     mask = None if mask is None else _mask_of(mask, source)
@@ -74,6 +79,11 @@ def measure(source: Tensor, edited: Tensor, mask=None, clip_vision=None, clip=No
             figures[name] = figure()
         except ValueError as error:
             missing[name] = str(error)
+        except (RuntimeError, MemoryError) as error:
+            logging.exception(f"Edit Metrics: {name} was not measured")
+            missing[name] = _failure(error)
+        if name in missing:  # only here has the error let go of what it was computed from
+            model_management.soft_empty_cache()
 
     # SSIM and LPIPS look at neighbourhoods: the edit itself is taken out, so that none reaches over the mask's border.
     unedited = edited if mask is None else torch.lerp(edited, source, mask[..., None])
@@ -95,6 +105,15 @@ def measure(source: Tensor, edited: Tensor, mask=None, clip_vision=None, clip=No
         for prefix in clips:
             add(prefix + name, lambda figure=figure, prefix=prefix: figure(prefix))
     return Measures(figures, missing)
+
+
+def _failure(error: Exception) -> str:
+    """In a sentence."""
+    said = str(error)
+    if isinstance(error, MemoryError) or model_management.is_oom(error) or any(map(said.lower().count, OUT_OF_MEMORY)):
+        return "memory ran out while it was measured: measure fewer or smaller frames"
+    first, *_ = said.strip().splitlines() or ["without a word"]
+    return f"it could not be computed, ComfyUI's log has the whole of it ({type(error).__name__}: {first.rstrip('.')})"
 
 
 # --- what is given ----------------------------------------------------------------------------------------------------

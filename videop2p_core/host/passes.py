@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from ..passes import even_windows
+from .beside import check_passes
 
 FRAME_AXIS = 0
 
@@ -39,6 +40,11 @@ class Pass(IndexListContextWindow):
     @causal_anchor_index.setter
     def causal_anchor_index(self, _):
         pass  # the host means the frame before the window
+
+    @property
+    def seen(self) -> list[int]:
+        """The frames that the model sees, frame 0 among them."""
+        return self.index_list if self.causal_anchor_index is None else [0, *self.index_list]
 
     def own(self, x: Tensor) -> Tensor:
         """What a pass made, without the frame that came before its own."""
@@ -81,6 +87,7 @@ class Passes(IndexListContextHandler):
         return self.cuts(x_in)
 
     def get_context_windows(self, model, x_in, model_options):
+        check_passes(model_options)
         frames = len(x_in)
         return [Pass(window, frames, self) for window in self.context_schedule.func(frames, self, model_options)]
 
@@ -94,10 +101,14 @@ class Passes(IndexListContextHandler):
     def execute(self, calc_cond_batch, *args, **kwargs):
         """The activations of one pass at a time are alive, in the backward pass as well."""
 
-        def recomputed(*args):
-            return checkpoint(calc_cond_batch, *args, use_reentrant=False, preserve_rng_state=False)
+        def of_pass(model, conds, x, timestep, model_options):
+            window = model_options["transformer_options"]["context_window"]
+            given = model, conds, x, timestep, _told(window, model_options)
+            if torch.is_grad_enabled():
+                return checkpoint(calc_cond_batch, *given, use_reentrant=False, preserve_rng_state=False)
+            return calc_cond_batch(*given)
 
-        return super().execute(recomputed if torch.is_grad_enabled() else calc_cond_batch, *args, **kwargs)
+        return super().execute(of_pass, *args, **kwargs)
 
 
 def passes_of(x, sigma, inner_model, model_options) -> list[Pass | None]:
@@ -124,8 +135,7 @@ def during(window: Pass | None, model_options):
     """Options for one pass, under which the host cuts nothing itself."""
     if window is None:
         return model_options
-    transformer = {**model_options["transformer_options"], "context_window": window}
-    return {**model_options, "transformer_options": transformer, "context_handler": None}
+    return {**_told(window, model_options), "context_handler": None}
 
 
 def merged(parts: Iterable[tuple[Pass | None, Tensor]]) -> Tensor:
@@ -142,6 +152,13 @@ def merged(parts: Iterable[tuple[Pass | None, Tensor]]) -> Tensor:
         window.add_window(total, own * weights)
         window.add_window(weight, weights.expand_as(own))
     return total / weight
+
+
+def _told(window, model_options):
+    """Options that tell the layers which frames they see; other nodes read AnimateDiff-Evolved's account of it."""
+    account = {"full_length": window.total_frames, "context_length": len(window.seen), "sub_idxs": window.seen}
+    transformer = {**model_options["transformer_options"], "context_window": window, "ad_params": account}
+    return {**model_options, "transformer_options": transformer}
 
 
 def _even(frames, handler, model_options):

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..comparison import coloured
 from ..inversion import DIRECT
 from ..metrics import psnr
 from .layout import pictures_of
@@ -66,7 +67,7 @@ class Original:
     @property
     def pictures(self) -> Tensor:
         """The part that the VAE encodes: [frames, height, width, 3]."""
-        return self.vae.vae_encode_crop_pixels(self.images[..., :3])
+        return self.vae.vae_encode_crop_pixels(coloured(self.images))
 
     def check_fits(self, base_model, clip: Tensor) -> None:
         """clip: [frames, channels, height, width]"""

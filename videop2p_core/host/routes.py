@@ -3,20 +3,19 @@
 import asyncio
 import json
 from dataclasses import asdict
-from functools import cache
-from types import SimpleNamespace
 
-import comfy.sd1_clip
 from aiohttp import web
 from server import PromptServer
 
 from ..difference import difference, faults, weights
 from ..prompts import KINDS
 from .tokens import read_prompt
+from .typing_clip import typing_clip, unknown_inversions
 
 PATH = "/videop2p/difference"
-LARGEST, LONGEST = 2**15, 1000  # bytes of a question, characters of a field
-FIELDS = ("source_prompt", "target_prompt", "edit", "blend_source", "blend_target", "subtract", "word_weights")
+LARGEST, LONGEST = 2**16, 2000  # bytes of a question, characters of a field: the worst takes about a second
+PROMPTS = ("source_prompt", "target_prompt")
+FIELDS = (*PROMPTS, "edit", "blend_source", "blend_target", "subtract", "word_weights")
 
 
 def add_routes():
@@ -31,9 +30,12 @@ async def answer(request: web.Request) -> web.Response:
     if request.content_type != "application/json":
         return web.json_response({"error": "ask in application/json"}, status=415)
     if request.content_length is None or request.content_length > LARGEST:
-        return web.json_response({"error": f"ask in {LARGEST} bytes at most"}, status=413)
+        return web.json_response({"error": too_long("the edit")}, status=413)
     try:
         fields = checked(json.loads(await request.read()))
+        long = [name for name in FIELDS if len(fields[name]) > LONGEST]
+        if long:
+            return web.json_response({"error": too_long(f"the {long[0].replace('_', ' ')}")}, status=413)
         return web.json_response(await asyncio.to_thread(told, fields))
     except (ValueError, RecursionError) as error:
         return web.json_response({"error": str(error)}, status=400)
@@ -43,8 +45,8 @@ def checked(asked) -> dict[str, str]:
     """The fields of a question, those that it leaves out empty."""
     if not isinstance(asked, dict) or not set(asked) <= set(FIELDS):
         raise ValueError(f"ask with an object of {', '.join(FIELDS)}")
-    if not all(isinstance(value, str) and len(value) <= LONGEST for value in asked.values()):
-        raise ValueError(f"each field is a text of at most {LONGEST} characters")
+    if not all(isinstance(value, str) for value in asked.values()):
+        raise ValueError("each field is a text")
     "".join(asked.values()).encode()  # half of a surrogate pair is no text, which is a ValueError as well
     fields = dict.fromkeys(FIELDS, "") | asked
     fields["edit"] = fields["edit"] or KINDS[0]
@@ -53,18 +55,15 @@ def checked(asked) -> dict[str, str]:
     return fields
 
 
+def too_long(what: str) -> str:
+    return f"{what} is too long to be followed while you type; the node itself reads all of it"
+
+
 def told(fields: dict[str, str]) -> dict:
     """{"difference": as difference.Difference, "weights": of the target's words, "faults": as difference.faults}."""
-    source, target = (read_prompt(words(), fields[name]) for name in ("source_prompt", "target_prompt"))
+    source, target = (read_prompt(typing_clip(), fields[name]) for name in PROMPTS)
     return {
         "difference": asdict(difference(source, target, fields["edit"])),
         "weights": weights(target, fields["word_weights"]),
-        "faults": faults(source, target, fields),
+        "faults": {name: unknown_inversions(fields[name]) for name in PROMPTS} | faults(source, target, fields),
     }
-
-
-@cache
-def words():
-    """Reads prompts as the CLIP of a graph would, which is loaded only when the graph runs: its words are the same."""
-    tokenizer = comfy.sd1_clip.SD1Tokenizer()
-    return SimpleNamespace(tokenize=tokenizer.tokenize_with_weights, tokenizer=tokenizer)

@@ -15,6 +15,7 @@ from ..guidance import edit_clip, has_source_for_null
 from ..inversion import Inversion, guide, proximal
 from ..records import WHOLE, check_kept
 from ..schedule import to_z
+from .beside import check_beside, check_one_after_another, check_windows
 from .caching import FeatureCache, cached
 from .control import Control, Controlled, LayersOnGrid, install
 from .denoiser import unguided
@@ -184,6 +185,10 @@ class EditSampler(comfy.samplers.Sampler):
         install(control, model_options)
         clip = as_clip(noise)
         denoised = clip
+        check_windows(given_options)
+        handler = given_options.get("context_handler")
+        if len(self.targets) > 1 or (handler is not None and handler.cuts(clip)):
+            check_one_after_another(given_options)
 
         def laid_out(x):
             return as_latent(guider.inner_model, x)
@@ -198,12 +203,19 @@ class EditSampler(comfy.samplers.Sampler):
             positive, negative = pairs[SOURCE if branch.target is None else branch.target]
             negative = negative if branch.null is None else _with_embedding(negative, branch.null)
             positive, negative = (cut_conditioning(cond, x, window, model_options) for cond in (positive, negative))
-            options = during(window, model_options)
+            options, proximal = during(window, model_options), Proximal(inversion)
             if branch.proximal and branch.cfg != 1:
-                options = _with_proximal(options, inversion)
+                options = _with_pre_cfg(options, proximal)
             x = laid_out(cut(x, window))
             given = x, sigma.expand(len(x)), positive, negative, branch.cfg, options
-            return as_clip(guider.as_inverted(*given) if branch.target is None else guider.guided(*given, seed))
+            predicted = guider.as_inverted(*given) if branch.target is None else guider.guided(*given, seed)
+            control.check_seen()
+            if branch.proximal and branch.cfg != 1 and not proximal.acted:
+                raise ValueError(
+                    "another node on this model samples in a way of its own (AnimateDiff-Evolved, for instance) and "
+                    "leaves proximal guidance out: choose another method in DDIM Invert"
+                )
+            return as_clip(predicted)
 
         def denoise(sigma, asked):
             nonlocal denoised
@@ -219,7 +231,7 @@ class EditSampler(comfy.samplers.Sampler):
         def latent_mask(step):
             if denoise_mask is None or "denoise_mask_function" not in given_options:
                 return denoise_mask
-            sigma, extra = sigmas[step].expand(len(noise)), {"model": guider.inner_model, "sigmas": sigmas}
+            sigma, extra = sigmas[step].expand(len(noise)), {"model": guider, "sigmas": sigmas}
             return given_options["denoise_mask_function"](sigma, denoise_mask, extra_options=extra)
 
         def mask(step, index):
@@ -261,6 +273,7 @@ def check_model(model):
     """What an edit cannot run under, in a sentence."""
     if model.get_additional_models_with_key("multigpu"):
         raise ValueError("an edit runs on one GPU: remove the node that spreads this model over several")
+    check_beside(model)
 
 
 def word_map_layers(model, size, blocks: str = "") -> LayersOnGrid | ChosenBlocks:
@@ -338,13 +351,20 @@ def _with_embedding(entries, embedding):
     return [{**first, "model_conds": {**conds, "c_crossattn": text}}, *others]
 
 
-def _with_proximal(model_options, inversion):
-    """Options under which the guidance direction loses its small entries (arXiv 2306.05414)."""
+@dataclass
+class Proximal:
+    """A pre-CFG function under which the guidance direction loses its small entries (arXiv 2306.05414)."""
 
-    def shrink(args):
+    inversion: Inversion
+    acted: bool = False
+
+    def __call__(self, args):
+        self.acted, given = True, self.inversion
         cond, uncond, *others = args["conds_out"]
-        kept = proximal(cond - uncond, quantile=inversion.proximal_quantile, soft=inversion.proximal_soft)
+        kept = proximal(cond - uncond, quantile=given.proximal_quantile, soft=given.proximal_soft)
         return [uncond + kept, uncond, *others]
 
-    functions = [*model_options.get("sampler_pre_cfg_function", []), shrink]
+
+def _with_pre_cfg(model_options, function):
+    functions = [*model_options.get("sampler_pre_cfg_function", []), function]
     return {**model_options, "sampler_pre_cfg_function": functions}

@@ -1,0 +1,164 @@
+"""What ComfyUI's registry asks of a pack: its entry complete, and at run time no network, no pip, no code from text.
+
+https://docs.comfy.org/registry/standards and https://docs.comfy.org/registry/specifications
+"""
+
+import ast
+import re
+import subprocess
+import sys
+
+import pytest
+import tomllib
+import yaml
+from comfyui_videop2p.tools.environment import ROOT
+from PIL import Image
+
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+PACKAGE, COMFY = PROJECT["project"], PROJECT["tool"]["comfy"]
+
+# --- what an artist's machine runs ------------------------------------------------------------------------------------
+
+RUN_TIME = [ROOT / "__init__.py", *sorted((ROOT / "nodes").rglob("*.py")), *sorted(ROOT.glob("videop2p_core/**/*.py"))]
+# By these a program reaches the network, other programs or code that came as text.
+MODULES = {
+    "aiohttp", "code", "ctypes", "ensurepip", "ftplib", "http", "httpx", "huggingface_hub", "importlib", "marshal",
+    "multiprocessing", "pickle", "pip", "requests", "runpy", "smtplib", "socket", "subprocess", "urllib",
+    "urllib3", "websockets",
+}  # fmt: skip
+BUILTINS = {"__import__", "compile", "eval", "exec"}
+ATTRIBUTES = {
+    "cached_download", "download_url_to_file", "from_pretrained", "hf_hub_download", "load_state_dict_from_url",
+    "load_url", "popen", "snapshot_download", "system", "urlopen", "urlretrieve",
+}  # fmt: skip
+EXCEPTIONS = {
+    # The one question that ComfyUI's own server is taught to answer, to the page that it serves.
+    ("videop2p_core/host/routes.py", "imports aiohttp.web"),
+    # Takes an address apart to name the file that it would have come to; nothing is fetched.
+    ("videop2p_core/host/perceptual.py", "imports urllib.parse.urlparse"),
+    # The error of a file that is none: it is caught.
+    ("videop2p_core/host/perceptual.py", "imports pickle.UnpicklingError"),
+}
+
+
+def forbidden(source):
+    """What a file does that it must not, in words."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and not node.level:
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+        else:
+            names = []
+        yield from (f"imports {name}" for name in names if name.split(".")[0] in MODULES)
+        if isinstance(node, ast.Name) and node.id in BUILTINS:
+            yield f"names {node.id}"
+        if isinstance(node, ast.Attribute) and node.attr in ATTRIBUTES:
+            yield f"names {ast.unparse(node)}"
+        if isinstance(node, ast.Call) and ast.unparse(node.func) in ("torch.load", "torch.hub.load", "numpy.load"):
+            safe = any(word.arg == "weights_only" and ast.unparse(word.value) == "True" for word in node.keywords)
+            if not safe:
+                yield f"calls {ast.unparse(node)}"
+
+
+def test_the_pack_reaches_no_network_no_program_and_no_code_from_text():
+    found = {
+        (file.relative_to(ROOT).as_posix(), deed)
+        for file in RUN_TIME
+        for deed in forbidden(file.read_text(encoding="utf-8"))
+    }
+    assert found <= EXCEPTIONS, found - EXCEPTIONS
+
+
+@pytest.mark.parametrize(
+    "line, deed",
+    [
+        ("import requests", "imports requests"),
+        ("def late():\n    import urllib.request", "imports urllib.request"),
+        ("from http import client", "imports http.client"),
+        ("import os, subprocess", "imports subprocess"),
+        ("from pip._internal import main", "imports pip._internal.main"),
+        ("import importlib", "imports importlib"),
+        ("eval('1')", "names eval"),
+        ("run = exec", "names exec"),
+        ("__import__(name)", "names __import__"),
+        ("os.system('pip install x')", "names os.system"),
+        ("CLIPModel.from_pretrained('x')", "names CLIPModel.from_pretrained"),
+        ("torch.load(path)", "calls torch.load(path)"),
+        ("torch.load(path, weights_only=False)", "calls torch.load(path, weights_only=False)"),
+    ],
+)
+def test_what_is_forbidden_is_found(line, deed):
+    assert list(forbidden(line)) == [deed]
+
+
+def test_harmless_lines_are_not_found():
+    assert not list(forbidden("re.compile('x'); plan.compile(3); torch.load(path, weights_only=True); model.eval()"))
+
+
+def test_nothing_runs_when_the_pack_is_installed_or_comfyui_starts():
+    assert not [name for name in ("install.py", "prestartup_script.py", "setup.py") if (ROOT / name).exists()]
+
+
+def test_the_browser_side_asks_its_own_server_alone():
+    for script in (ROOT / "web").rglob("*.js"):
+        assert not re.search(r"https?://|\beval\(|new Function|\bimport\(", script.read_text(encoding="utf-8"))
+
+
+def test_the_linter_has_nothing_to_say():
+    checked = subprocess.run([sys.executable, "-m", "ruff", "check", "."], cwd=ROOT, capture_output=True, text=True)
+    assert checked.returncode == 0, checked.stdout
+    assert {"E", "S102", "S307"} <= set(PROJECT["tool"]["ruff"]["lint"]["select"])  # E702 is one of E
+    assert not {"E702", "S102", "S307"} & set(PROJECT["tool"]["ruff"]["lint"]["ignore"])
+
+
+# --- the entry --------------------------------------------------------------------------------------------------------
+
+
+def test_the_entry_is_complete():
+    assert re.fullmatch(r"(?!.*comfyui)[a-z][a-z0-9]*([-_.][a-z0-9]+)*", PACKAGE["name"])
+    assert re.fullmatch(r"\d+\.\d+\.\d+", PACKAGE["version"])
+    assert PACKAGE["description"] and (ROOT / PACKAGE["license"]["file"]).is_file()
+    assert COMFY["PublisherId"] and COMFY["DisplayName"]
+
+
+def test_the_requirements_are_said_once():
+    lines = (ROOT / "requirements.txt").read_text(encoding="utf-8").splitlines()
+    assert PACKAGE["dependencies"] == [line for line in lines if line and not line.startswith("#")]
+
+
+def at(url):
+    """The repository's file that is at an address."""
+    raw = PACKAGE["urls"]["Repository"].replace("https://github.com/", "https://raw.githubusercontent.com/")
+    assert url.startswith(f"{raw}/main/")
+    return ROOT / url.removeprefix(f"{raw}/main/")
+
+
+def test_the_icon_is_a_small_square():
+    with Image.open(at(COMFY["Icon"])) as icon:
+        assert icon.width == icon.height <= 400
+
+
+def test_the_banner_is_21_to_9():
+    with Image.open(at(COMFY["Banner"])) as banner:
+        assert banner.width * 9 == banner.height * 21
+
+
+# --- publishing -------------------------------------------------------------------------------------------------------
+
+
+def jobs(name):
+    return yaml.safe_load((ROOT / ".github" / "workflows" / f"{name}.yml").read_text(encoding="utf-8"))["jobs"]
+
+
+def test_what_is_published_passed_the_readmes_tests():
+    (test,) = jobs("tests").values()
+    command = "python dev.py test"
+    assert command in [step.get("run") for step in test["steps"]]
+    assert command in (ROOT / "README.md").read_text(encoding="utf-8")
+    publishing = jobs("publish")
+    assert publishing["tests"]["uses"] == "./.github/workflows/tests.yml"
+    assert publishing["publish"]["needs"] == "tests"
+    *_, action = publishing["publish"]["steps"]
+    assert action["uses"].startswith("Comfy-Org/publish-node-action@")
+    assert re.fullmatch(r"\$\{\{ secrets\.\w+ \}\}", action["with"]["personal_access_token"])

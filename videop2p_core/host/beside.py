@@ -1,0 +1,67 @@
+"""What other nodes do to a model that an edit cannot run beside, each in a sentence that says what to do instead."""
+
+import inspect
+
+from comfy.patcher_extension import WrappersMP
+from comfy_api.torch_helpers.torch_compile import COMPILE_KEY
+
+ANIMATEDIFF, STATE = "ADE", "ADGS"  # AnimateDiff-Evolved's keys: at the host, and among the options while it samples
+
+
+def check_beside(model):
+    """A MODEL whose calls an edit sees, every one of them."""
+    if model.get_wrappers(WrappersMP.APPLY_MODEL, COMPILE_KEY):
+        raise ValueError(
+            "the model is compiled, which hides the steps and prompts of an edit from it: "
+            "remove the node that compiles it (TorchCompileModel)"
+        )
+    if "easycache" in model.model_options["transformer_options"]:
+        raise ValueError(
+            "EasyCache and LazyCache leave out model calls that an edit looks into: remove the node, and set cache "
+            "every in Decoupled Sample instead"
+        )
+    settings = model.get_attachment(f"{ANIMATEDIFF}_sample_settings")
+    if settings is not None and (
+        settings.custom_cfg is not None
+        or settings.noise_calibration is not None
+        or settings.iteration_opts.iterations > 1
+        or not settings.image_injection.is_empty()
+    ):
+        raise ValueError(
+            "sample settings of AnimateDiff-Evolved (custom CFG, iterations, image injection, noise calibration) take "
+            "the place of what an edit does: disconnect them"
+        )
+
+
+def has_motion(model) -> bool:
+    """Whether AnimateDiff-Evolved puts motion modules into a MODEL's UNet while it is loaded."""
+    return bool(model.get_additional_models_with_key(ANIMATEDIFF))
+
+
+def check_windows(model_options):
+    """Under these options of a sampling call the model sees the frames that it is given."""
+    state = model_options["transformer_options"].get(STATE)
+    if state is not None and state.is_using_sliding_context():
+        raise ValueError(
+            "the context options of AnimateDiff-Evolved cut the clip into windows of their own, without frame 0, which "
+            "all frames read: disconnect them, or give no more frames than one window holds"
+        )
+
+
+def check_passes(model_options):
+    """Under these options of a sampling call a clip may be taken in passes."""
+    if STATE in model_options["transformer_options"]:
+        raise ValueError(
+            "AnimateDiff-Evolved takes the whole clip at once, but it comes in passes: remove its nodes, or give fewer "
+            "or smaller frames and set frames per pass in Inflate UNet to 0"
+        )
+
+
+def check_one_after_another(model_options):
+    """Under these options of a sampling call several targets or passes may take turns within a step."""
+    for function in model_options.get("sampler_pre_cfg_function", ()):
+        if function.__module__.endswith("nodes_apg") and inspect.getclosurevars(function).nonlocals["momentum"]:
+            raise ValueError(
+                "Adaptive Projected Guidance remembers the last prediction, whose ever it was: set its momentum to 0, "
+                "or run one edit at a time without passes"
+            )

@@ -1,0 +1,108 @@
+"""Edit Region: from where words look to where another model may paint."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from comfy.model_management import throw_exception_if_processing_interrupted
+from einops import rearrange, reduce
+from torch import Tensor
+
+from ..comparison import coloured
+
+GREY = 0.5  # what video models for inpainting read as "paint here"
+DIM = 0.35  # how bright a frame is outside its region
+
+
+@dataclass(frozen=True)
+class Region:
+    """mask: [frames, height, width], 1 in the region, 0 outside; images: [frames, height, width, 3] or None."""
+
+    mask: Tensor
+    images: Tensor | None = None
+
+    def greyed(self) -> Tensor:
+        """The frames with the region in grey."""
+        return torch.lerp(self.images, torch.tensor(GREY).to(self.images), self.mask[..., None])
+
+    def picture(self) -> Tensor:
+        """The region in colour, the rest of every frame in dim grey."""
+        dim = DIM * reduce(self.images, "frames height width colour -> frames height width 1", "mean")
+        return torch.lerp(dim.expand_as(self.images), self.images, self.mask[..., None])
+
+
+def edit_region(
+    masks: Tensor, images: Tensor | None = None, *, threshold: float, fill: bool, grow: int, feather: int, steady: int
+) -> Region:
+    """Where MASKs [frames, any height, any width] exceed the threshold, made into a region to paint in, at the size of
+    the images [frames, height, width, channels] where there are some.
+
+    steady: a place within the region in one frame is so in as many frames before and after it; fill: without holes;
+    grow: wider by so many pixels; feather: over so many pixels to either side of its border it goes from 1 to 0.
+    Raises ValueError for masks that do not fit the images, and for a region of nothing or of everything.
+    """
+    images = None if images is None else coloured(images)
+    soft = _fitted(masks, images)
+    inside = _steadied(soft > threshold, steady)
+    if not inside.any():
+        raise ValueError(
+            f"the region is empty: the masks exceed {threshold:g} nowhere. Lower the threshold, or take another word"
+        )
+    shaped = torch.stack([_shaped(frame, fill, grow) for frame in inside])
+    if shaped.all():
+        raise ValueError(
+            "the region covers every frame whole, so that nothing of the clip would stay: raise the threshold, grow it "
+            "less, or take a word that names one thing"
+        )
+    return Region(_feathered(shaped.to(soft), feather), images)
+
+
+def _fitted(masks: Tensor, images: Tensor | None) -> Tensor:
+    """The masks one for each image, at the images' size."""
+    masks = masks.reshape(-1, *masks.shape[-2:]).float()
+    if not masks.numel():
+        raise ValueError("there are no masks: connect at least one")
+    if not masks.isfinite().all():
+        raise ValueError("the masks hold values that are not numbers (NaN or infinity): make them anew")
+    if images is None:
+        return masks
+    frames, *size, _ = images.shape
+    if len(masks) not in (1, frames):
+        raise ValueError(
+            f"there are {len(masks)} masks for {frames} images: connect one for each image, or a single one for all"
+        )
+    if masks.shape[1:] != images.shape[1:3]:
+        masks = F.interpolate(masks[:, None], size=size, mode="bilinear", antialias=True)[:, 0]
+    return masks.to(images).expand(frames, -1, -1)
+
+
+def _steadied(inside: Tensor, frames: int) -> Tensor:
+    pooled = F.max_pool3d(inside[None].float(), (2 * frames + 1, 1, 1), stride=1, padding=(frames, 0, 0))
+    return pooled[0] > 0
+
+
+def _shaped(inside: Tensor, fill: bool, grow: int) -> Tensor:
+    """One frame's region, bool [height, width]."""
+    # Exact and in one pass, where a dilation takes as many as the kernel has pixels.
+    from scipy.ndimage import binary_fill_holes, distance_transform_edt
+
+    throw_exception_if_processing_interrupted()
+    shape = inside.cpu().numpy()
+    if not shape.any():
+        return inside
+    if fill:
+        shape = binary_fill_holes(shape)
+    if grow:
+        shape = distance_transform_edt(~shape) <= grow
+    return torch.from_numpy(shape).to(inside.device)
+
+
+def _feathered(region: Tensor, feather: int) -> Tensor:
+    if not feather:
+        return region
+    from kornia.filters import gaussian_blur2d
+
+    blurred = gaussian_blur2d(region[:, None], 2 * feather + 1, (feather / 2, feather / 2), border_type="replicate")
+    return rearrange(blurred, "frames 1 height width -> frames height width").clamp(0, 1)
