@@ -74,7 +74,7 @@ class AttentionController(io.ComfyNode):
                     step=0.05,
                     tooltip=(
                         "For this share of the steps the target moves as the source does: its attention over time is "
-                        "the source's. Needs temporal layers."
+                        "the source's. Needs temporal layers, or a video model."
                     ),
                 ),
                 io.String.Input(
@@ -184,9 +184,9 @@ class AttentionController(io.ComfyNode):
     ) -> io.NodeOutput:  # fmt: skip
         planned = word_edit(
             clip, source_prompt, target_prompt, mask, mask_mode == "replace", blend_blocks, kind=edit,
-            cross=cross_window, temporal=temporal_window, blend_source=parse_words(blend_source), blend_target=parse_words(blend_target),
-            weights=parse_weights(word_weights), subtracted=parse_words(subtract), threshold=threshold,
-            start=blend_start, freeze=blend_freeze,
+            cross=cross_window, temporal=temporal_window, blend_source=parse_words(blend_source),
+            blend_target=parse_words(blend_target), weights=parse_weights(word_weights),
+            subtracted=parse_words(subtract), threshold=threshold, start=blend_start, freeze=blend_freeze,
         )  # fmt: skip
         return io.NodeOutput(planned, planned.source, planned.target, planned.picture())
 

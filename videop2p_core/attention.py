@@ -82,8 +82,10 @@ def word_probabilities(q, k, words, heads):
     q [frames, tokens, channels], k [frames, N, channels], words [N, groups] -> [frames, heads, tokens, groups].
     A depends on q and k only, so A w is an attention whose values are w, the same for every head.
     """
-    values = words.float().repeat(len(q), 1, heads)  # [frames, N, heads * groups]
-    return rearrange(attention(q.float(), k.float(), values, heads), "f t (h w) -> f h t w", h=heads)
+    # Fused kernels take values in fours alone.
+    values = F.pad(words.float(), (0, -words.shape[1] % 4)).repeat(len(q), 1, heads)  # [frames, N, heads * groups]
+    seen = rearrange(attention(q.float(), k.float(), values, heads), "f t (h w) -> f h t w", h=heads)
+    return seen[..., : words.shape[1]]
 
 
 class SelfAttention(nn.Module):

@@ -5,6 +5,7 @@ import pytest
 import torch
 from comfy_extras.nodes_context_windows import ContextWindowsManualNode
 from comfyui_videop2p.tests.host.calls import SOURCE, control, encode, run, sample
+from comfyui_videop2p.tests.peers.stock import GUIDANCE
 from comfyui_videop2p.videop2p_core.passes import even_windows
 
 FRAMES, PER_PASS, STEPS = 9, 4, 3
@@ -79,6 +80,18 @@ def test_an_edit_in_passes_is_that_of_the_whole_clip(request, kind, method, whol
         found[name] = noise["samples"], edited["samples"], mask
     for part, expected in zip(found[kind], found["whole"], strict=True):
         assert_same(part, expected)
+
+
+@pytest.mark.parametrize("kind", ["passes", "windows"])
+@pytest.mark.parametrize("name", ["PerturbedAttentionGuidance", "SelfAttentionGuidance", "NAGuidance", "RescaleCFG"])
+def test_guidance_of_other_nodes_is_that_of_the_whole_clip(request, kind, name, whole, clip, latent):
+    edit = control(clip, cross_window=0.8)[0]
+    found = []
+    for model in (whole, request.getfixturevalue(kind)):
+        patched = GUIDANCE[name](model)
+        inversion = inverted(patched, clip, latent)[0]
+        found.append(sample(patched, inversion, edit)[0][0]["samples"])
+    assert_same(*reversed(found))
 
 
 @pytest.mark.parametrize("kind", ["passes", "windows"])

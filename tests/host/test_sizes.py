@@ -130,9 +130,7 @@ def test_a_check_of_the_reconstruction(world, vae, alike):
     with torch.inference_mode():
         latent = {"samples": vae.encode(colour)}
     assert latent["samples"].shape == (FRAMES, 4, HEIGHT // 8, WIDTH // 8)
-    psnr, expected = (
-        world.invert(FRAMES, (1, 1), latent=latent, vae=vae, images=some)[4] for some in (given, colour)
-    )
+    psnr, expected = (world.invert(FRAMES, (1, 1), latent=latent, vae=vae, images=some)[4] for some in (given, colour))
     assert psnr == expected > 0
 
 

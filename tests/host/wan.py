@@ -17,6 +17,7 @@ import comfy.supported_models as supported
 import comfy.text_encoders.wan as wan_text
 import sentencepiece
 import torch
+from comfy.ldm.wan.model import WanModel
 from comfy.supported_models_base import ClipTarget
 
 WIDTH = 32  # of the text
@@ -51,6 +52,25 @@ def tiny_wan(kind="t2v", seed=0, **sizes):
         parameter.data = value
     model.diffusion_model.requires_grad_(False)
     return comfy.model_patcher.CoreModelPatcher(model, load_device=device, offload_device=device)
+
+
+def loaded_wan(eight_bits):
+    """A small MODEL from a file's weights by the host's own loader: in half precision, or in 8 bits with scales."""
+    sizes = {"dim": 128, "ffn_dim": 256, "num_heads": 1, "num_layers": 2}
+    made = {"operations": comfy.ops.disable_weight_init, "dtype": torch.float16, "device": "cpu"}
+    network = WanModel(**CLASSES["t2v"][1], **sizes, text_dim=4096, freq_dim=256, **made)
+    generator, tensors = torch.Generator().manual_seed(0), {}
+    for name, value in network.state_dict().items():
+        weight = torch.randn(value.shape, generator=generator) / max(value[0].numel(), 50) ** 0.5
+        if eight_bits and name.startswith("blocks") and weight.ndim == 2 and "norm" not in name:
+            scale = weight.abs().max() / 448  # the largest number of the format
+            tensors[name.replace(".weight", ".scale_weight")] = scale
+            tensors[name] = (weight / scale).to(torch.float8_e4m3fn)
+        else:
+            tensors[name] = weight.half()
+    if eight_bits:
+        tensors["scaled_fp8"] = torch.zeros(2, dtype=torch.float8_e4m3fn)
+    return comfy.sd.load_diffusion_model_state_dict(tensors, model_options={})
 
 
 COLOURS, SHAPES, GROUNDS = ("red", "blue"), ("ball", "star"), ("sand", "grass")

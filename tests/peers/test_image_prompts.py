@@ -1,4 +1,4 @@
-"""Image prompts in the attn2 slots: a stand-in with IPAdapter_plus's habits, and the pack itself where it is at hand."""
+"""Image prompts in the attn2 slots: a stand-in with IPAdapter_plus's habits, and the pack itself."""
 
 from dataclasses import replace
 
@@ -24,7 +24,8 @@ def widths(model):
     """{(block, number): channels} of the UNet's attn2 slots."""
     unet = model.get_model_object("diffusion_model")
     blocks = {"input": unet.input_blocks, "output": unet.output_blocks}
-    return {slot[:2]: blocks[slot[0]][slot[1]][1].in_channels for slot in cross_attention_layers(unet) if slot[0] in blocks}
+    slots = (slot for slot in cross_attention_layers(unet) if slot[0] in blocks)
+    return {(kind, number): blocks[kind][number][1].in_channels for kind, number, _ in slots}
 
 
 def stand_in(model, seen, each_frame, weight):
@@ -63,8 +64,8 @@ def ip_adapter(model, seen, each_frame, weight):
 def show(request, demo):
     """(MODEL, what is seen [images, SEEN], each_frame, weight) -> MODEL"""
 
-    def show(model, seen=noise(1, SEEN), each_frame=False, weight=1.0):
-        return request.param(model, seen, each_frame, weight)
+    def show(model, seen=None, each_frame=False, weight=1.0):
+        return request.param(model, noise(1, SEEN) if seen is None else seen, each_frame, weight)
 
     with torch.inference_mode():
         show(demo[0])

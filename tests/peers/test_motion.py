@@ -1,12 +1,15 @@
 """Motion modules and sampling replaced while it runs: a stand-in with AnimateDiff-Evolved's habits, and the pack."""
 
+from importlib import import_module
+
 import comfy.samplers
 import pytest
 import torch
-from comfyui_videop2p.tests.host.calls import TARGET, control, encode, run, sample
+from comfyui_videop2p.tests.host.calls import FRAMES, TARGET, control, encode, predict, run, sample
 from comfyui_videop2p.tests.peers.packs import pack
 from comfyui_videop2p.tests.peers.standins import motion
 from comfyui_videop2p.tests.peers.stock import sampled
+from comfyui_videop2p.videop2p_core.host.identity import identity_of
 from torch import nn
 
 
@@ -49,8 +52,6 @@ class AnimateDiffEvolved:
 
     def motion_model(self):
         package = pack("ComfyUI-AnimateDiff-Evolved").__name__
-        from importlib import import_module
-
         modules = import_module(f"{package}.animatediff.motion_module_ad")
         injection = import_module(f"{package}.animatediff.model_injection")
         info = modules.AnimateDiffInfo(
@@ -62,8 +63,7 @@ class AnimateDiffEvolved:
         for kind, widths in (("down", self.CHANNELS), ("up", self.CHANNELS[::-1])):
             blocks = [
                 modules.MotionModule(
-                    channels, temporal_pe_max_len=24, block_type=getattr(modules.BlockType, kind.upper()), block_idx=index,
-                    ops=model.ops,
+                    channels, temporal_pe_max_len=24, block_type=kind, block_idx=index, ops=model.ops
                 )
                 for index, channels in enumerate(widths)
             ]  # fmt: skip
@@ -134,3 +134,89 @@ def test_the_source_runs_as_it_was_inverted(evolved, model, inverting, edit):
     inversion, _, replayed, *_ = run("DDIMInvert", **inverting | {"model": moving, "method": "negative-prompt"})
     _, source, _ = sample(moving, inversion, edit)
     torch.testing.assert_close(source["samples"], replayed["samples"], atol=1e-4, rtol=1e-4)
+
+
+def test_other_clones_of_the_checkpoint_know_nothing_of_it(evolved, demo, model, inverting, edit):
+    """Modules stay in the UNet until another MODEL is loaded, and layers' names move."""
+    name = identity_of(model)
+
+    def jointly():
+        joint = run("InflateUNet", model=demo[0], norm_over_frames=True)[0]
+        inversion = inverted(inverting, joint, steps=3)
+        return inversion.trajectory, sample(joint, inversion, edit, cache_every=[2])[0][0]["samples"]
+
+    expected = jointly()
+    edited(evolved(model, moving=True), inverting, edit)
+    assert identity_of(model) == name
+    assert all(map(torch.equal, jointly(), expected))
+
+
+# --- refused ----------------------------------------------------------------------------------------------------------
+
+
+def refused(sentence):
+    return pytest.raises(ValueError, match=sentence)
+
+
+def test_one_norm_over_frames_is_enough(evolved, demo, inverting):
+    joint = evolved(run("InflateUNet", model=demo[0], norm_over_frames=True)[0], moving=True)
+    with refused("take the norm over frames themselves: turn it off in Inflate UNet"):
+        inverted(inverting, joint)
+
+
+@pytest.mark.parametrize("work", ["tuning", "null-text"])
+def test_motion_modules_are_not_differentiated_through(evolved, model, inverting, work):
+    moving = evolved(model, moving=True)
+    with pytest.raises(RuntimeError, match="holds weights that were loaded for inference"):
+        if work == "tuning":
+            run("TuneOnVideo", model=moving, positive=inverting["source"], latent=inverting["latent"], steps=1)
+        else:
+            inverted(inverting, moving, method="shared null-text", inner_steps=1)
+
+
+def test_features_with_motion_modules_among_them_are_not_cached(evolved, model, inverting, edit):
+    moving = evolved(model, moving=True)
+    inversion = inverted(inverting, moving)
+    with refused("are not cached: set cache every to 1"):
+        sample(moving, inversion, edit, cache_every=[2])
+
+
+def test_it_takes_no_passes(evolved, demo, inverting):
+    short = run("InflateUNet", model=demo[0], frames_per_pass=3, pass_overlap=1)[0]
+    many = {"samples": torch.zeros(5, 4, 16, 16)}
+    with refused("takes the whole clip at once, but it comes in passes"):
+        inverted(inverting, evolved(short), latent=many)
+    assert inverted(inverting, evolved(short)).trajectory.isfinite().all()  # a clip that needs none
+
+
+def test_proximal_guidance_is_missed(evolved, model, inverting, edit):
+    patched = evolved(model)
+    inversion = inverted(inverting, patched, method="proximal")
+    with refused("leaves proximal guidance out: choose another method"):
+        sample(patched, inversion, edit)
+
+
+def test_windows_without_frame_0(evolved, demo, model, clip, inverting, edit, bare):
+    """Of its own; where the clip fits into one there are none."""
+    assert all(map(torch.equal, edited(evolved(model, context=FRAMES), inverting, edit), bare))
+    many = {"samples": 2 * torch.randn(4, 4, 16, 16, generator=torch.Generator().manual_seed(0))}
+    inversion = inverted(inverting, model, latent=many)
+    cut = evolved(model, context=FRAMES)
+    with refused("cut the clip into windows of their own"):
+        inverted(inverting, cut, latent=many)
+    with refused("cut the clip into windows of their own"):
+        sample(cut, inversion, edit)
+    with refused("shows this model 2 of 4 frames at a time"):
+        predict(cut, clip, many)
+
+
+@pytest.mark.parametrize("setting", ["custom_cfg", "iteration_opts"])
+def test_settings_that_take_the_place_of_an_edit(model, inverting, setting):
+    pack = AnimateDiffEvolved()
+    given = {
+        "custom_cfg": lambda: pack.run("ADE_CustomCFGSimple", cfg=3.0),
+        "iteration_opts": lambda: pack.run("ADE_IterationOptsDefault", 2, 0, 0),
+    }[setting]()
+    settings = pack.run("ADE_AnimateDiffSamplingSettings", 0, "FreeNoise", "comfy", 0, **{setting: given})
+    with refused("sample settings of AnimateDiff-Evolved"):
+        inverted(inverting, pack.evolved(model, settings=settings))

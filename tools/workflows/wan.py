@@ -54,7 +54,8 @@ Wan sees all frames together, so there is no Inflate UNet and no Tune on Video: 
 for the attention over time. The inversion is *direct*; keep_source, passes and cache_every are for image models.
 
 **blend words** are found by the middle half of the model's blocks; *blend blocks* of Attention Controller names others.
-*temporal window* keeps the motion, at the memory of the source's queries and keys of one step: 0 needs none of it.
+*temporal window* keeps the motion. What the source's attention sees in a step is kept in main memory, two thirds of it
+for this window: 0 where memory is short.
 
 Wan takes 4 n + 1 frames (17, 33, 81): set *The first {FRAMES} frames* to such a number, and the size to multiples of
 16.""",

@@ -83,8 +83,8 @@ in *Inflate UNet* to 4.
     SD15_INPAINT: World(
         checkpoint("webui/stable-diffusion-inpainting", "sd-v1-5-inpainting.safetensors"),
         OWN_CLIP_TEXT
-        + """The checkpoint is Stable Diffusion 1.5 Inpainting; any inpainting model of the 1.x or 2.x family will do. For
-one of SDXL nothing else changes, as *Null text* goes to *Decoupled Sample* here already.
+        + """The checkpoint is Stable Diffusion 1.5 Inpainting; any inpainting model of the 1.x or 2.x family will do.
+One of SDXL will do as well, as *Null text* goes to *Decoupled Sample* here already.
 """,
         side=512,
     ),

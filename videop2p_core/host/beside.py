@@ -1,7 +1,9 @@
 """What other nodes do to a model that an edit cannot run beside, each in a sentence that says what to do instead."""
 
 import inspect
+from contextlib import contextmanager, nullcontext
 
+import comfy.model_management
 from comfy.patcher_extension import WrappersMP
 from comfy_api.torch_helpers.torch_compile import COMPILE_KEY
 
@@ -31,6 +33,22 @@ def check_beside(model):
             "sample settings of AnimateDiff-Evolved (custom CFG, iterations, image injection, noise calibration) take "
             "the place of what an edit does: disconnect them"
         )
+
+
+@contextmanager
+def as_in_its_file(model):
+    """A clone of MODEL to look at, whose UNet has its own modules and no others.
+
+    Other packs insert modules while a MODEL is loaded (AnimateDiff-Evolved): its own names move, in all its clones.
+    """
+    clone = model.clone()
+    for key in list(clone.injections):
+        clone.remove_injections(key)
+    loaded = [entry.model for entry in comfy.model_management.current_loaded_models]
+    holders = (other for other in loaded if other is not None and other.model is model.model and other.is_injected)
+    holder = next(holders, None)
+    with holder.use_ejected() if holder else nullcontext():
+        yield clone
 
 
 def has_motion(model) -> bool:

@@ -20,6 +20,7 @@ from .gradients import computed_in
 from .inflate import in_passes, inflation_of
 from .layout import is_video
 from .temporal import cells_of, transformer_blocks
+from .wan import wan_blocks
 
 LEAST_FRAMES = 4  # of a pass
 GIB = 2**30
@@ -100,6 +101,28 @@ def kept_bytes(model, clip, kept: Kept, steps: int, tokens: int) -> int:
         if inflation and inflation.temporal_layers:
             values += 2 * temporal_steps * places * channels
     return 2 * frames * values  # half precision
+
+
+def step_bytes(model, clip, tokens: int, cross: bool, temporal: bool) -> int:
+    """Of a video model's queries and keys that an edit keeps for one step of its source, clip [frames, ...], text of so
+    many tokens; cross, temporal: whether a window of either is open."""
+    network, (frames, _, height, width) = model.get_model_object("diffusion_model"), clip.shape
+    _, rows, columns = network.patch_size
+    places = frames * -(-height // rows) * -(-width // columns)
+    values = cross * (places + tokens) + temporal * 2 * places
+    size = comfy.model_management.dtype_size(computed_in(model))
+    return len(wan_blocks(network)) * network.dim * values * size
+
+
+def check_room_for_step(needed: int):
+    """Whether the main memory has room for what a step keeps, in a sentence."""
+    free = free_memory(torch.device("cpu"))
+    logging.info(f"Each step keeps {needed / GIB:.2f} GiB of the source in main memory, {free / GIB:.2f} GiB are free")
+    if needed > free:
+        raise ValueError(
+            f"each step keeps {needed / GIB:.1f} GiB of the source, but {free / GIB:.1f} GiB of main memory are free: "
+            "set the temporal window to 0, which takes two thirds of it, or give fewer or smaller frames"
+        )
 
 
 def place_of(kept: Kept, expected: int, folder) -> Kept:

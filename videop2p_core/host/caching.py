@@ -13,7 +13,7 @@ import torch
 from comfy.ldm.modules.diffusionmodules.openaimodel import Downsample, TimestepEmbedSequential, Upsample
 from comfy.patcher_extension import WrappersMP
 
-from .beside import has_motion
+from .beside import as_in_its_file, has_motion
 from .inflate import ForwardPatch
 
 KEY = "videop2p_caching"
@@ -109,7 +109,8 @@ def cached(model, cache):
         )
     model.add_wrapper_with_key(WrappersMP.DIFFUSION_MODEL, KEY, cache)
     model.add_wrapper_with_key(WrappersMP.OUTER_SAMPLE, KEY, cache.within)
-    *left_out, last = layers_below(model.get_model_object("diffusion_model"))
+    with as_in_its_file(model) as own:
+        *left_out, last = layers_below(own.get_model_object("diffusion_model"))
     for name, patch in (*((name, LeftOut) for name in left_out), (last, StandsIn)):
         path = f"diffusion_model.{name}.forward"
         model.add_object_patch(path, patch(name, cache, model.object_patches.get(path)))

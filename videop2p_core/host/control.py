@@ -18,7 +18,7 @@ from ..edit import Edit
 from ..records import Records
 from .slots import CONTROL, host_attention
 from .temporal import transformer_blocks
-from .wan import ChosenBlocks, is_wan
+from .wan import ChosenBlocks, is_wan, wan_blocks
 from .word_maps import WordMaps
 
 RECORD, REPLAY = "record", "replay"
@@ -56,16 +56,17 @@ class Control:
 
     source: uuid of the source's conditioning entry; targets: one Controlled each; records: the source's queries and
     keys of all steps, where an inversion kept them; full(step): whether all layers are evaluated in a step, as only
-    then the words' maps count.
+    then the words' maps count; on_cpu: where a step's queries and keys are kept.
     Before each model call, `record(step)` or `replay(step, target)` says which branch it is. A clip in passes goes
     through all branches of one pass before the next; with records, `recall(step, pass)` begins a pass.
     """
 
     def __init__(
         self, source: UUID, targets: Sequence[Controlled], records: Records | None = None,
-        full: Callable[[int], bool] = lambda step: True,
+        full: Callable[[int], bool] = lambda step: True, on_cpu: bool = False,
     ):  # fmt: skip
         self.source, self.targets, self.records, self.full = source, targets, records, full
+        self.on_cpu = on_cpu
         self.step, self.mode, self.target = 0, RECORD, None
         self.kept = {}  # layer -> (q, k) of the source in this step and pass
         self.unseen = None  # layers that did not run since, None before the model did
@@ -94,7 +95,7 @@ class Control:
         if self.unseen and self.full(self.step):
             raise ValueError(
                 f"another node on this model left out {len(self.unseen)} layers that an edit looks into (a cache of "
-                "steps or features, for instance): remove it, and set cache every in Decoupled Sample instead"
+                "steps or features, for instance): remove it; on a UNet cache every in Decoupled Sample does as much"
             )
 
     def close_step(self):
@@ -113,10 +114,13 @@ class Control:
 
     def __call__(self, executor, *args, **kwargs):
         """Around the model: fill the cross-attention slots of this call."""
-        if is_wan(executor.class_obj.diffusion_model) or not self._acts_on_cross_attention():  # Wan's slots ask
+        if not self._acts_on_cross_attention():
             return executor(*args, **kwargs)
+        network = executor.class_obj.diffusion_model
         if self.unseen is None:
-            self.unseen = set(cross_attention_layers(executor.class_obj.diffusion_model))
+            self.unseen = set(cross_attention_layers(network))
+        if is_wan(network):  # whose slots ask by themselves
+            return executor(*args, **kwargs)
         return with_cross_attention(self.cross_attention, executor, *args, **kwargs)
 
     def cross_attention(self, layer, occupant, q, k, v, options):
@@ -209,7 +213,7 @@ class Control:
     def _keep(self, layer, q, k):
         if str(layer) not in self.kept:  # the first evaluation of a step counts, as in WordMaps.add
             # A slice would keep the other half of the batch alive for the whole step.
-            self.kept[str(layer)] = q.clone(), k.clone()
+            self.kept[str(layer)] = tuple(x.to("cpu", copy=True) if self.on_cpu else x.clone() for x in (q, k))
 
     def _left_out(self, layer):
         """Whether the source left this layer out of a step in which the target, new to its features, does not."""
@@ -276,7 +280,9 @@ def rows_of(entry, rows, options):
 
 
 def cross_attention_layers(unet):
-    """The attn2 slots of a UNet, (block, number, index in the block), in the order of its transformer blocks."""
+    """The slots of cross attention: of a UNet (block, number, index in the block), of Wan their names."""
+    if is_wan(unet):
+        return [f"{name}.cross_attn" for name in wan_blocks(unet)]
     return [_slot(name) for name in transformer_blocks(unet)]
 
 

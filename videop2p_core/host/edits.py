@@ -10,7 +10,7 @@ from ..inversion import Inversion
 from ..plan import EditPlan
 from . import budget
 from .checks import check_conditioning, check_editable, check_hints, check_inversion, check_way
-from .layout import as_clip, as_latent, for_latent_frames, for_pictures
+from .layout import as_clip, as_latent, for_latent_frames, for_pictures, is_video
 from .painting import check_alike, check_inverted_alike
 from .pictures import alignment_picture
 from .sampling import (
@@ -128,6 +128,12 @@ def _for_latent_frames(model, target: Target, frames: int) -> Target:
 def fitted(model, parts: Parts):
     """The MODEL, in smaller passes where memory is short; records are of the passes that the inversion took."""
     inversion = parts.inversion
+    if is_video(model.model):
+        edits = [target.edit for target in parts.targets]
+        cross = any(not edit.is_identity(step) for edit in edits for step in range(edit.steps))
+        temporal = any(bool(edit.temporal.any()) for edit in edits)
+        tokens = inversion.source.shape[1]
+        budget.check_room_for_step(budget.step_bytes(model, inversion.noise, tokens, cross, temporal))
     return budget.fit(budget.EDIT, model, inversion.noise, may_cut=inversion.records is None)[0]
 
 

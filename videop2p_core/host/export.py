@@ -5,8 +5,10 @@ from . import files, foreign, lora
 
 def as_lora(model, rank: int, prefix: str) -> str:
     """A LoRA, and the temporal part beside it where there is one."""
-    tensors, metadata, found = lora.export(model, rank)
     prefix = prefix or "tuning"
+    for kind in (files.LORAS, files.TUNINGS):
+        files.check_prefix(kind, prefix)
+    tensors, metadata, found = lora.export(model, rank)
     told = [f"LoRA: {files.save_lora(tensors, metadata, prefix)}"]
     temporal = lora.temporal_part(model)
     if temporal is not None:
@@ -16,4 +18,6 @@ def as_lora(model, rank: int, prefix: str) -> str:
 
 def as_unet(model, prefix: str) -> str:
     """A diffusers folder of the whole UNet."""
-    return f"diffusers folder: {files.save_unet(*foreign.export(model), prefix or 'tuning')}"
+    prefix = prefix or "tuning"
+    files.check_prefix(files.TUNINGS, prefix)
+    return f"diffusers folder: {files.save_unet(*foreign.export(model), prefix)}"

@@ -81,6 +81,11 @@ def save_unet(config: Mapping[str, Any], tensors: Mapping[str, Tensor], prefix: 
     return str(path.relative_to(root))
 
 
+def check_prefix(kind: str, prefix: str) -> None:
+    """Whether files with this prefix have a place; before long work."""
+    _new(kind if kind == LORAS else _folder(kind), prefix)
+
+
 def load_inversion(name: str) -> Inversion:
     inversion = weights.load_inversion(path_of(INVERSIONS, name))
     tensors = inversion.trajectory, inversion.sigmas, inversion.source, inversion.initial_null, inversion.null
@@ -109,7 +114,12 @@ def _new(folder_name, prefix, ending=""):
     """(root, path) of what is not there yet: prefix_00001_ or the next number."""
     root = folder_paths.get_folder_paths(folder_name)[0]
     os.makedirs(root, exist_ok=True)
-    folder, stem, counter, *_ = folder_paths.get_save_image_path(prefix, root)
+    try:
+        folder, stem, counter, *_ = folder_paths.get_save_image_path(prefix, root)
+    except Exception as error:  # the host's refusal is no kind of its own
+        raise ValueError(
+            f"'{prefix}' is no place in {root}: give a name, or folders and a name, without '..' and without a drive"
+        ) from error
     return root, Path(folder) / f"{stem}_{counter:05}_{ending}"
 
 

@@ -22,10 +22,10 @@ from ..weights import WeightsError
 from .checks import check_family
 from .identity import TUNINGS, base_of
 from .inflate import inflation_of
+from .original import NETWORK, original_weights
 from .temporal import TemporalLayers
 from .tune import tuning_of
 
-UNET = "diffusion_model."
 CPU = torch.device("cpu")
 
 
@@ -36,7 +36,7 @@ class Weights(Mapping):
     """
 
     def __init__(self, model, patched: bool):
-        self.entries, self.patched = model.get_key_patches(UNET), patched
+        self.entries, self.patched = original_weights(model), patched
 
     @property
     def has_patches(self) -> bool:
@@ -44,13 +44,12 @@ class Weights(Mapping):
 
     def __getitem__(self, name) -> Tensor:
         comfy.model_management.throw_exception_if_processing_interrupted()
-        (weight, convert), *patches = self.entries[UNET + name]
-        weight = comfy.model_management.cast_to_device(weight, CPU, torch.float32, copy=True)
-        weight = convert(weight, inplace=True)
-        return comfy.lora.calculate_weight(patches, weight, UNET + name) if self.patched else weight
+        (weight, convert), *patches = self.entries[NETWORK + name]
+        weight = comfy.model_management.cast_to_device(convert(weight), CPU, torch.float32, copy=True)
+        return comfy.lora.calculate_weight(patches, weight, NETWORK + name) if self.patched else weight
 
     def __iter__(self):
-        return (name.removeprefix(UNET) for name in self.entries)
+        return (name.removeprefix(NETWORK) for name in self.entries)
 
     def __len__(self):
         return len(self.entries)

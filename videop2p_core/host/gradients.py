@@ -24,7 +24,9 @@ from .temporal import temporal_patcher
 
 # What torch says, and what another node's patch did.
 FAULTS = {
-    "Inference tensors cannot be saved": "holds weights that were loaded for inference (a hypernetwork, for instance)",
+    "Inference tensors cannot be saved": (
+        "holds weights that were loaded for inference (a hypernetwork or motion modules, for instance)"
+    ),
     "modified by an inplace operation": "writes into what it is given (FreeU_V2, for instance)",
 }
 

@@ -7,7 +7,9 @@ import torch
 from comfy.weight_adapter import WeightAdapterBase
 
 from ..tuning import Tuning
+from .beside import as_in_its_file
 from .inflate import inflation_of
+from .original import original_weights
 
 TUNINGS = "videop2p_tunings"  # attachment: the tunings in a MODEL
 SAMPLES, VALUES = 32, 256  # weights looked at, and values of each tensor
@@ -15,10 +17,10 @@ SAMPLES, VALUES = 32, 256  # weights looked at, and values of each tensor
 
 def base_of(model) -> str:
     """The base model, 'SD15 1a2b3c4d': the same whatever is patched into it (LoRA, tuning, inflation)."""
-    entries = model.get_key_patches("diffusion_model.")
+    with as_in_its_file(model) as own:
+        entries = original_weights(own)
     names = sorted(entries)
-    weights = (entries[name][0] for name in _some(names))
-    tensors = (weight[0] if isinstance(weight, tuple) else weight for weight in weights)
+    tensors = (convert(weight) for weight, convert in (entries[name][0] for name in _some(names)))
     return f"{type(model.model.model_config).__name__} {_digest(names, tensors)}"
 
 

@@ -15,7 +15,7 @@ from comfy.patcher_extension import WrappersMP
 from einops import rearrange
 
 from ..attention import attention, frames_read, read_frames
-from .beside import has_motion
+from .beside import as_in_its_file, has_motion
 from .passes import Passes
 from .slots import CONTROL, host_attention
 from .temporal import temporal_patcher, transformer_blocks
@@ -218,6 +218,11 @@ def inflate(model, inflation, temporal=None, seed=0):
     temporal: the patcher of the temporal layers (temporal.temporal_patcher); by default untrained ones from `seed`,
     which change nothing. An inflated model may be inflated again, which replaces its inflation; so may its deep copy.
     """
+    with as_in_its_file(model):
+        return _inflated(model, inflation, temporal, seed)
+
+
+def _inflated(model, inflation, temporal, seed):
     unet = model.get_model_object("diffusion_model")
     _check_family(model, unet)
     model = _without_inflation(model.clone())

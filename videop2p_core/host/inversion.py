@@ -21,6 +21,8 @@ def ddim_invert(model, positive, negative, latent, *, steps=50, rounds=0, record
     flow = prediction_of(model) == "flow"
     tokens = embedding_of(positive, "positive").shape[1]
     sigmas = schedule.ddim_sigmas(model_sigmas(model), steps)
+    if flow and sigmas[0] >= 1:
+        raise ValueError(f"{steps} steps would end in noise without any of the clip: give another number of steps")
 
     def algorithm(denoise, z0, sigmas):
         if records is not None:

@@ -34,6 +34,14 @@ def pictures_of(base_model, frames: int) -> int:
     return (frames - 1) * _pictures_a_frame(base_model) + 1
 
 
+def left_over(base_model, pictures: int, frames: int) -> str:
+    """What to add to a complaint where the VAE of a video model took only the first of so many pictures."""
+    taken, each = pictures_of(base_model, frames), _pictures_a_frame(base_model)
+    if not taken < pictures < taken + each:
+        return ""
+    return f"; of {pictures} its VAE took the first {taken}, so give it {each} n + 1 frames"
+
+
 def for_pictures(base_model, frames: Tensor) -> Tensor:
     """Each latent frame of [frames, ...] for all the pictures that it decodes to."""
     repeats = frames.new_full((len(frames),), _pictures_a_frame(base_model)).long()
@@ -52,7 +60,8 @@ def for_latent_frames(base_model, mask: Tensor, frames: int) -> Tensor:
     pictures = pictures_of(base_model, frames)
     if len(mask) != pictures:
         raise ValueError(
-            f"there are {len(mask)} masks for a clip of {pictures} pictures: give one for each, or a single one for all"
+            f"there are {len(mask)} masks for a clip of {pictures} pictures, as many as its latent frames decode to: "
+            "give one for each, or a single one for all"
         )
     # The first picture has a latent frame to itself.
     first, others = mask[:1], rearrange(mask[1:], "(f each) h w -> f each h w", each=each)

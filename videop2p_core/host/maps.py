@@ -25,7 +25,7 @@ from ..prompts import Prompt, word_tokens
 from .control import Control, Controlled, install
 from .denoiser import SOURCE, Denoiser, run
 from .edits import Parts
-from .layout import as_clip, for_pictures, latent_out, pictures_of
+from .layout import as_clip, for_pictures, latent_out, left_over, pictures_of
 from .pictures import heat_grid, heat_overlay
 from .progress import latent_progress
 from .sampling import Target, decoupled_sample, word_map_layers
@@ -67,6 +67,7 @@ def look(model, parts: Parts, plan: EditPlan, words: Sequence[str], branch: str,
     if images is not None and len(images) != pictures:
         raise ValueError(
             f"there are {len(images)} images for a clip of {pictures} frames: connect the frames that were inverted"
+            f"{left_over(model.model, len(images), frames)}"
         )
     word_map_layers(model, size, parts.targets[0].blend_blocks)
     maps_of = {"source": source_maps, "target": target_maps}[branch]

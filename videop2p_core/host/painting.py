@@ -5,20 +5,31 @@ alone then, as the model that it was made of. That is as good a clip's model as 
 """
 
 PICTURE, MASK = "concat_latent_image", "concat_mask"
+VACE, CLIP_VISION, BESIDE = "vace_frames", "clip_vision_output", "time_dim_concat"
+KINDS = (PICTURE, VACE, CLIP_VISION, BESIDE, "reference_latents", "context_latents")
+
+
+def pictures_in(conditioning) -> set[str]:
+    """The kinds of pictures that a CONDITIONING brings."""
+    return {kind for _, options in conditioning for kind in KINDS if options.get(kind) is not None}
 
 
 def has_picture(conditioning) -> bool:
-    return any(PICTURE in options for _, options in conditioning)
+    return bool(pictures_in(conditioning))
 
 
 def check_alike(**conditionings) -> None:
-    """Whether all CONDITIONINGs, by their names, bring a picture or none does."""
-    having = {name: has_picture(conditioning) for name, conditioning in conditionings.items()}
-    if len(set(having.values())) > 1:
-        found, lacking = (next(name for name in having if having[name] is kind) for kind in (True, False))
+    """Whether all CONDITIONINGs, by their names, bring pictures of the same kinds."""
+    kinds = {name: pictures_in(conditioning) for name, conditioning in conditionings.items()}
+    every = set().union(*kinds.values())
+    lacking = next((name for name in kinds if kinds[name] != every), None)
+    if lacking is not None:
+        missing = every - kinds[lacking]
+        found = next(name for name in kinds if missing & kinds[name])
         raise ValueError(
             f"the {found} conditioning has a picture for the model to go by, the {lacking} conditioning has none: put "
-            "both through the same node (InpaintModelConditioning, for instance) and connect what comes out"
+            "both through the same node (InpaintModelConditioning or WanImageToVideo, for instance) and connect what "
+            "comes out"
         )
 
 
@@ -34,13 +45,34 @@ def check_inverted_alike(inverted_with_picture: bool, source) -> None:
 
 
 def check_frames(frames: int, **conditionings) -> None:
-    """Whether the pictures and masks are those of all frames: the host would spread others over the clip."""
+    """Whether the pictures and masks are those of all latent frames: the host would spread others over the clip, or
+    fail."""
     for name, conditioning in conditionings.items():
         for _, options in conditioning:
             for kind, called in ((PICTURE, "pictures to paint in"), (MASK, "masks to paint in")):
                 given = options.get(kind)
-                if given is not None and given.ndim <= 4 and len(given) not in (1, frames):
-                    raise ValueError(
-                        f"the {name} conditioning has {len(given)} {called}, the clip {frames} frames: give it one for "
-                        "each frame, or a single one for all"
-                    )
+                if given is not None:
+                    _check_number(given, frames, f"the {name} conditioning has", called)
+            controls = options.get(VACE) or ()
+            if len(controls) > 1:
+                raise ValueError(
+                    f"the {name} conditioning has {len(controls)} VACE controls and an edit takes one: remove all "
+                    "WanVaceToVideo nodes but one"
+                )
+            for given in controls:
+                _check_number(given, frames, f"the {name} conditioning has", "latent frames of VACE control")
+            if options.get(BESIDE) is not None:
+                raise ValueError(
+                    f"the {name} conditioning shows the model reference pictures beside the clip (Phantom, for "
+                    "instance), which an edit cannot tell from it: remove them"
+                )
+
+
+def _check_number(given, frames, has, called):
+    """given: [frames, ...], or [1, channels, frames, ...] of a video model."""
+    number = given.shape[2] if given.ndim == 5 else len(given)
+    if number not in (1, frames):
+        raise ValueError(
+            f"{has} {number} {called}, the clip {frames} latent frames: give it one for each frame of the clip and no "
+            "reference image beside them, or a single one for all"
+        )

@@ -11,7 +11,7 @@ from torch import Tensor
 from ..comparison import coloured
 from ..inversion import DIRECT
 from ..metrics import psnr
-from .layout import pictures_of
+from .layout import left_over, pictures_of
 from .pictures import psnr_plot
 
 GOOD, FAIR = 2.0, 6.0  # dB below the bound
@@ -83,6 +83,7 @@ class Original:
             raise ValueError(
                 f"the images are {len(self.images)} of {self.images.shape[2]} x {self.images.shape[1]}, the latent "
                 f"holds {frames} frames of {width} x {height}: connect the images that were encoded"
+                f"{left_over(base_model, len(self.images), len(clip))}"
             )
 
     def compared(self, clip: Tensor, replayed: Tensor, method: str) -> Check:

@@ -19,7 +19,7 @@ from .beside import check_beside, check_one_after_another, check_windows
 from .caching import FeatureCache, cached
 from .control import Control, Controlled, LayersOnGrid, install
 from .denoiser import unguided
-from .layout import as_clip, as_latent
+from .layout import as_clip, as_latent, is_video
 from .passes import cut, cut_conditioning, during, merged, passes_of
 from .temporal import cells_of, transformer_blocks
 from .wan import ChosenBlocks, chosen_blocks, is_wan, with_slots
@@ -171,7 +171,9 @@ class EditSampler(comfy.samplers.Sampler):
         inversion, seed = self.inversion.to(noise.device), extra_args["seed"]
         height, width = noise.shape[-2:]
         null = SOURCE if has_source_for_null(inversion, self.coupled) else NULL
-        pairs = guider.pairs(noise, latent_image, denoise_mask, seed, null)
+        video = is_video(guider.inner_model)
+        # Wan 2.2 would take what a mask keeps for clean already; here it is brought back after each step.
+        pairs = guider.pairs(noise, latent_image, None if video else denoise_mask, seed, null)
         layers = [
             target.blend and word_map_layers(guider.model_patcher, (height, width), target.blend_blocks)
             for target in self.targets
@@ -179,7 +181,8 @@ class EditSampler(comfy.samplers.Sampler):
         controlled = [
             Controlled(target.edit, guider.entry(i), target.blend, layers[i]) for i, target in enumerate(self.targets)
         ]
-        control = Control(guider.entry(SOURCE), controlled, inversion.records, guider.cache.full)
+        # A video model's attention over all frames takes gigabytes to keep.
+        control = Control(guider.entry(SOURCE), controlled, inversion.records, guider.cache.full, on_cpu=video)
         given_options = extra_args["model_options"]
         model_options = create_model_options_clone(given_options)
         install(control, model_options)

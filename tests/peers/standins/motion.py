@@ -55,11 +55,12 @@ class Motions(nn.Module):
             for part in ("input", "output")
             for number, block in enumerate(getattr(unet, f"{part}_blocks"))
         }
-        found = {
-            name: next((layer for kind in (SpatialTransformer, ResBlock) for layer in block if type(layer) is kind), None)
-            for name, block in blocks.items()
-        }
-        return {name: layer for name, layer in found.items() if layer is not None}
+        found = {}
+        for name, block in blocks.items():
+            layers = [layer for kind in (SpatialTransformer, ResBlock) for layer in block if type(layer) is kind]
+            if layers:
+                found[name] = layers[0]
+        return found
 
     def inject(self, patcher):
         unet = patcher.model.diffusion_model

@@ -1,0 +1,29 @@
+"""The weights of a MODEL's network as its loader left them, and what is patched onto them."""
+
+from comfy.model_patcher import get_key_weight
+
+NETWORK = "diffusion_model."
+
+
+def original_weights(model) -> dict[str, list]:
+    """{name: [(weight, convert), *patches]} of the network, as the host's get_key_patches has it.
+
+    `convert(weight)` is the weight in numbers where it is kept quantised. The host's own stumbles over what quantised
+    layers keep beside their weights.
+    """
+    with model.use_ejected():
+        names = [name for name, _ in model.model.named_parameters() if name.startswith(NETWORK)]
+    return {name: [_original(model, name), *model.patches.get(name, ())] for name in names}
+
+
+def _original(model, name):
+    weight, _, convert = get_key_weight(model.model, name)
+    if name in model.backup:
+        weight = model.backup[name].weight
+    if name in model.hook_backup:
+        weight = model.hook_backup[name][0]
+    return weight, convert or _as_it_is
+
+
+def _as_it_is(weight, **_):
+    return weight
