@@ -5,18 +5,10 @@ from __future__ import annotations
 from .graph import Link, Node
 from .recipe import RECIPES, Recipe, recipe
 from .recipes import BALL, RIDER, ROBOT, STAR, opened
-from .studio import OWN_CLIP, SD15, Studio
+from .studio import Studio
+from .worlds import OWN_CLIP, SD15, wan
 
 FRAMES, SIDE = 17, 512  # Wan's VAE takes 4 n + 1 frames, its patches are 16 pixels wide
-WAN_FILES = "https://huggingface.co/Comfy-Org/Wan_2.1_ComfyUI_repackaged/resolve/main/split_files"
-VACE, WAN_TEXT, WAN_VAE = (
-    {"name": name, "url": f"{WAN_FILES}/{directory}/{name}", "directory": directory}
-    for directory, name in (
-        ("diffusion_models", "wan2.1_vace_1.3B_fp16.safetensors"),
-        ("text_encoders", "umt5_xxl_fp8_e4m3fn_scaled.safetensors"),
-        ("vae", "wan_2.1_vae.safetensors"),
-    )
-)
 
 
 @recipe(
@@ -50,13 +42,7 @@ def vace_region(studio):
     studio.load_checkpoint()
     parts = graph.add("GetVideoComponents", video=graph.add("LoadVideo", "Load your clip", file=OWN_CLIP))
     studio.fps = parts["fps"]
-    first = graph.add(
-        "ImageFromBatch", f"The first {FRAMES} frames", image=parts["images"], batch_index=0, length=FRAMES
-    )
-    (studio.frames,) = graph.add(
-        "ImageScale", f"Crop to {SIDE} x {SIDE}", image=first, upscale_method="lanczos", width=SIDE, height=SIDE,
-        crop="center",
-    )  # fmt: skip
+    studio.crop(parts["images"], FRAMES, SIDE)
     studio.encode()
     studio.describe(RIDER)
     graph.column("3 Invert")
@@ -66,10 +52,8 @@ def vace_region(studio):
     (target,) = graph.add("PrimitiveStringMultiline", "Target prompt", value=ROBOT)
     _, region = region_of(studio, target, "man", feather=0, steady=4)
     graph.column("5 Wan VACE")
-    model = graph.add("UNETLoader", unet_name=VACE["name"], models=[VACE])
+    model, clip, studio.vae = wan("wan2.1_vace_1.3B_fp16.safetensors")(graph)
     model = graph.add("ModelSamplingSD3", model=model, shift=5.0)
-    clip = graph.add("CLIPLoader", clip_name=WAN_TEXT["name"], type="wan", models=[WAN_TEXT])
-    (studio.vae,) = graph.add("VAELoader", vae_name=WAN_VAE["name"], models=[WAN_VAE])
     positive = graph.add("CLIPTextEncode", "What Wan paints", clip=clip, text=target)
     negative = graph.add("CLIPTextEncode", "What it does not", clip=clip, text="blurry, static, deformed, watermark")
     graph.column("6 Paint it")
@@ -97,7 +81,8 @@ Region* makes a mask of that, and Wan 2.1 VACE, which has learnt motion, paints 
 
 Wan takes 4 n + 1 frames (9, 17, 33, 81): set *The first {FRAMES} frames* to such a number, and the size to multiples of
 16. VACE reads hard masks, so *feather* is 0, and one of them for four frames, so *steady* is 4; *grow* gives the new
-thing room. Words for Wan may say more than those for *Attention Controller*: write them into *What Wan paints* then.""",
+thing room. Words for Wan may say more than those for *Attention Controller*: write them into *What Wan paints*
+then.""",
 )
 
 

@@ -54,10 +54,12 @@ class Studio:
         self.fps = parts["fps"]
         self.frames = parts["images"]
         if self.home.side is not None:
-            self.crop(parts["images"], self.home.side)
+            self.crop(parts["images"], self.home.frames, self.home.side)
 
-    def crop(self, images: Link, side: int) -> None:
-        first = self.graph.add("ImageFromBatch", "The first 8 frames", image=images, batch_index=0, length=8)
+    def crop(self, images: Link, frames: int, side: int) -> None:
+        first = self.graph.add(
+            "ImageFromBatch", f"The first {frames} frames", image=images, batch_index=0, length=frames
+        )
         (self.frames,) = self.graph.add(
             "ImageScale", f"Crop to {side} x {side}", image=first, upscale_method="lanczos", width=side, height=side,
             crop="center",

@@ -2,34 +2,58 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from .graph import Graph, Node
+from .graph import Graph, Link
 
 OWN_CLIP = "video_p2p_example.mp4"  # stands for the artist's own
-DEMO, SD15, SD2, SDXL, SD15_INPAINT = "demo", "sd15", "sd2", "sdxl", "sd15_inpaint"
+DEMO, SD15, SD2, SDXL, SD15_INPAINT, WAN = "demo", "sd15", "sd2", "sdxl", "sd15_inpaint", "wan"
 
 
 @dataclass(frozen=True)
 class World:
-    """load: adds the loaders, whose outputs are MODEL, CLIP and VAE; text: what the note says of it; side: what the
+    """load: adds the loaders, which give MODEL, CLIP and VAE; text: what the note says of it; side, frames: what the
     clip is cropped to, None where it fits as it is; pooled: whether it reads more of a prompt than its words; tuning:
     settings of Tune on Video."""
 
-    load: Callable[[Graph], Node]
+    load: Callable[[Graph], Iterable[Link]]
     text: str
     side: int | None = None
+    frames: int = 8
     pooled: bool = False
     tuning: Mapping[str, Any] = field(default_factory=dict)
 
 
-def checkpoint(repository: str, name: str) -> Callable[[Graph], Node]:
+def checkpoint(repository: str, name: str) -> Callable[[Graph], Iterable[Link]]:
     """A file that Load Checkpoint takes, and where the browser finds it."""
     url = f"https://huggingface.co/{repository}/resolve/main/{name}"
     file = {"name": name, "url": url, "directory": "checkpoints"}
     return lambda graph: graph.add("CheckpointLoaderSimple", ckpt_name=name, models=[file])
+
+
+WAN_FILES = "https://huggingface.co/Comfy-Org/Wan_2.1_ComfyUI_repackaged/resolve/main/split_files"
+
+
+def wan(name: str) -> Callable[[Graph], Iterable[Link]]:
+    """A diffusion model of Wan 2.1, with the text encoder and the VAE that all of them share."""
+
+    def file(name, directory):
+        return {"name": name, "url": f"{WAN_FILES}/{directory}/{name}", "directory": directory}
+
+    model = file(name, "diffusion_models")
+    text = file("umt5_xxl_fp8_e4m3fn_scaled.safetensors", "text_encoders")
+    vae = file("wan_2.1_vae.safetensors", "vae")
+
+    def load(graph):
+        return (
+            *graph.add("UNETLoader", unet_name=model["name"], models=[model]),
+            *graph.add("CLIPLoader", clip_name=text["name"], type="wan", models=[text]),
+            *graph.add("VAELoader", vae_name=vae["name"], models=[vae]),
+        )
+
+    return load
 
 
 OWN_CLIP_TEXT = """
@@ -87,5 +111,15 @@ in *Inflate UNet* to 4.
 One of SDXL will do as well, as *Null text* goes to *Decoupled Sample* here already.
 """,
         side=512,
+    ),
+    WAN: World(
+        wan("wan2.1_t2v_1.3B_fp16.safetensors"),
+        OWN_CLIP_TEXT
+        + """The model is Wan 2.1, text to video, of 1.3B parameters; the larger one will do, and Wan 2.2 5B with its
+own VAE. It takes 4 n + 1 frames (17, 33, 81): set *The first 33 frames* to such a number, and the size to multiples of
+16 pixels.
+""",
+        side=480,
+        frames=33,
     ),
 }
