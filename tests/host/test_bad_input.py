@@ -84,9 +84,9 @@ FLUX = {
     "hidden_size": 24, "mlp_ratio": 2.0, "num_heads": 2, "depth": 1, "depth_single_blocks": 1, "axes_dim": [4, 4, 4],
     "theta": 100, "patch_size": 2, "qkv_bias": True, "guidance_embed": False, "txt_ids_dims": [],
 }  # fmt: skip
-WAN = {
-    "image_model": "wan2.1", "model_type": "t2v", "dim": 24, "ffn_dim": 24, "num_heads": 2, "num_layers": 1,
-    "in_dim": 16, "out_dim": 16, "text_dim": 8, "freq_dim": 8, "patch_size": (1, 2, 2),
+CAMERA = {
+    "image_model": "wan2.1", "model_type": "camera", "dim": 24, "ffn_dim": 24, "num_heads": 2, "num_layers": 1,
+    "in_dim": 32, "out_dim": 16, "text_dim": 8, "freq_dim": 8, "patch_size": (1, 2, 2),
 }  # fmt: skip
 
 
@@ -99,7 +99,7 @@ def transformer(family, config):
 
 OTHER_MODELS = {
     "a Flux model": lambda: transformer("Flux", FLUX),
-    "a WAN21 model": lambda: transformer("WAN21_T2V", WAN),
+    "a WAN21_Camera model": lambda: transformer("WAN21_Camera", CAMERA),
     "there is no model": lambda: None,
 }
 
