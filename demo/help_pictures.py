@@ -10,10 +10,11 @@ import sys
 import tempfile
 from dataclasses import dataclass, field
 from io import BytesIO
+from textwrap import wrap
 
 from PIL import Image, ImageDraw, ImageSequence
 
-from ..tools.client import node_titled, run_graph, shown_files
+from ..tools.client import GraphError, node_titled, run_graph, shown_files
 from ..tools.environment import ROOT
 from ..tools.host import Host
 from ..tools.pack import host_path
@@ -24,20 +25,25 @@ from .side_by_side import INK, PAPER
 FOLDER = ROOT / "web" / "docs" / "pictures"
 STEPS = 20
 SIDE, BAR, GAP, APART = 128, 24, 2, 12  # pixels: a frame, the caption above, between frames, between panels
+PLATE, WARNING = "#26262b", "#ff8f8f"  # of a sentence
 
 CONTROLLER, INVERT, TUNE = "VP2P_AttentionController", "VP2P_DDIMInvert", "VP2P_TuneOnVideo"
+INFLATE, PASSES = "VP2P_InflateUNet", {"frames_per_pass": 4, "pass_overlap": 1}
 BALL, CAR = "a red ball on the beach", "a red car in the snow"
 
 
 @dataclass(frozen=True)
 class Panel:
-    """changes: inputs by kind of node; clip: the demo clip's caption; shown: the title of the node that shows it."""
+    """changes: inputs by kind of node; clip: the demo clip's caption; shown: the title of the node that shows it;
+    after: a workflow that has to have run; refused: what is shown is the sentence by which ComfyUI ends the run."""
 
     caption: str
     changes: dict[str, dict] = field(default_factory=dict)
     clip: str = BALL
     workflow: str = "demo_fast"
     shown: str = EDITED
+    after: str = ""
+    refused: bool = False
 
 
 def edit(caption: str, target: str, source: str = "", thing: str = "", *, clip: str = BALL, **settings) -> Panel:
@@ -47,7 +53,13 @@ def edit(caption: str, target: str, source: str = "", thing: str = "", *, clip: 
 
 
 STAR, RABBIT = ("a red star on the beach", "ball", "star"), ("a red rabbit on the beach", "ball", "rabbit")
+HEART, GREEN = ("a red heart on the beach", "ball", "heart"), ("a green ball on the beach", "ball", "ball")
 BLUE, NIGHT = ("a blue car in the snow", "car", "car"), "a red car in the snow at night"
+QUICK = {
+    INVERT: {"steps": 30, "keep_source": "in memory"},
+    "VP2P_DecoupledSample": {"cache_every": 2},
+    CONTROLLER: {"blend_freeze": 0.5},
+}
 CACHED = {"VP2P_DecoupledSample": {"cache_every": 10}}
 MAPS = {"workflow": "demo_attention_maps", "shown": "Over the frames"}
 
@@ -64,6 +76,19 @@ def replayed(steps: int, caption: str) -> Panel:
 def compared(mode: str) -> Panel:
     labels = {"before_label": "", "after_label": ""}
     return Panel(mode, {"VP2P_CompareVideos": {"mode": mode} | labels}, CAR, "demo_compare", "Compare Videos")
+
+
+def difference(caption: str, *words: str, **settings) -> Panel:
+    """What an edit changed, brightened."""
+    changes = edit(caption, *words, **settings).changes
+    seen = {"mode": "difference", "gain": 6.0, "before_label": "", "after_label": ""}
+    return Panel(caption, changes | {"VP2P_CompareVideos": seen}, BALL, "demo_compare", "Compare Videos")
+
+
+def kept(caption: str, target: str, source: str, thing: str, **settings) -> Panel:
+    """An edit of a tuning and an inversion that were saved."""
+    changes = edit(caption, target, source, thing).changes
+    return Panel(caption, changes, workflow="demo_re_edit", after="demo_keep", **settings)
 
 
 def painted(caption: str, **settings) -> Panel:
@@ -103,6 +128,35 @@ PICTURES = {
         tuned("120 steps at 1e-4", steps=120, learning_rate=1e-4),
         tuned("at 1e-2: the model has forgotten the star", steps=120, learning_rate=1e-2),
     ],
+    "save_tuning": [
+        Panel("edited in the session that tuned", edit("", *STAR).changes, workflow="demo_word_swap"),
+        kept("from the saved file: the same star", *STAR),
+    ],
+    "load_tuning": [
+        kept("with the loaded tuning", *STAR),
+        edit("untuned: blue behind the first star's arm", *STAR),
+    ],
+    "save_inversion": [kept("a star from the saved file", *STAR), kept("a heart from the same file", *HEART)],
+    "load_inversion": [
+        kept("source prompt as it was: a heart", *HEART),
+        kept("another source prompt: a sentence", *HEART, clip="a red ball in the snow", refused=True),
+    ],
+    "too_strong": [
+        edit("cross window 0.6: the car keeps its shape", *BLUE, clip=CAR, cross_window=0.6),
+        edit("0: another car in every frame", *BLUE, clip=CAR, cross_window=0.0),
+    ],
+    "leak": [
+        difference("what changed, x 6: the ball, a little at edges", *GREEN, cross_window=0.4),
+        difference("no blend words: sun, sky and sea as well", GREEN[0], cross_window=0.4),
+    ],
+    "memory": [
+        edit("all 8 frames at once", *STAR),
+        Panel("in passes of 4: the same star", edit("", *STAR).changes | {INFLATE: PASSES}),
+    ],
+    "time": [
+        Panel("all five: a clear star", QUICK | {CONTROLLER: edit("", *STAR).changes[CONTROLLER] | QUICK[CONTROLLER]}),
+        Panel("4 steps instead: blurred, with blue rims", edit("", *STAR).changes | {INVERT: {"steps": 4}}),
+    ],
     "inversion_steps": [replayed(50, "50 steps: the car comes back"), replayed(3, "3 steps: blurred and bent")],
     "cache": [
         Panel("cache every 1: all is computed", edit("", *STAR).changes),
@@ -120,7 +174,7 @@ PICTURES = {
 }  # fmt: skip
 
 
-def frames_of(host: Host, panel: Panel) -> list[Image.Image]:
+def graph_of(panel: Panel) -> dict:
     graph = json.loads((ROOT / "workflows" / "api" / f"{panel.workflow}.json").read_text(encoding="utf-8"))
     for node in graph.values():
         if node["class_type"] == "VP2P_LoadDemoClip":
@@ -130,13 +184,27 @@ def frames_of(host: Host, panel: Panel) -> list[Image.Image]:
         elif node["class_type"] == INVERT:
             node["inputs"]["steps"] = STEPS
         node["inputs"] |= panel.changes.get(node["class_type"], {})
+    return graph
+
+
+def frames_of(host: Host, panel: Panel) -> list[Image.Image]:
+    graph = graph_of(panel)
     files = shown_files(host.url, run_graph(host.url, graph).outputs[node_titled(graph, panel.shown)])
     pictures = [frame.convert("RGB") for file in files for frame in ImageSequence.Iterator(Image.open(BytesIO(file)))]
     return pictures[: len(videos.read(videos.FIRST))]
 
 
-def drawn(panels: list[tuple[str, list[Image.Image]]]) -> Image.Image:
-    """Panels next to each other, each some frames under its caption."""
+def sentence_of(host: Host, panel: Panel) -> str:
+    """What ComfyUI says to a graph that it does not run to the end."""
+    try:
+        run_graph(host.url, graph_of(panel))
+    except GraphError as error:
+        return str(error)
+    raise RuntimeError(f"'{panel.caption}' was to be refused, and ran")
+
+
+def drawn(panels: list[tuple[str, list[Image.Image] | str]]) -> Image.Image:
+    """Panels next to each other, each some frames or a sentence under its caption."""
     shown = (0, 3, 7) if len(panels) == 2 else (0, 7)
     width = len(shown) * (SIDE + GAP) - GAP
     canvas = Image.new("RGB", (len(panels) * (width + APART) - APART, SIDE + BAR), PAPER)
@@ -144,6 +212,11 @@ def drawn(panels: list[tuple[str, list[Image.Image]]]) -> Image.Image:
     for i, (caption, frames) in enumerate(panels):
         left = i * (width + APART)
         pen.text((left + width / 2, BAR / 2), caption, fill=INK, font_size=14, anchor="mm")
+        if isinstance(frames, str):
+            pen.rectangle((left, BAR, left + width, BAR + SIDE), fill=PLATE)
+            lines = "\n".join(wrap(frames, width // 7))
+            pen.multiline_text((left + 14, BAR + SIDE / 2), lines, fill=WARNING, font_size=13, anchor="lm", spacing=5)
+            continue
         for j, frame in enumerate(shown):
             fitted = frames[frame].resize((SIDE, SIDE), Image.Resampling.LANCZOS)
             canvas.paste(fitted, (left + j * (SIDE + GAP), BAR))
@@ -152,9 +225,16 @@ def drawn(panels: list[tuple[str, list[Image.Image]]]) -> Image.Image:
 
 def main(asked: list[str]) -> None:
     FOLDER.mkdir(parents=True, exist_ok=True)
+    ready = set()
     with tempfile.TemporaryDirectory() as folder, Host(host_path(), folder, ["--cache-lru", "100"]) as host:
         for name in asked or PICTURES:
-            panels = [(panel.caption, frames_of(host, panel)) for panel in PICTURES[name]]
+            for workflow in {panel.after for panel in PICTURES[name]} - ready - {""}:
+                run_graph(host.url, graph_of(Panel("", workflow=workflow)))
+                ready.add(workflow)
+            panels = [
+                (panel.caption, sentence_of(host, panel) if panel.refused else frames_of(host, panel))
+                for panel in PICTURES[name]
+            ]
             drawn(panels).save(FOLDER / f"{name}.jpg", quality=88)
             print(name, flush=True)
 

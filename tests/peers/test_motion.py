@@ -9,6 +9,7 @@ from comfyui_videop2p.tests.host.calls import FRAMES, TARGET, control, encode, p
 from comfyui_videop2p.tests.peers.packs import pack
 from comfyui_videop2p.tests.peers.standins import motion
 from comfyui_videop2p.tests.peers.stock import sampled
+from comfyui_videop2p.videop2p_core import schedule
 from comfyui_videop2p.videop2p_core.host.identity import identity_of
 from torch import nn
 
@@ -25,9 +26,9 @@ def drawn(module, seed=0):
 
 class StandIn:
     @staticmethod
-    def evolved(model, moving=False, context=None):
+    def evolved(model, moving=False, context=None, share=1.0):
         motions = drawn(motion.Motions(model.get_model_object("diffusion_model"))) if moving else None
-        return motion.use(model, motions, context)
+        return motion.use(model, motions, context, model.get_model_object("model_sampling").percent_to_sigma(share))
 
 
 class AnimateDiffEvolved:
@@ -42,10 +43,10 @@ class AnimateDiffEvolved:
         node = self.nodes[name]()
         return getattr(node, node.FUNCTION)(*args, **kwargs)[0]
 
-    def evolved(self, model, moving=False, context=None, settings=None):
+    def evolved(self, model, moving=False, context=None, share=1.0, settings=None):
         given = {"sample_settings": settings}
         if moving:
-            given["m_models"] = self.run("ADE_ApplyAnimateDiffModel", self.motion_model())
+            given["m_models"] = self.run("ADE_ApplyAnimateDiffModel", self.motion_model(), end_percent=share)
         if context:
             given["context_options"] = self.run("ADE_StandardStaticContextOptions", context, 1)
         return self.run("ADE_UseEvolvedSampling", model, "use existing", **given)
@@ -68,13 +69,16 @@ class AnimateDiffEvolved:
                 for index, channels in enumerate(widths)
             ]  # fmt: skip
             setattr(model, f"{kind}_blocks", nn.ModuleList(blocks))
+        model.mid_block = modules.MotionModule(
+            self.CHANNELS[-1], temporal_pe_max_len=24, block_type="mid", ops=model.ops
+        )  # fmt: skip
         cpu = torch.device("cpu")
         return injection.create_MotionModelPatcher(drawn(model), load_device=cpu, offload_device=cpu)
 
 
 @pytest.fixture(scope="module", params=[StandIn, AnimateDiffEvolved], ids=["stand-in", "AnimateDiff-Evolved"])
 def evolved(request):
-    """(MODEL, moving, context) -> MODEL"""
+    """(MODEL, moving, context, share of the run) -> MODEL"""
     return request.param().evolved
 
 
@@ -136,19 +140,48 @@ def test_the_source_runs_as_it_was_inverted(evolved, model, inverting, edit):
     torch.testing.assert_close(source["samples"], replayed["samples"], atol=1e-4, rtol=1e-4)
 
 
+class FirstStepUp(comfy.samplers.Sampler):
+    """Of an inversion, by the host's own guider: z."""
+
+    def sample(self, guider, sigmas, extra_args, callback, noise, latent_image, *args, **kwargs):
+        low, high = sigmas[-1], sigmas[-2]
+        x, estimate = (schedule.to_x(latent_image, sigma) for sigma in (low, high))
+        slope = schedule.direction(estimate, guider(estimate, high.expand(len(x)), **extra_args), high)
+        return schedule.to_z(schedule.ddim_step(x, slope, low, high), high)
+
+
+def test_an_inversion_moves_as_long_as_the_motion_does(evolved, model, inverting):
+    """At its first step, of the least noise, only what moves to the end of a run does."""
+    found = []
+    for share in (1.0, 0.5):
+        moving = evolved(model, moving=True, share=share)
+        inversion = inverted(inverting, moving)
+        guider = comfy.samplers.CFGGuider(moving)
+        guider.set_conds(inverting["source"], inverting["null"])
+        latent = inverting["latent"]["samples"]
+        step = guider.sample(
+            torch.zeros_like(latent), latent, FirstStepUp(), inversion.sigmas, disable_pbar=True, seed=0
+        )
+        found.append(model.model.process_latent_out(inversion.trajectory[1]))
+        torch.testing.assert_close(found[-1], step, atol=1e-4, rtol=1e-4)
+    assert not torch.allclose(*found, atol=1e-2)
+
+
 def test_other_clones_of_the_checkpoint_know_nothing_of_it(evolved, demo, model, inverting, edit):
     """Modules stay in the UNet until another MODEL is loaded, and layers' names move."""
-    name = identity_of(model)
+    moving, name = evolved(model, moving=True), identity_of(model)
 
-    def jointly():
-        joint = run("InflateUNet", model=demo[0], norm_over_frames=True)[0]
-        inversion = inverted(inverting, joint, steps=3)
-        return inversion.trajectory, sample(joint, inversion, edit, cache_every=[2])[0][0]["samples"]
+    def inflated():
+        return run("InflateUNet", model=demo[0], norm_over_frames=True)[0]
 
-    expected = jointly()
-    edited(evolved(model, moving=True), inverting, edit)
+    joint = inflated()
+    inversion = inverted(inverting, joint)
+    expected = sample(joint, inversion, edit, cache_every=[2])[0][0]["samples"]
+    inverted(inverting, moving)
     assert identity_of(model) == name
-    assert all(map(torch.equal, jointly(), expected))
+    assert torch.equal(sample(joint, inversion, edit, cache_every=[2])[0][0]["samples"], expected)
+    inverted(inverting, moving)
+    assert torch.equal(inverted(inverting, inflated()).trajectory, inversion.trajectory)
 
 
 # --- refused ----------------------------------------------------------------------------------------------------------

@@ -8,6 +8,7 @@ from comfy.ldm.modules.attention import optimized_attention
 from comfyui_videop2p.tests.host.calls import FRAMES, TARGET, control, encode, predict, run, sample
 from comfyui_videop2p.tests.host.test_wiring import assert_null_text_runs_on_this_model
 from comfyui_videop2p.tests.peers.stock import GUIDANCE, UNET, sampled
+from comfyui_videop2p.videop2p_core.host.control import cross_attention_layers
 
 NODES = GUIDANCE | UNET
 # Frames that see themselves alone are images.
@@ -100,8 +101,7 @@ def test_cached_features_fit(model, inverting, edit, name):
 
 @pytest.mark.parametrize("rule", ["first", "first+self", "window"])
 def test_what_holds_self_attention_sees_each_frame_by_itself(demo, clip, latent, rule):
-    """An occupant that computes plain attention changes nothing; one that gives the values back gives each frame its
-    own, as perturbed attention is meant."""
+    """An occupant that computes plain attention changes nothing."""
     seen, image = [], demo[0].clone()
 
     def plain(q, k, v, options):
@@ -113,3 +113,14 @@ def test_what_holds_self_attention_sees_each_frame_by_itself(demo, clip, latent,
     held, free = (run("InflateUNet", model=m, **settings)[0] for m in (image, demo[0]))
     torch.testing.assert_close(predict(held, clip, latent), predict(free, clip, latent), atol=1e-3, rtol=1e-4)
     assert seen and all(seen)
+
+
+def test_where_all_self_attention_is_nothing_frames_are_images(demo, clip, latent):
+    """One that gives the values back, as perturbed attention does, gives each frame its own."""
+    image = demo[0].clone()
+    for slot in cross_attention_layers(image.get_model_object("diffusion_model")):
+        image.set_model_attn1_replace(lambda q, k, v, options: v, *slot)
+    frames = predict(run("InflateUNet", model=image, temporal_layers=False)[0], clip, latent)
+    for frame, samples in enumerate(latent["samples"].split(1)):
+        alone = predict(image, clip, {"samples": samples})
+        torch.testing.assert_close(frames[frame : frame + 1], alone, atol=1e-4, rtol=1e-4)

@@ -22,13 +22,15 @@ KEY = "ADE"
 class Motion(nn.Module):
     """Attention of each place over the frames of a clip."""
 
-    frames = 1
+    frames, acts = 1, True
 
     def __init__(self, channels):
         super().__init__()
         self.attention = nn.MultiheadAttention(channels, 2, batch_first=True)
 
     def forward(self, x):
+        if not self.acts:
+            return x
         height = x.shape[2]
         places = rearrange(x, "(b f) c h w -> (b h w) f c", f=self.frames)
         places = places + self.attention(places, places, places)[0]
@@ -50,7 +52,7 @@ class Motions(nn.Module):
     @staticmethod
     def places(unet):
         """{name of a block: the layer that a motion module stands after}"""
-        blocks = {
+        blocks = {"middle_block": unet.middle_block} | {
             f"{part}_blocks.{number}": block
             for part in ("input", "output")
             for number, block in enumerate(getattr(unet, f"{part}_blocks"))
@@ -76,10 +78,11 @@ class Motions(nn.Module):
 
 
 class Evolved:
-    """The wrapper around sampling. context: frames of a window, None for none."""
+    """The wrapper around sampling. context: frames of a window, None for none; until: the noise level down to which
+    motion acts."""
 
-    def __init__(self, motions=None, context=None):
-        self.motions, self.context, self.sliding = motions, context, False
+    def __init__(self, motions=None, context=None, until=0.0):
+        self.motions, self.context, self.until, self.sliding = motions, context, until, False
 
     def is_using_sliding_context(self):
         return self.sliding
@@ -118,6 +121,9 @@ class Evolved:
 
 
 def sampling_function(model, x, sigma, uncond, cond, cfg, model_options={}, seed=None):  # noqa: B006
+    state = model_options["transformer_options"]["ADGS"]
+    for motion in state.motions.at.values() if state.motions else ():
+        motion.acts = bool(sigma[0] >= state.until)
     known = {"full_length": len(x), "context_length": None, "sub_idxs": None}
     transformer = {**model_options["transformer_options"], "ad_params": known}
     options = {**model_options, "transformer_options": transformer}
@@ -139,10 +145,10 @@ def windows(executor, model, conds, x, sigma, options):
     return [torch.cat(part) for part in zip(*parts, strict=True)]
 
 
-def use(model, motions=None, context=None):
+def use(model, motions=None, context=None, until=0.0):
     """A clone of MODEL that samples as this pack does."""
     model = model.clone()
-    model.add_wrapper_with_key(WrappersMP.OUTER_SAMPLE, KEY, Evolved(motions, context))
+    model.add_wrapper_with_key(WrappersMP.OUTER_SAMPLE, KEY, Evolved(motions, context, until))
     model.add_wrapper_with_key(WrappersMP.CALC_COND_BATCH, KEY, windows)
     if motions is not None:
         patcher = comfy.model_patcher.ModelPatcher(motions, model.load_device, model.offload_device)
