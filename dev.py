@@ -26,7 +26,8 @@ from tools.host import Host, HostError
 INTERRUPTED = 2  # pytest's exit code
 # What touches the host most; `test --host VERSION` takes all.
 ON_OLDEST = [
-    f"tests/host/test_{name}.py" for name in ("laws", "nodes", "wiring", "bad_input", "schema", "graph", "pack")
+    f"tests/host/test_{name}.py"
+    for name in ("laws", "nodes", "wiring", "gradients", "bad_input", "region", "schema", "graph", "pack")
 ]
 
 

@@ -3,7 +3,7 @@
 from comfy_api.latest import io
 
 from ..videop2p_core.attention import FRAMES_READ
-from ..videop2p_core.host.checks import check_family, check_untuned
+from ..videop2p_core.host.checks import check_inflatable, check_untuned
 from ..videop2p_core.host.inflate import Inflation, inflate
 from .wires import CATEGORY
 
@@ -84,7 +84,7 @@ class InflateUNet(io.ComfyNode):
     def execute(
         cls, model, frames_read, temporal_layers, norm_over_frames, window, frames_per_pass, pass_overlap
     ) -> io.NodeOutput:
-        check_family(model)
+        check_inflatable(model)
         check_untuned(model)
         inflation = Inflation(frames_read, window, temporal_layers, norm_over_frames, frames_per_pass, pass_overlap)
         return io.NodeOutput(inflate(model, inflation))

@@ -41,7 +41,8 @@ class Inversion:
     initial_null [1, tokens, channels], the null text the target is guided with
     losses       per step, the loss before each update of the null text
     proximal_*   how the proximal method shrinks the target's guidance, see `proximal`
-    with_picture whether the source's conditioning brought a picture for the model to go by, as for inpainting
+    with_picture whether the source's conditioning brought a picture for the model to go by, as for inpainting; None
+                 where that is not known
     records      the source's queries and keys, where they were kept; for the direct method alone, as every other looks
                  at the source for its path
     """
@@ -61,7 +62,7 @@ class Inversion:
     proximal_quantile: float = 0.7
     proximal_soft: bool = False
     records: Records | None = None
-    with_picture: bool = False
+    with_picture: bool | None = None
 
     def __post_init__(self):
         check_method(self.method)

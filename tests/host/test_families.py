@@ -18,6 +18,7 @@ from comfyui_videop2p.tests.host.calls import FRAMES, NODES, SOURCE, TARGET, con
 from comfyui_videop2p.tests.host.models import FAMILIES, SD2, SDXL, tiny
 from comfyui_videop2p.videop2p_core import schedule
 from comfyui_videop2p.videop2p_core.host.denoiser import prediction_of
+from comfyui_videop2p.videop2p_core.host.painting import check_alike, check_inverted_alike, has_picture
 from comfyui_videop2p.videop2p_core.host.temporal import transformer_blocks
 
 STEPS, CFG = 2, 3.0
@@ -337,6 +338,21 @@ def test_a_picture_that_a_branch_lacks_is_asked_for(painter, lacking):
     sentence = "the clip was inverted with a" if "source" not in given else f"the {lacking} conditioning has none"
     with pytest.raises(ValueError, match=f"{sentence}.*InpaintModelConditioning"):
         sample(painter.model, inversion, control(painter.clip)[0], **given)
+
+
+def test_a_picture_that_the_model_does_not_look_at_is_nothing_to_it():
+    """InpaintModelConditioning serves plain checkpoints too, which read its mask at most."""
+    plain, painter = (tiny(family)[0].model for family in ("sd15", "sd15_inpaint"))
+    shown = [[None, {"concat_latent_image": torch.zeros(1)}]]
+    assert has_picture(painter, shown) and not has_picture(plain, shown)
+    check_alike(plain, source=shown, target=[[None, {}]])
+    check_inverted_alike(plain, False, shown)
+
+
+def test_of_an_older_inversion_it_is_not_known_whether_it_had_a_picture():
+    painter = tiny("sd15_inpaint")[0].model
+    for shown in ([[None, {"concat_latent_image": torch.zeros(1)}]], [[None, {}]]):
+        check_inverted_alike(painter, None, shown)
 
 
 def test_pictures_of_other_frames_are_refused(painter):

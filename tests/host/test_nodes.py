@@ -289,11 +289,11 @@ def test_a_tuning_shows_the_clip_as_the_model_sees_it(hook, monkeypatch, model, 
     monkeypatch.setattr("time.monotonic", lambda: 0.0)  # never time to draw the curve for its own sake
     inputs = {"model": model, "positive": inverting["source"], "latent": latent, "steps": 4}
     _, watched, plot = run("TuneOnVideo", **inputs, preview_every=2)
-    previews = [preview and preview[1] for *_, preview in bar.seen]
-    assert [preview is not None for preview in previews] == [False, True, False, True]
+    previews = {step: preview[1] for step, _, preview in bar.seen if preview}  # the host may leave out the other steps
+    assert list(previews) == [2, 4]
     _, height, width, _ = plot.shape
-    assert all(preview.width == width and preview.height > height for preview in (previews[1], previews[3]))
-    below = np.asarray(previews[3])[height:]
+    assert all(preview.width == width and preview.height > height for preview in previews.values())
+    below = np.asarray(previews[4])[height:]
     assert below.std() > 5  # frames, not an empty strip
     # The same training: threads add gradients in any order, but another noise would change the first digits.
     plain = run("TuneOnVideo", **inputs)[1]

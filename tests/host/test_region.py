@@ -224,6 +224,11 @@ def test_masks_without_a_region_are_refused(masks, inputs, sentence):
         region_of(masks, **inputs)
 
 
+def test_a_feather_that_wears_the_region_away_is_refused():
+    with pytest.raises(ValueError, match="feathered over 256 pixels nothing of the region is left whole"):
+        region_of(box(frames=2), grow=4, feather=256)
+
+
 def test_a_frame_may_be_covered_whole():
     masks = torch.cat([box(), torch.ones(1, HEIGHT, WIDTH)])
     assert torch.equal(region_of(masks), masks)

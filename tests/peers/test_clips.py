@@ -67,6 +67,12 @@ def edit_of_a_video(server, frames, **meta_batch):
         meta_batch = {"meta_batch": ["batches", 0]}
     graph.add("load", "VP2P_LoadDemoModel")
     graph.add("inflate", "VP2P_InflateUNet", model=["load", 0])
+    graph.add("freedom", "FreeU", model=["inflate", 0])
+    graph.add("guided", "PerturbedAttentionGuidance", model=["freedom", 0])
+    model = ["guided", 0]
+    if "ADE_UseEvolvedSampling" in graph.info:
+        graph.add("evolved", "ADE_UseEvolvedSampling", model=model, beta_schedule="use existing")
+        model = ["evolved", 0]
     graph.add("video", "VHS_LoadVideo", video="clip.mp4", frame_load_cap=frames, **meta_batch)
     graph.add("encode", "VAEEncode", pixels=["video", 0], vae=["load", 2])
     graph.add("cut", "VHS_SplitLatents", latents=["encode", 0], split_index=1)
@@ -77,11 +83,11 @@ def edit_of_a_video(server, frames, **meta_batch):
     graph.add("source", "CLIPTextEncode", text=SOURCE, clip=["load", 1])
     graph.add("null", "CLIPTextEncode", text="", clip=["load", 1])
     graph.add(
-        "invert", "VP2P_DDIMInvert", model=["inflate", 0], source=["source", 0], null=["null", 0], latent=["join", 0],
+        "invert", "VP2P_DDIMInvert", model=model, source=["source", 0], null=["null", 0], latent=["join", 0],
         method="direct", steps=2,
     )  # fmt: skip
     graph.add("edit", "VP2P_AttentionController", clip=["load", 1], source_prompt=SOURCE, target_prompt=TARGET)
-    graph.add("sample", "VP2P_DecoupledSample", model=["inflate", 0], inversion=["invert", 0], edit=["edit", 0])
+    graph.add("sample", "VP2P_DecoupledSample", model=model, inversion=["invert", 0], edit=["edit", 0])
     graph.add("decode", "VAEDecode", samples=["sample", 0], vae=["load", 2])
     graph.add("save", "VHS_VideoCombine", images=["decode", 0], format="video/h264-mp4", **meta_batch)
     return graph

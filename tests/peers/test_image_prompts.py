@@ -67,6 +67,7 @@ def show(request, demo):
     def show(model, seen=None, each_frame=False, weight=1.0):
         return request.param(model, noise(1, SEEN) if seen is None else seen, each_frame, weight)
 
+    show.stand_in = request.param is stand_in
     with torch.inference_mode():
         show(demo[0])
     return show

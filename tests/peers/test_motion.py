@@ -239,7 +239,7 @@ def test_windows_without_frame_0(evolved, demo, model, clip, inverting, edit, ba
         inverted(inverting, cut, latent=many)
     with refused("cut the clip into windows of their own"):
         sample(cut, inversion, edit)
-    with refused("shows this model 2 of 4 frames at a time"):
+    with refused("which got 2 of 4 frames at a time"):
         predict(cut, clip, many)
 
 

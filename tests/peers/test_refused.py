@@ -5,9 +5,11 @@ from functools import partial
 import pytest
 import torch
 from comfy.patcher_extension import WrappersMP
+from comfy_api.torch_helpers.torch_compile import COMPILE_KEY
 from comfy_extras.nodes_torch_compile import TorchCompileModel
 from comfyui_videop2p.tests.host.calls import control, run, sample
 from comfyui_videop2p.tests.peers.stock import CACHES, HYPERTILE, UNET, node
+from comfyui_videop2p.videop2p_core.host import beside
 
 
 def compiled(model):
@@ -16,8 +18,8 @@ def compiled(model):
 
 REFUSED = {
     "TorchCompileModel": (compiled, "remove the node that compiles it"),
-    "EasyCache": (CACHES["EasyCache"], "remove the node, and set cache every in Decoupled Sample instead"),
-    "LazyCache": (CACHES["LazyCache"], "remove the node, and set cache every in Decoupled Sample instead"),
+    "EasyCache": (CACHES["EasyCache"], "remove the node; on a UNet cache every in Decoupled Sample"),
+    "LazyCache": (CACHES["LazyCache"], "remove the node; on a UNet cache every in Decoupled Sample"),
     "HyperTile": (HYPERTILE, "cuts frames into tiles"),
 }
 
@@ -43,6 +45,27 @@ def test_it_is_refused_everywhere(demo, model, clip, inverting, inversion, name,
     ):
         with pytest.raises(ValueError, match=sentence):
             work()
+
+
+def test_without_an_edit_they_stand_where_they_like(demo):
+    """Inflation alone, for a stock sampler, asks for nothing that they hide."""
+    for name in ("TorchCompileModel", "EasyCache", "LazyCache"):
+        run("InflateUNet", model=REFUSED[name][0](demo[0]))
+
+
+def test_the_host_still_calls_a_compiled_model_so():
+    assert beside.COMPILED == COMPILE_KEY
+
+
+class OfANextVersion:
+    """Other packs' own accounts, whose parts may be called otherwise one day: what is not known stands in no way."""
+
+
+def test_what_another_pack_says_otherwise_is_passed_over(model):
+    told = model.clone()
+    told.set_attachments("ADE_sample_settings", OfANextVersion())
+    beside.check_beside(told)
+    beside.check_windows({"transformer_options": {beside.STATE: OfANextVersion()}})
 
 
 def test_free_u_2_is_not_differentiated_through(model, inverting):

@@ -88,6 +88,11 @@ def test_a_hook_lora_on_the_prompts_is_the_lora_on_the_model(loras, demo, model,
     assert (by_hook - by_model).square().mean().sqrt() < 1e-2 * by_model.std()
     without = inverted(inverting, model)
     assert not torch.allclose(without.trajectory, expected.trajectory, atol=1e-2)
+    losses = [
+        run("TuneOnVideo", model=m, positive=positive, latent=inverting["latent"], steps=2)[1].losses
+        for m, positive in ((model, source), (with_lora, inverting["source"]))
+    ]
+    torch.testing.assert_close(*losses, rtol=1e-4, atol=0)
 
 
 # --- merges -----------------------------------------------------------------------------------------------------------

@@ -5,34 +5,37 @@ from contextlib import contextmanager, nullcontext
 
 import comfy.model_management
 from comfy.patcher_extension import WrappersMP
-from comfy_api.torch_helpers.torch_compile import COMPILE_KEY
 
+COMPILED = "torch.compile"  # the key of the host's node that compiles a model
 ANIMATEDIFF, STATE = "ADE", "ADGS"  # AnimateDiff-Evolved's keys: at the host, and among the options while it samples
 
 
 def check_beside(model):
     """A MODEL whose calls an edit sees, every one of them."""
-    if model.get_wrappers(WrappersMP.APPLY_MODEL, COMPILE_KEY):
+    if model.get_wrappers(WrappersMP.APPLY_MODEL, COMPILED):
         raise ValueError(
             "the model is compiled, which hides the steps and prompts of an edit from it: "
             "remove the node that compiles it (TorchCompileModel)"
         )
     if "easycache" in model.model_options["transformer_options"]:
         raise ValueError(
-            "EasyCache and LazyCache leave out model calls that an edit looks into: remove the node, and set cache "
-            "every in Decoupled Sample instead"
+            "EasyCache and LazyCache leave out model calls that an edit looks into: remove the node; on a UNet cache "
+            "every in Decoupled Sample does as much"
         )
-    settings = model.get_attachment(f"{ANIMATEDIFF}_sample_settings")
-    if settings is not None and (
-        settings.custom_cfg is not None
-        or settings.noise_calibration is not None
-        or settings.iteration_opts.iterations > 1
-        or not settings.image_injection.is_empty()
-    ):
+    if _takes_over(model.get_attachment(f"{ANIMATEDIFF}_sample_settings")):
         raise ValueError(
             "sample settings of AnimateDiff-Evolved (custom CFG, iterations, image injection, noise calibration) take "
             "the place of what an edit does: disconnect them"
         )
+
+
+def _takes_over(settings) -> bool:
+    """Of another pack, whose next version may call its parts otherwise: then nothing is known."""
+    injection = getattr(settings, "image_injection", None)
+    iterations = getattr(getattr(settings, "iteration_opts", None), "iterations", 1)
+    parts = (getattr(settings, name, None) for name in ("custom_cfg", "noise_calibration"))
+    injected = injection is not None and not injection.is_empty()
+    return any(part is not None for part in parts) or iterations > 1 or injected
 
 
 @contextmanager
@@ -59,7 +62,7 @@ def has_motion(model) -> bool:
 def check_windows(model_options):
     """Under these options of a sampling call the model sees the frames that it is given."""
     state = model_options["transformer_options"].get(STATE)
-    if state is not None and state.is_using_sliding_context():
+    if getattr(state, "is_using_sliding_context", bool)():
         raise ValueError(
             "the context options of AnimateDiff-Evolved cut the clip into windows of their own, without frame 0, which "
             "all frames read: disconnect them, or give no more frames than one window holds"
@@ -78,7 +81,7 @@ def check_passes(model_options):
 def check_one_after_another(model_options):
     """Under these options of a sampling call several targets or passes may take turns within a step."""
     for function in model_options.get("sampler_pre_cfg_function", ()):
-        if function.__module__.endswith("nodes_apg") and inspect.getclosurevars(function).nonlocals["momentum"]:
+        if function.__module__.endswith("nodes_apg") and inspect.getclosurevars(function).nonlocals.get("momentum"):
             raise ValueError(
                 "Adaptive Projected Guidance remembers the last prediction, whose ever it was: set its momentum to 0, "
                 "or run one edit at a time without passes"

@@ -6,13 +6,14 @@ from comfy.model_patcher import ModelPatcher
 
 from ..inversion import DIRECT, Inversion
 from ..schedule import ddim_sigmas
+from .beside import check_beside
 from .denoiser import model_sigmas, prediction_of
 from .identity import TUNINGS, identity_of
 from .inflate import is_image_unet
 from .inversion import embedding_of
 from .layout import as_clip, is_video
 from .painting import check_frames
-from .sampling import check_model
+from .sampling import check_one_gpu
 from .wan import is_wan
 
 # With a UNet too, but the first knows a fifth of the noise levels alone, and the others draw by a picture.
@@ -24,27 +25,44 @@ NO_PAINTERS = (
 )
 
 
+def check_inflatable(model):
+    """A MODEL with an image UNet, whatever samples it."""
+    _check_network(model, is_image_unet)
+    check_one_gpu(model)
+
+
 def check_family(model):
-    """A MODEL with an image UNet, to be inflated or tuned."""
+    """A MODEL with an image UNet, to be tuned."""
+    check_inflatable(model)
     check_editable(model)
-    if is_wan(model.get_model_object("diffusion_model")):
-        raise ValueError(
-            "a Wan model sees all frames together as it is: connect it to DDIM Invert, without Inflate UNet, Tune on "
-            "Video or Load Tuning"
-        )
 
 
 def check_editable(model):
     """A MODEL of a family that an edit can run on."""
+    _check_network(model, lambda network: is_image_unet(network) or is_wan(network))
+    check_one_gpu(model)
+    check_beside(model)
+
+
+def _check_network(model, known):
     if not isinstance(model, ModelPatcher):
         raise ValueError("there is no model: this checkpoint holds none, connect a model loader")
     network = model.get_model_object("diffusion_model")
-    if isinstance(model.model, NO_PAINTERS) or not (is_image_unet(network) or is_wan(network)):
+    if known(network) and not isinstance(model.model, NO_PAINTERS):
+        return
+    if is_wan(network):
         raise ValueError(
-            f"Video-P2P cannot edit with a {type(model.model).__name__} model: connect an image model with a UNet, of "
-            "the Stable Diffusion 1.x, 2.x or XL family, or a Wan 2.x that makes video from text or a picture, or VACE"
+            "a Wan model sees all frames together as it is: connect it to DDIM Invert, without Inflate UNet, Tune on "
+            "Video or Load Tuning"
         )
-    check_model(model)
+    raise _unknown(model)
+
+
+def _unknown(model):
+    return ValueError(
+        f"Video-P2P cannot edit with a {type(model.model).__name__} model: connect an image model with a UNet, of the "
+        "Stable Diffusion 1.x, 2.x or XL family, or a Wan 2.x that makes video from text or a picture, or VACE"
+    )
 
 
 def check_way(model, method: str, kept=None, cache_every: int = 1):

@@ -110,13 +110,13 @@ def gather(
     ]
     source = source or (edits[0].source if edits else None)
     check_parts(inversion, source, null, compiled)
-    check_inverted_alike(inversion.with_picture, source)
+    check_inverted_alike(model.model, inversion.with_picture, source)
     for target in compiled:
         if target.blend:
             word_map_layers(model, inversion.noise.shape[-2:], target.blend_blocks)
         given = {"source": source, "null": null, "target": target.conditioning}
         check_conditioning(model, **given)
-        check_alike(**given)
+        check_alike(model.model, **given)
         check_hints(len(inversion.noise), **given)
     return Parts(inversion, source, null, compiled)
 

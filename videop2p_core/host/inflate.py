@@ -91,9 +91,9 @@ class Clip:
         length = self.length if window is None else len(window.seen)
         if length not in (None, self.frames):
             raise ValueError(
-                f"another node shows this model {self.frames} of {length} frames at a time (context options of "
-                "AnimateDiff-Evolved, for instance), without frame 0, which all frames read: remove it, and set frames "
-                "per pass in Inflate UNet instead"
+                f"another node cuts the clip for this model, which got {self.frames} of {length} frames at a time "
+                "(context options of AnimateDiff-Evolved, tiled diffusion, for instance), so that frame 0, which all "
+                "frames read, is not among them: remove it, and set frames per pass in Inflate UNet instead"
             )
 
 
@@ -168,7 +168,7 @@ class BesideFrames:
         tokens, attend = self.clip.tokens, host_attention(options)
         (k_read, k_own), (v_read, v_own) = ((x[:, :-tokens], x[:, -tokens:]) for x in (k, v))
         out = self.occupant(q, k_own, v_own, options)
-        if out is v_own:
+        if out is v_own or torch.equal(out, v_own):  # perturbed attention
             return out
         heads = options["n_heads"]
         return out + attend(q, k_read, v_read, heads) - attend(q, k_own, v_own, heads)

@@ -98,7 +98,7 @@ def invert(
     return Inversion(
         method=method, trajectory=trajectory, sigmas=sigmas, source=source, initial_null=initial_null, null=null,
         cfg=cfg, rounds=rounds, flow=prediction_of(model) == "flow", losses=losses, prompt=prompt,
-        base_model=base_model, records=records, with_picture=has_picture(positive),
+        base_model=base_model, records=records, with_picture=has_picture(model.model, positive),
     )  # fmt: skip
 
 

@@ -46,7 +46,7 @@ def invert(
     check_conditioning(model, source=source, null=null)
     clip = clip_of(latent, model)
     check_hints(len(clip), source=source, null=null)
-    check_alike(source=source, null=null)
+    check_alike(model.model, source=source, null=null)
     if original is not None:
         original.check_fits(model.model, clip)
     operation = budget.NULL_TEXT if method in inversions.NULL_TEXT_METHODS else budget.INVERSION

@@ -4,23 +4,26 @@ Where it brings none the host gives an inpainting model a blank picture, all of 
 alone then, as the model that it was made of. That is as good a clip's model as any, so long as all branches agree.
 """
 
+from .layout import is_video
+
 PICTURE, MASK = "concat_latent_image", "concat_mask"
 VACE, CLIP_VISION, BESIDE = "vace_frames", "clip_vision_output", "time_dim_concat"
 KINDS = (PICTURE, VACE, CLIP_VISION, BESIDE, "reference_latents", "context_latents")
 
 
-def pictures_in(conditioning) -> set[str]:
-    """The kinds of pictures that a CONDITIONING brings."""
-    return {kind for _, options in conditioning for kind in KINDS if options.get(kind) is not None}
+def pictures_in(base_model, conditioning) -> set[str]:
+    """The kinds of pictures that a CONDITIONING brings and the model looks at."""
+    read = KINDS if is_video(base_model) else (PICTURE,) if _has_room(base_model) else ()
+    return {kind for _, options in conditioning for kind in read if options.get(kind) is not None}
 
 
-def has_picture(conditioning) -> bool:
-    return bool(pictures_in(conditioning))
+def has_picture(base_model, conditioning) -> bool:
+    return bool(pictures_in(base_model, conditioning))
 
 
-def check_alike(**conditionings) -> None:
+def check_alike(base_model, **conditionings) -> None:
     """Whether all CONDITIONINGs, by their names, bring pictures of the same kinds."""
-    kinds = {name: pictures_in(conditioning) for name, conditioning in conditionings.items()}
+    kinds = {name: pictures_in(base_model, conditioning) for name, conditioning in conditionings.items()}
     every = set().union(*kinds.values())
     lacking = next((name for name in kinds if kinds[name] != every), None)
     if lacking is not None:
@@ -33,10 +36,11 @@ def check_alike(**conditionings) -> None:
         )
 
 
-def check_inverted_alike(inverted_with_picture: bool, source) -> None:
-    """Whether the clip was inverted under a source CONDITIONING of this kind."""
-    if has_picture(source) != inverted_with_picture:
-        now, then = ("has one", "without") if has_picture(source) else ("has none", "with")
+def check_inverted_alike(base_model, inverted_with_picture: bool | None, source) -> None:
+    """Whether the clip was inverted under a source CONDITIONING of this kind, where that is known."""
+    has = has_picture(base_model, source)
+    if inverted_with_picture not in (None, has):
+        now, then = ("has one", "without") if has else ("has none", "with")
         raise ValueError(
             f"the clip was inverted {then} a picture for the model to go by (from InpaintModelConditioning, for "
             f"instance), but the source conditioning {now}: connect to the source, target and null inputs what went "
@@ -76,3 +80,8 @@ def _check_number(given, frames, has, called):
             f"{has} {number} {called}, the clip {frames} latent frames: give it one for each frame of the clip and no "
             "reference image beside them, or a single one for all"
         )
+
+
+def _has_room(base_model) -> bool:
+    """Whether an image model takes more than the noisy latent."""
+    return base_model.model_config.unet_config["in_channels"] > base_model.latent_format.latent_channels

@@ -41,7 +41,8 @@ def edit_region(
 
     steady: a place within the region in one frame is so in as many frames before and after it; fill: without holes;
     grow: wider by so many pixels; feather: over so many pixels to either side of its border it goes from 1 to 0.
-    Raises ValueError for masks that do not fit the images, and for a region of nothing or of everything.
+    Raises ValueError for masks that do not fit the images, for a region of nothing or of everything, and for one that
+    the feather wears away.
     """
     images = None if images is None else coloured(images)
     soft = _fitted(masks, images)
@@ -56,7 +57,12 @@ def edit_region(
             "the region covers every frame whole, so that nothing of the clip would stay: raise the threshold, grow it "
             "less, or take a word that names one thing"
         )
-    return Region(_feathered(shaped.to(soft), feather), images)
+    mask = _feathered(shaped.to(soft), feather)
+    if (mask.amax((1, 2)) < 0.5)[shaped.any(2).any(1)].any():
+        raise ValueError(
+            f"feathered over {feather} pixels nothing of the region is left whole: feather less, or grow it more"
+        )
+    return Region(mask, images)
 
 
 def _fitted(masks: Tensor, images: Tensor | None) -> Tensor:

@@ -85,7 +85,8 @@ def decoupled_sample(
     callback(step, denoised, x, steps): the host's preview; progress(StepDone): after each step.
     Raises ValueError where the parts do not belong together, before anything is sampled.
     """
-    check_model(model)
+    check_one_gpu(model)
+    check_beside(model)
     check_parts(inversion, source, null, targets)
     for target in targets:
         if target.blend:
@@ -272,11 +273,9 @@ class EditSampler(comfy.samplers.Sampler):
         return torch.cat([laid_out(x) for x in (source, *edited)])
 
 
-def check_model(model):
-    """What an edit cannot run under, in a sentence."""
+def check_one_gpu(model):
     if model.get_additional_models_with_key("multigpu"):
         raise ValueError("an edit runs on one GPU: remove the node that spreads this model over several")
-    check_beside(model)
 
 
 def word_map_layers(model, size, blocks: str = "") -> LayersOnGrid | ChosenBlocks:
