@@ -103,3 +103,11 @@ def test_what_has_nothing_to_export_is_named(loras, model, tuning):
     part = run("LoadTuning", model=model, tuning_name="ball_temporal_00001_.safetensors")[0]
     with pytest.raises(ValueError, match="a temporal part alone: the rest of it is a LoRA already"):
         export(part)
+
+
+@pytest.mark.parametrize("layout", ["LoRA", "diffusers"])
+def test_a_place_outside_is_refused_before_the_work(loras, folders, tuning, layout, monkeypatch):
+    monkeypatch.setattr("comfyui_videop2p.videop2p_core.host.lora.export", None)
+    monkeypatch.setattr("comfyui_videop2p.videop2p_core.host.foreign.export", None)
+    with pytest.raises(ValueError, match=r"'\.\./\.\./outside' is no place in .*: give a name, or folders and a name"):
+        run("ExportTuning", model=tuning[0], layout=layout, filename_prefix="../../outside")

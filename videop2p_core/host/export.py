@@ -6,11 +6,11 @@ from . import files, foreign, lora
 def as_lora(model, rank: int, prefix: str) -> str:
     """A LoRA, and the temporal part beside it where there is one."""
     prefix = prefix or "tuning"
-    for kind in (files.LORAS, files.TUNINGS):
+    temporal = lora.temporal_part(model)
+    for kind in (files.LORAS,) if temporal is None else (files.LORAS, files.TUNINGS):
         files.check_prefix(kind, prefix)
     tensors, metadata, found = lora.export(model, rank)
     told = [f"LoRA: {files.save_lora(tensors, metadata, prefix)}"]
-    temporal = lora.temporal_part(model)
     if temporal is not None:
         told.append(f"temporal part: {files.save(files.TUNINGS, temporal, f'{prefix}_temporal')}")
     return "\n".join([*told, lora.described(found)])
