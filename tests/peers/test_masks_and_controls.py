@@ -5,11 +5,13 @@ import torch
 from comfy_extras.nodes_custom_sampler import Noise_EmptyNoise, SamplerCustomAdvanced
 from comfy_extras.nodes_differential_diffusion import DifferentialDiffusion
 from comfyui_videop2p.tests.host.calls import SOURCE, TARGET, control, encode, run, sample
-from comfyui_videop2p.tests.host.test_passes import APART, FRAMES, PER_PASS, assert_same
+from comfyui_videop2p.tests.host.test_passes import APART, assert_same
 from comfyui_videop2p.tests.host.test_wiring import control_net  # noqa: F401
 from comfyui_videop2p.tests.peers.stock import sampled
 
 import nodes as stock
+
+FRAMES, PER_PASS = 5, 3
 
 
 def drawn(*shape):
@@ -48,7 +50,7 @@ def test_control_nets_on_all_branches_each_frame_with_its_picture_in_passes(demo
 @pytest.fixture(scope="module")
 def masked_edit(model, clip, inverting):
     """(MODEL, mask [1, height, width]) -> how far each latent place moved from the clip."""
-    inversion = run("DDIMInvert", **inverting | {"steps": 8})[0]
+    inversion = run("DDIMInvert", **inverting | {"steps": 6})[0]
     edit = control(clip, cross_window=0.2)[0]
 
     def run_with(model, mask):

@@ -5,9 +5,10 @@ from dataclasses import replace
 import pytest
 import torch
 from comfy.ldm.modules.attention import optimized_attention
+from comfyui_videop2p.demo import videos
 from comfyui_videop2p.tests.host.calls import FRAMES, TARGET, control, encode, predict, run, sample
 from comfyui_videop2p.tests.host.test_wiring import assert_null_text_runs_on_this_model
-from comfyui_videop2p.tests.peers.stock import GUIDANCE, UNET, sampled
+from comfyui_videop2p.tests.peers.stock import DEEP_SHRINK, GUIDANCE, UNET, sampled
 from comfyui_videop2p.videop2p_core.host.control import cross_attention_layers
 
 NODES = GUIDANCE | UNET
@@ -88,12 +89,16 @@ def test_tuning_and_null_text_run_on_the_patched_model(model, inverting, name, t
     assert_null_text_runs_on_this_model(tuned, inverting["source"], inverting["null"], inverting["latent"])
 
 
-@pytest.mark.parametrize("name", ["FreeU_V2", "PatchModelAddDownscale", "PatchModelAddDownscale, full size"])
-def test_cached_features_fit(model, inverting, edit, name):
-    patched = UNET[name](model)
-    inversion = run("DDIMInvert", **inverting | {"model": patched, "steps": 8})[0]
-    exact, near = (sample(patched, inversion, edit, cache_every=[n])[0][0]["samples"] for n in (1, 2))
-    assert 0 < (near - exact).square().mean().sqrt() / exact.std() < 0.3
+@pytest.mark.parametrize("patch, bound", [
+    (UNET["FreeU_V2"], 0.05), (DEEP_SHRINK(block_number=3, downscale_after_skip=True, end_percent=0.35), 0.2)
+])  # fmt: skip
+def test_cached_features_fit(demo, model, clip, inverting, patch, bound):
+    """On a real clip, where the model alone is 2 % off; a size that changes from step to step costs more."""
+    frames = {"samples": demo[2].encode(torch.from_numpy(videos.read(videos.FIRST)[:FRAMES]))}
+    patched, changed = patch(model), control(clip, cross_window=0.5)[0]
+    inversion = run("DDIMInvert", **inverting | {"model": patched, "latent": frames, "steps": 8})[0]
+    exact, near = (sample(patched, inversion, changed, cache_every=[n])[0][0]["samples"] for n in (1, 2))
+    assert 0 < (near - exact).square().mean().sqrt() / exact.std() < bound
 
 
 # --- self-attention that another node holds ---------------------------------------------------------------------------
