@@ -138,6 +138,11 @@ def bench(arguments):
     return run_module("tools.bench.report", arguments)
 
 
+def faults(arguments):
+    """disturb all long work at every call of the model, and see that nothing is lost; --short for a few of them"""
+    return run_module("tools.faults.report", arguments)
+
+
 COMMANDS = {
     "demo": demo,
     "setup": setup,
@@ -152,6 +157,7 @@ COMMANDS = {
     "demo-eval": demo_eval,
     "parity": parity,
     "bench": bench,
+    "faults": faults,
 }
 
 

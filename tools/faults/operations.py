@@ -1,0 +1,74 @@
+"""The long work of the pack on the demo model, small, each as a function of the MODEL that gives tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import comfy.model_management
+import torch
+from torch import Tensor
+
+from ...videop2p_core.host.demo import load_demo_model
+from ...videop2p_core.host.edits import gather, sample, word_edit
+from ...videop2p_core.host.inflate import Inflation, inflate
+from ...videop2p_core.host.invert import invert
+from ...videop2p_core.host.maps import look
+from ...videop2p_core.host.tune import tune
+from ...videop2p_core.records import Kept
+
+FRAMES, SIDE, STEPS = 2, 16, 4
+SOURCE, TARGET = "a red ball on the beach", "a blue ball on the beach"
+
+Operation = Callable[[object], list[Tensor]]
+
+
+@dataclass
+class World:
+    """The demo model, inflated, and a clip of noise to work on."""
+
+    def __post_init__(self):
+        image, self.clip, _ = load_demo_model()
+        self.model = inflate(image, Inflation())
+        generator = torch.Generator().manual_seed(0)
+        self.latent = {"samples": torch.randn(FRAMES, 4, SIDE, SIDE, generator=generator)}
+        self.source, self.null = (
+            self.clip.encode_from_tokens_scheduled(self.clip.tokenize(text)) for text in (SOURCE, "")
+        )
+        self.edit = word_edit(
+            self.clip, SOURCE, TARGET, cross=0.5, temporal=0.5, blend_source=("ball",), blend_target=("ball",)
+        )
+        self.inversion = self.inverted(self.model, "direct").inversion
+
+    def inverted(self, model, method, **settings):
+        return invert(model, self.source, self.null, self.latent, method=method, steps=STEPS, inner_steps=2, **settings)
+
+    def operations(self) -> dict[str, Operation]:
+        def edited(model, **settings):
+            done = sample(model, gather(model, self.inversion, [self.edit]), **settings)
+            return [done.source, *done.targets, *done.masks]
+
+        def tuned(model):
+            found = tune(model, self.source, self.latent, steps=STEPS, learning_rate=1e-3)
+            return [found.losses, *found.deltas.values(), *found.temporal.values()]
+
+        def mapped(model):
+            parts = gather(model, self.inversion, [self.edit])
+            return [look(model, parts, self.edit.plan, ("ball",), "source").masks]
+
+        return {
+            "inversion": lambda model: [self.inverted(model, "direct").inversion.trajectory],
+            "inversion that keeps": lambda model: [self.inverted(model, "direct", kept=Kept()).inversion.trajectory],
+            "null text": lambda model: [self.inverted(model, "shared null-text").inversion.null],
+            "tuning": tuned,
+            "edit": edited,
+            "edit, features cached": lambda model: edited(model, cache_every=2),
+            "attention maps": mapped,
+        }
+
+
+def run(operation: Operation, model) -> list[Tensor]:
+    """As ComfyUI runs a node."""
+    comfy.model_management.interrupt_current_processing(False)
+    with torch.inference_mode():
+        return operation(model)
