@@ -50,6 +50,8 @@ def write(tensors: Mapping[str, torch.Tensor], path: str | os.PathLike, metadata
     os.close(handle)
     try:
         save_file(tensors, temporary, metadata=metadata)
+        with open(temporary, "rb+") as file:  # a name that outlives a power cut must not be of half a file
+            os.fsync(file.fileno())
         os.replace(temporary, path)
     except BaseException:
         os.unlink(temporary)
