@@ -62,6 +62,17 @@ def test_files_cut_or_grown(kept, data):
     opened(kept, content)
 
 
+def taken_apart(content):
+    """(header, bytes of the tensors) of a safetensors file."""
+    (length,) = struct.unpack("<Q", content[:8])
+    return json.loads(content[8 : 8 + length]), content[8 + length :]
+
+
+def put_together(header, tensors):
+    text = json.dumps(header).encode()
+    return struct.pack("<Q", len(text)) + text + tensors
+
+
 ANYTHING = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=10), inner, max_size=3),
@@ -74,8 +85,7 @@ ANYTHING = st.recursive(
 def test_settings_of_any_kind(kept, data):
     """Well-formed files, whose account of themselves is of other kinds than ours."""
     _, content, *_ = kept
-    length = struct.unpack("<Q", content[:8])[0]
-    header = json.loads(content[8 : 8 + length])
+    header, tensors = taken_apart(content)
     told = header["__metadata__"]
     changed = json.loads(told["settings"])
     for name in data.draw(st.lists(st.sampled_from(sorted(changed)), max_size=3)):
@@ -84,8 +94,7 @@ def test_settings_of_any_kind(kept, data):
         changed[name] = data.draw(ANYTHING)
     whole = data.draw(st.booleans())
     told["settings"] = json.dumps(changed) if whole else json.dumps(data.draw(ANYTHING))
-    text = json.dumps(header).encode()
-    opened(kept, struct.pack("<Q", len(text)) + text + content[8 + length :])
+    opened(kept, put_together(header, tensors))
 
 
 @many
@@ -93,8 +102,7 @@ def test_settings_of_any_kind(kept, data):
 def test_tensors_of_other_names_kinds_and_sizes(kept, data):
     """Huge declared shapes among them: what a file does not hold is not made room for."""
     _, content, *_ = kept
-    length = struct.unpack("<Q", content[:8])[0]
-    header = json.loads(content[8 : 8 + length])
+    header, tensors = taken_apart(content)
     names = [name for name in header if name != "__metadata__"]
     for name in data.draw(st.lists(st.sampled_from(names), min_size=1, max_size=2, unique=True)):
         entry = header.pop(name)
@@ -104,5 +112,4 @@ def test_tensors_of_other_names_kinds_and_sizes(kept, data):
             header[data.draw(st.text(max_size=12))] = entry
         else:
             header[name] = entry
-    text = json.dumps(header).encode()
-    opened(kept, struct.pack("<Q", len(text)) + text + content[8 + length :])
+    opened(kept, put_together(header, tensors))

@@ -8,7 +8,7 @@ from comfyui_videop2p.demo import videos
 from comfyui_videop2p.demo.edits import EDITED
 from comfyui_videop2p.tools.client import run_graph, shown_frames
 from comfyui_videop2p.tools.workflows.catalogue import RECIPES
-from comfyui_videop2p.tools.workflows.studio import OWN_CLIP, SD15
+from comfyui_videop2p.tools.workflows.worlds import OWN_CLIP, SD15
 from comfyui_videop2p.tools.workflows.write import FOLDER
 
 SIZE, FRAMES = 64, 2

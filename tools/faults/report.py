@@ -16,6 +16,7 @@ import torch
 from .faults import FAULTS, Calls, calling, equal, live_bytes, state_of
 from .operations import World, run
 
+STEP = 4  # calls of the model in the longest step: a source and a target, two halves each
 SHORT = 3  # calls of each operation and fault
 LEAK = 2**16  # bytes that may be more afterwards: Python's own, a tensor of no size here and there
 
@@ -56,11 +57,6 @@ def disturbed(world, name, operation, expected, a_step, total, fault, calls) -> 
     return points
 
 
-def steps_of(total: int) -> int:
-    """Calls of the model in the longest step of any operation here: a source and a target, two halves each."""
-    return min(total, 4)
-
-
 def main() -> int:
     parser = argparse.ArgumentParser(prog="dev.py faults")
     parser.add_argument("--short", action="store_true")
@@ -82,7 +78,7 @@ def main() -> int:
         between = max(total // (SHORT - 1), 1)
         calls = sorted({*range(0, total, between), total - 1}) if asked.short else range(total)
         for fault in FAULTS:
-            points = disturbed(world, name, operation, expected, steps_of(total), total, fault, calls)
+            points = disturbed(world, name, operation, expected, STEP, total, fault, calls)
             wrong += points.wrong
             print(f"{name:24} {fault:22} {points.number:4} points, {len(points.wrong)} wrong", flush=True)
     for said in wrong:

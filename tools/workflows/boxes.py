@@ -10,7 +10,8 @@ from typing import Any
 from .blueprint import Blueprint, entrance
 from .graph import Graph
 from .recipes import RIDER, ROBOT
-from .studio import SD15, Studio
+from .studio import Studio
+from .worlds import SD15
 
 
 def boxes(info: dict[str, Any]) -> list[Blueprint]:

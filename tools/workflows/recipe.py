@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from .graph import Graph
-from .studio import DEMO, Studio
-from .worlds import WORLDS
+from .studio import Studio
+from .worlds import DEMO, WORLDS
 
 
 @dataclass(frozen=True)

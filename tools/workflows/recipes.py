@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .recipe import recipe
-from .studio import DEMO, OWN_CLIP, SD15
+from .worlds import DEMO, OWN_CLIP, SD15
 
 BALL, CAR = "a red ball on the beach", "a red car in the snow"
 STAR = "a red star on the beach"

@@ -5,9 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from .graph import Graph, Link, Node
-from .worlds import DEMO, OWN_CLIP, SD15, WORLDS, World
-
-__all__ = ["DEMO", "OWN_CLIP", "SD15", "Studio"]
+from .worlds import DEMO, OWN_CLIP, WORLDS, World
 
 
 @dataclass

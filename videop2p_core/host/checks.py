@@ -34,7 +34,7 @@ def check_inflatable(model):
 def check_family(model):
     """A MODEL with an image UNet, to be tuned."""
     check_inflatable(model)
-    check_editable(model)
+    check_beside(model)
 
 
 def check_editable(model):
@@ -55,11 +55,7 @@ def _check_network(model, known):
             "a Wan model sees all frames together as it is: connect it to DDIM Invert, without Inflate UNet, Tune on "
             "Video or Load Tuning"
         )
-    raise _unknown(model)
-
-
-def _unknown(model):
-    return ValueError(
+    raise ValueError(
         f"Video-P2P cannot edit with a {type(model.model).__name__} model: connect an image model with a UNet, of the "
         "Stable Diffusion 1.x, 2.x or XL family, or a Wan 2.x that makes video from text or a picture, or VACE"
     )

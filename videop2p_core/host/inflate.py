@@ -168,7 +168,7 @@ class BesideFrames:
         tokens, attend = self.clip.tokens, host_attention(options)
         (k_read, k_own), (v_read, v_own) = ((x[:, :-tokens], x[:, -tokens:]) for x in (k, v))
         out = self.occupant(q, k_own, v_own, options)
-        if out is v_own or torch.equal(out, v_own):  # perturbed attention
+        if out is v_own or torch.equal(out, v_own):
             return out
         heads = options["n_heads"]
         return out + attend(q, k_read, v_read, heads) - attend(q, k_own, v_own, heads)

@@ -29,7 +29,7 @@ from .layout import as_clip, for_pictures, latent_out, left_over, pictures_of
 from .pictures import heat_grid, heat_overlay
 from .progress import latent_progress
 from .sampling import Target, decoupled_sample, word_map_layers
-from .wan import is_wan, with_slots
+from .wan import with_slots
 
 BRANCHES = ("source", "target")
 NEVER = 2.0  # a blend that starts after twice the steps
@@ -104,8 +104,6 @@ def source_maps(model, parts: Parts, columns: Tensor, first: int, end: int) -> T
     inversion = parts.inversion
     progress = latent_progress(model, end - first)
     layers = word_map_layers(model, inversion.noise.shape[-2:], parts.targets[0].blend_blocks)
-    if is_wan(model.get_model_object("diffusion_model")):
-        model = with_slots(model)
 
     def algorithm(denoise, z0, sigmas):
         path, entry = inversion.to(z0.device), denoise.guider.conds[SOURCE][0]["uuid"]
@@ -128,7 +126,7 @@ def source_maps(model, parts: Parts, columns: Tensor, first: int, end: int) -> T
         return rearrange(maps.total, "frames words rows columns -> words frames rows columns") / (end - first)
 
     latent = as_clip(latent_out(model.model, inversion.trajectory[0]))
-    return run(model, parts.source, parts.null, latent, inversion.sigmas, algorithm)
+    return run(with_slots(model), parts.source, parts.null, latent, inversion.sigmas, algorithm)
 
 
 def target_maps(model, parts: Parts, columns: Tensor, first: int, end: int) -> Tensor:

@@ -107,8 +107,7 @@ class EditGuider(comfy.samplers.CFGGuider):
 
     def __init__(self, model, source, null, targets, cache_every=1):
         self.cache = FeatureCache(cache_every)
-        network = model.get_model_object("diffusion_model")
-        super().__init__(with_slots(model) if is_wan(network) else cached(model, self.cache))
+        super().__init__(with_slots(cached(model, self.cache)))
         self.inner_set_conds({SOURCE: source, NULL: null, **dict(enumerate(targets))})
         self.unprocessed = {}
         self.asked = None
@@ -175,13 +174,13 @@ class EditSampler(comfy.samplers.Sampler):
         video = is_video(guider.inner_model)
         # Wan 2.2 would take what a mask keeps for clean already; here it is brought back after each step.
         pairs = guider.pairs(noise, latent_image, None if video else denoise_mask, seed, null)
-        layers = [
-            target.blend and word_map_layers(guider.model_patcher, (height, width), target.blend_blocks)
-            for target in self.targets
-        ]
         controlled = [
-            Controlled(target.edit, guider.entry(i), target.blend, layers[i]) for i, target in enumerate(self.targets)
-        ]
+            Controlled(
+                target.edit, guider.entry(i), target.blend,
+                target.blend and word_map_layers(guider.model_patcher, (height, width), target.blend_blocks),
+            )
+            for i, target in enumerate(self.targets)
+        ]  # fmt: skip
         # A video model's attention over all frames takes gigabytes to keep.
         control = Control(guider.entry(SOURCE), controlled, inversion.records, guider.cache.full, on_cpu=video)
         given_options = extra_args["model_options"]
@@ -274,6 +273,7 @@ class EditSampler(comfy.samplers.Sampler):
 
 
 def check_one_gpu(model):
+    """A MODEL that no other node spreads over several."""
     if model.get_additional_models_with_key("multigpu"):
         raise ValueError("an edit runs on one GPU: remove the node that spreads this model over several")
 

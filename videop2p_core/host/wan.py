@@ -31,7 +31,7 @@ def wan_blocks(network) -> dict[str, WanAttentionBlock]:
 
 
 def with_slots(model):
-    """A clone of MODEL whose attentions ask a control where there is one."""
+    """A clone of MODEL whose attentions ask a control where there is one; a UNet's are asked by the control."""
     model = model.clone()
     for name, block in wan_blocks(model.get_model_object("diffusion_model")).items():
         for kind in KINDS:
