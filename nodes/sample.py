@@ -42,12 +42,18 @@ def replacements():
         io.Conditioning.Input(
             "source",
             optional=True,
-            tooltip="In the place of the controller's source conditioning: the same prompt with a ControlNet applied.",
+            tooltip=(
+                "In the place of the controller's source conditioning: the same prompt with a ControlNet applied, or "
+                "with the picture that a node for inpainting or Wan adds."
+            ),
         ),
         io.Conditioning.Input(
             "target",
             optional=True,
-            tooltip="In the place of the controller's target conditioning: the same prompt with a ControlNet applied.",
+            tooltip=(
+                "In the place of the controller's target conditioning: the same prompt with a ControlNet applied, or "
+                "with the picture that a node for inpainting or Wan adds."
+            ),
         ),
         io.Conditioning.Input(
             "null",
