@@ -8,21 +8,21 @@ from pathlib import Path
 
 import pytest
 import torch
+from comfyui_videop2p.tools.faults.disturbed import disturbed
 from comfyui_videop2p.tools.faults.faults import FAULTS, Calls, calling
 from comfyui_videop2p.tools.faults.operations import World, run
-from comfyui_videop2p.tools.faults.report import disturbed
 from comfyui_videop2p.tools.pack import host_path
 
 ROOT = Path(__file__).parents[2]
 
 
 def test_nothing_is_lost_at_the_points_of_the_short_form():
-    command = [sys.executable, ROOT / "tools" / "pack.py", "tools.faults.report", "--short"]
+    command = [sys.executable, ROOT / "tools" / "pack.py", "tools.faults.report", "--short", "disturbed"]
     environment = {**os.environ, "COMFYUI_PATH": str(host_path())}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=500)
     assert done.returncode == 0, done.stdout + done.stderr
-    lines = re.findall(r"^(.+?)  +(.+?) +(\d+) points, 0 wrong$", done.stdout, re.MULTILINE)
-    assert len(lines) == 7 * len(FAULTS) and all(int(points) >= 3 for *_, points in lines)
+    lines = re.findall(r"^disturbed +.+? +(\d+) points, 0 wrong$", done.stdout, re.MULTILINE)
+    assert len(lines) == 7 * len(FAULTS) and all(int(points) >= 3 for points in lines)
 
 
 @pytest.fixture(scope="module")
@@ -92,11 +92,11 @@ def test_what_is_wrong_is_found(world, made, said):
     operation, counted = made(world), Calls()
     try:
         expected = run(operation, calling(world.model, counted))
-        points = disturbed(world, "it", operation, expected, 4, counted.number, "another node's error", [1])
+        figure = disturbed(world, "it", operation, expected, 4, counted.number, "another node's error", [1])
     finally:
         HELD.clear()
         world.model.model_options.pop("left", None)
-    assert any(said in wrong for wrong in points.wrong), points.wrong
+    assert any(said in wrong for wrong in figure.wrong), figure.wrong
 
 
 def test_calls_after_an_interruption_are_counted(world, monkeypatch):
@@ -105,6 +105,6 @@ def test_calls_after_an_interruption_are_counted(world, monkeypatch):
     operation, counted = inverted(world), Calls()
     expected = run(operation, calling(world.model, counted))
     monkeypatch.setattr(model_management, "throw_exception_if_processing_interrupted", lambda: None)
-    points = disturbed(world, "it", operation, expected, 1, counted.number, "interruption", [0])
+    figure = disturbed(world, "it", operation, expected, 1, counted.number, "interruption", [0])
     model_management.interrupt_current_processing(False)
-    assert any("times more" in wrong for wrong in points.wrong) and any("to the end" in said for said in points.wrong)
+    assert any("times more" in wrong for wrong in figure.wrong) and any("to the end" in said for said in figure.wrong)
