@@ -15,6 +15,7 @@ from torch import Tensor
 from . import inversion as inversions
 from . import schedule
 from .blend import blend_latents
+from .finite import check_finite
 from .inversion import Inversion
 
 
@@ -80,7 +81,8 @@ def edit_clip(
     All predictions of a step are asked for at once, so that `denoise` may take the clip in parts, each with all of its
     branches. `source_needed(step)` says whether any target looks at
     the source; the direct method leaves its prediction out where none does (arXiv 2310.01506). `mask(step, target)`,
-    asked after the step's predictions, brings the source back where it is 0; None keeps the target whole.
+    asked after the step's predictions, brings the source back where it is 0; None keeps the target whole. Values that
+    are no numbers end it with a ValueError.
     """
     direct = inversion.method == inversions.DIRECT
     source = schedule.to_x(inversion.noise, inversion.sigmas[0], flow=inversion.flow)
@@ -101,6 +103,8 @@ def edit_clip(
         for i, keep in enumerate([mask(step, i) for i in range(targets)]):
             if keep is not None:
                 edited[i] = blend_latents(source, edited[i], keep)
+        for x in (source, *edited):
+            check_finite(x, f"step {step + 1} of the edit")
         if progress:
             progress(step, source, edited)
     end = inversion.sigmas[-1]

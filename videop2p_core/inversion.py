@@ -15,7 +15,9 @@ from einops import rearrange, repeat
 from torch import Tensor
 
 from . import schedule
+from .finite import check_finite
 from .records import Records
+from .unfinished import Unfinished
 
 Denoise = Callable[[Tensor, Tensor, Any], Tensor]
 Progress = Callable[[int, Tensor], None]
@@ -127,24 +129,39 @@ def ddim_invert(
     rounds: int = 0,
     flow: bool = False,
     progress: Progress | None = None,
+    unfinished: Unfinished | None = None,
 ) -> Tensor:
     """The clip's DDIM trajectory, guidance 1: [steps + 1, *latent], index 0 = z0.
 
     Each step up evaluates the network at the latent of the level below with the label of the level above. `rounds`
     repeats the evaluation at the estimate so far (fixed-point inversion, arXiv 2309.04907 and 2403.14602); 0 is plain
-    DDIM inversion. `progress` is called with (step, z) after each step.
+    DDIM inversion. `progress` is called with (step, z) after each step. `unfinished` keeps the state of the run: where
+    it holds that of another one with the same inputs this one goes on from there. Values that are no numbers end it
+    with a ValueError.
     """
     trajectory = [z0]
     x = schedule.to_x(z0, sigmas[-1], flow=flow)
+    unfinished = unfinished or Unfinished()
+
+    def state():
+        return {"x": x, "trajectory": torch.stack(trajectory)}
+
     for step, (low, high) in enumerate(pairwise(sigmas.flip(0))):
+        if step < len(trajectory) - 1:  # of the run before this one
+            continue
         estimate = schedule.to_x(trajectory[-1], high, flow=flow)
         for _ in range(rounds + 1):
             direction = schedule.direction(estimate, denoise(estimate, high, source), high)
             estimate = schedule.ddim_step(x, direction, low, high)
         x = estimate
         trajectory.append(schedule.to_z(x, high, flow=flow))
+        check_finite(x, f"step {step + 1} of the inversion")
+        if step == 0 and (kept := unfinished.of_same_run(trajectory[-1])):
+            x, trajectory = kept["x"].to(z0), list(kept["trajectory"].to(z0))
         if progress:
-            progress(step, trajectory[-1])
+            for done in range(step, len(trajectory) - 1):
+                progress(done, trajectory[done + 1])
+        unfinished.keep(step + 1, state)
     return torch.stack(trajectory)
 
 
@@ -169,6 +186,7 @@ def optimise_null_text(
     learning_rates: Sequence[float] | None = None,
     flow: bool = False,
     progress: Progress | None = None,
+    unfinished: Unfinished | None = None,
 ) -> NullText:
     """Null-text optimisation (arXiv 2211.09794), its embedding shared by all frames (arXiv 2303.04761, section 3.2) or
     one per frame.
@@ -176,7 +194,7 @@ def optimise_null_text(
     trajectory [steps + 1, *latent] from `ddim_invert`, initial_null [1, tokens, channels]. At step i the embedding
     starts from the last step's, a new Adam moves it at most `inner_steps` times towards the stored path, and stops
     after the update whose loss was below epsilon + i epsilon_growth. Only the embedding gets a gradient; `denoise`
-    must be differentiable in its conditioning.
+    must be differentiable in its conditioning. `unfinished` and values that are no numbers: as in `ddim_invert`.
     """
     steps = len(sigmas) - 1
     learning_rates = null_text_learning_rates(steps) if learning_rates is None else learning_rates
@@ -187,7 +205,20 @@ def optimise_null_text(
 
     nulls, reconstruction, losses = [], [], []
     x = schedule.to_x(trajectory[-1], sigmas[0], flow=flow)
+    unfinished = unfinished or Unfinished()
+
+    def state():
+        padded = [[*row, *[torch.nan] * (inner_steps - len(row))] for row in losses]
+        return {
+            "x": x,
+            "nulls": torch.stack(nulls),
+            "reconstruction": torch.stack(reconstruction),
+            "losses": torch.tensor(padded, dtype=torch.float64),
+        }
+
     for step, (sigma, next_sigma) in enumerate(pairwise(sigmas)):
+        if step < len(nulls):  # of the run before this one
+            continue
         cond = denoise(x, sigma, source)
         goal = trajectory[steps - 1 - step]
 
@@ -211,8 +242,16 @@ def optimise_null_text(
         x = advance(null)
         nulls.append(null)
         reconstruction.append(schedule.to_z(x, next_sigma, flow=flow))
+        check_finite(x, f"step {step + 1} of the null-text optimisation")
+        if step == 0 and (kept := unfinished.of_same_run(reconstruction[-1])):
+            x = kept["x"].to(x)
+            nulls, reconstruction = list(kept["nulls"].to(null)), list(kept["reconstruction"].to(x))
+            losses = [row[~row.isnan()].tolist() for row in kept["losses"]]
+            null = nulls[-1]
         if progress:
-            progress(step, reconstruction[-1])
+            for done in range(step, len(reconstruction)):
+                progress(done, reconstruction[done])
+        unfinished.keep(step + 1, state)
     return NullText(torch.stack(nulls), torch.stack(reconstruction), tuple(map(tuple, losses)))
 
 

@@ -11,7 +11,9 @@ import torch
 from torch import Tensor
 
 from . import schedule
+from .finite import check_finite
 from .inversion import Denoise
+from .unfinished import Unfinished
 
 Progress = Callable[[int, float], None]
 
@@ -138,6 +140,7 @@ def tune(
     noises: Tensor | None = None,
     patience: int = 0,
     progress: Progress | None = None,
+    unfinished: Unfinished | None = None,
 ) -> Tuning:
     """Train, in place, those of `parameters` that `trained_names` chooses, and say what changed.
 
@@ -146,7 +149,9 @@ def tune(
     timestep and one noise for the clip; `timesteps` [steps] and `noises` [steps, *latent] replace the drawn ones. AdamW
     (0.9, 0.999, eps 1e-8, weight decay 1e-2), gradient norm clipped at 1.0. With a `patience` of so many steps training
     ends early where the `probed_loss` `is_flat`, for PROBES forwards more before the first step and after every
-    PROBED_EVERY. `progress` is called with (step, loss).
+    PROBED_EVERY. `progress` is called with (step, loss). `unfinished` keeps the state of the run: where it holds that
+    of another one with the same inputs this one goes on from there, to the same result. A loss that is not a number
+    ends the run with a ValueError.
     """
     trained = {name: parameters[name] for name in trained_names(parameters, freeze_down_blocks=freeze_down_blocks)}
     if not trained:
@@ -168,26 +173,42 @@ def tune(
     # One tensor at a time: together they would need temporaries of the size of all.
     optimizer = torch.optim.AdamW(trained.values(), lr=learning_rate, weight_decay=1e-2, foreach=False)
     losses, grad_norms = [], []
+    unfinished = unfinished or Unfinished()
 
     def probe():
         return probed_loss(denoise, z0, model_sigmas, source, prediction=prediction)
 
+    def state():
+        series = {"losses": losses, "grad_norms": grad_norms, "probed": probed}
+        numbers = {name: torch.tensor(values, dtype=torch.float64) for name, values in series.items()}
+        return numbers | state_of(trained, optimizer)
+
     probed = [probe()] if patience else []
     with torch.enable_grad():
         for step, (timestep, noise) in enumerate(zip(timesteps, noises, strict=True)):
+            if step < len(losses):  # of the run before this one
+                continue
             sigma = model_sigmas[timestep.to(model_sigmas.device)].to(z0)
             loss = tuning_loss(denoise, z0, noise.to(z0), sigma, source, prediction=prediction)
+            check_finite(loss, f"step {step + 1} of the tuning", "lower the learning rate, or ")
             loss.backward()
             grad_norms.append(torch.nn.utils.clip_grad_norm_(trained.values(), 1.0, foreach=False).item())
             optimizer.step()
             optimizer.zero_grad()  # not beside the activations of the next step
             losses.append(loss.item())
+            if step == 0 and (kept := unfinished.of_same_run(loss)):
+                losses, grad_norms, probed = (kept[name].tolist() for name in ("losses", "grad_norms", "probed"))
+                restore(trained, optimizer, kept)
             if progress:
-                progress(step, losses[-1])
+                for done in range(step, len(losses)):
+                    progress(done, losses[done])
+            if step + 1 < len(losses):
+                continue
             if patience and (step + 1) % PROBED_EVERY == 0:
                 probed.append(probe())
                 if is_flat(probed, patience):
                     break
+            unfinished.keep(step + 1, state)
     return Tuning(
         deltas={name: (trained[name].detach() - value).float().cpu() for name, value in initial.items()},
         temporal={
@@ -202,3 +223,20 @@ def tune(
         frames=z0.shape[0],
         freeze_down_blocks=freeze_down_blocks,
     )
+
+
+def state_of(trained: Mapping[str, Tensor], optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """Trained tensors by "value NAME", and the moments that AdamW keeps of each by "exp_avg NAME" and the like."""
+    values = {f"value {name}": parameter for name, parameter in trained.items()}
+    return values | {
+        f"{moment} {name}": tensor
+        for name, parameter in trained.items()
+        for moment, tensor in optimizer.state[parameter].items()
+    }
+
+
+@torch.no_grad()
+def restore(trained: Mapping[str, Tensor], optimizer: torch.optim.Optimizer, kept: Mapping[str, Tensor]) -> None:
+    """Put back, in place, what `state_of` gave."""
+    for name, tensor in state_of(trained, optimizer).items():
+        tensor.copy_(kept[name])
