@@ -280,6 +280,7 @@ def replay(denoise: Denoise, inversion: Inversion, source: Any, *, progress: Pro
             denoised = guide(denoise(x, sigma, inversion.null[step]), denoised, inversion.cfg)
         x = schedule.ddim_step(x, schedule.direction(x, denoised, sigma), sigma, next_sigma)
         reconstruction.append(schedule.to_z(x, next_sigma, flow=flow))
+        check_finite(x, f"step {step + 1} of the reconstruction")
         if progress:
             progress(step, reconstruction[-1])
     return torch.stack(reconstruction)

@@ -45,6 +45,7 @@ class UnfinishedFile(Unfinished):
         if kept is None or kept.shape != self._first.shape or (kept - self._first).norm() > ALIKE * kept.norm():
             logging.warning("An unfinished run with these inputs began otherwise, so it is begun anew")
             return None
+        logging.info("An unfinished run with these inputs was found: this one goes on from where it stopped")
         return state
 
     def keep(self, done: int, state: Callable[[], State]) -> None:

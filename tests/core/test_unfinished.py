@@ -3,7 +3,8 @@
 import pytest
 import torch
 from comfyui_videop2p.videop2p_core import weights
-from comfyui_videop2p.videop2p_core.inversion import ddim_invert, optimise_null_text
+from comfyui_videop2p.videop2p_core.guidance import edit_clip
+from comfyui_videop2p.videop2p_core.inversion import Inversion, ddim_invert, optimise_null_text, replay
 from comfyui_videop2p.videop2p_core.schedule import ddim_sigmas, sigmas_from_alphas_cumprod
 from comfyui_videop2p.videop2p_core.tuning import tune
 from comfyui_videop2p.videop2p_core.unfinished_file import UnfinishedFile
@@ -155,3 +156,14 @@ def test_values_that_are_no_numbers_end_a_run(name):
     said = {"inverted": "inversion", "null_text": "null-text optimisation"}.get(name, "tuning")
     with pytest.raises(ValueError, match=f"step . of the {said} gave values that are not numbers"):
         RUNS[name](failing, progress, None)
+
+
+@pytest.mark.parametrize("method", ["negative-prompt", "direct"])
+def test_so_do_those_of_a_reconstruction_and_of_an_edit(method):
+    sigmas = ddim_sigmas(LEVELS, STEPS)
+    trajectory = ddim_invert(Network(), Z0, sigmas, TEXT)
+    inversion = Inversion(method, trajectory, sigmas, source=TEXT, initial_null=0 * TEXT)
+    with pytest.raises(ValueError, match="step 1 of the reconstruction gave values that are not numbers"):
+        replay(lambda x, sigma, text: x * torch.nan, inversion, TEXT)
+    with pytest.raises(ValueError, match="step 1 of the edit gave values that are not numbers"):
+        edit_clip(lambda sigma, asked: [x / 0 for _, x in asked], inversion)

@@ -6,6 +6,7 @@ import folder_paths
 import pytest
 import torch
 from comfy.patcher_extension import WrappersMP
+from comfy_extras.nodes_custom_sampler import Noise_EmptyNoise, SamplerCustomAdvanced
 from comfyui_videop2p.tests.host.calls import FRAMES, SOURCE, STEPS, control, encode, run, sample
 from comfyui_videop2p.videop2p_core.host import budget, gradients
 from comfyui_videop2p.videop2p_core.records import Kept
@@ -140,3 +141,102 @@ def test_the_size_of_records_is_foretold_exactly(model, inverting, windows, size
     ].records
     tokens = inverting["source"][0][0].shape[1]
     assert budget.kept_bytes(model, clip, Kept(*windows.values()), STEPS, tokens) == records.bytes
+
+
+# --- out of memory all the same ---------------------------------------------------------------------------------------
+
+
+class Room:
+    """A wrapper around the UNet that runs out of memory where `suffices(rows)` says no."""
+
+    def __init__(self, suffices):
+        self.suffices, self.rows = suffices, []
+
+    def __call__(self, executor, x, *args, **kwargs):
+        self.rows.append(len(x))
+        if not self.suffices(len(x)):
+            raise torch.OutOfMemoryError("out of memory, on purpose")
+        return executor(x, *args, **kwargs)
+
+    def around(self, model):
+        model = model.clone()
+        model.add_wrapper(WrappersMP.DIFFUSION_MODEL, self)
+        return model
+
+
+PASSES = "ran out of memory and begins again: it takes the clip in passes of 4 frames"
+TWICE = "ran out of memory and begins again: it computes activations twice instead of keeping them"
+
+
+@pytest.fixture(scope="module")
+def long_inversion(inverting, long):
+    return run("DDIMInvert", **inverting | {"latent": long})[0]
+
+
+def in_fours(model):
+    return run("InflateUNet", model=model, frames_per_pass=4, pass_overlap=1)[0]
+
+
+def test_an_edit_that_runs_out_of_memory_goes_on_in_smaller_passes(demo, model, clip, long_inversion, log):
+    edit = control(clip)[0]
+    edited = sample(Room(lambda rows: rows <= 2 * 4).around(model), long_inversion, edit)[0][0]["samples"]
+    assert warnings_in(log) == [f"Decoupled Sample {PASSES}"]
+    expected = sample(in_fours(demo[0]), long_inversion, edit)[0][0]["samples"]
+    assert torch.equal(edited, expected)
+
+
+def test_so_does_one_under_the_stock_sampler(demo, model, clip, long_inversion, log):
+    edit = control(clip)[0]
+    roomy = Room(lambda rows: rows <= 2 * 4).around(model)
+    guider, sigmas, start = run("DecoupledGuider", model=roomy, inversion=long_inversion, edit=edit)
+    (sampler,) = run("DecoupledSampler")
+    with torch.inference_mode():
+        edited, _ = SamplerCustomAdvanced.execute(Noise_EmptyNoise(), guider, sampler, sigmas, start).result
+    assert warnings_in(log) == [f"Decoupled Sample {PASSES}"]
+    expected = sample(in_fours(demo[0]), long_inversion, edit)[0][0]["samples"]
+    assert torch.equal(edited["samples"], expected)
+
+
+def test_an_inversion_goes_on_in_smaller_passes(inverting, long, log):
+    room = Room(lambda rows: rows <= 4)
+    run("DDIMInvert", **inverting | {"model": room.around(inverting["model"]), "latent": long})
+    assert warnings_in(log) == [f"DDIM inversion {PASSES}"] and room.rows.count(LONG) == 1
+
+
+def test_one_that_keeps_the_source_is_not_cut(inverting, long, log):
+    """Its edits would have to be cut alike."""
+    roomy = Room(lambda rows: rows <= 4).around(inverting["model"])
+    with pytest.raises(torch.OutOfMemoryError):
+        run("DDIMInvert", **inverting | {"model": roomy, "latent": long, "keep_source": "in memory"})
+
+
+def test_gradients_go_on_with_checkpoints_to_the_same_bits(model, clip, latent, inverting, log, checkpointed):
+    tuning = {"positive": encode(clip, SOURCE), "latent": latent, "steps": 2, "learning_rate": 1e-3}
+    null_text = inverting | {"method": "shared null-text", "inner_steps": 1}
+    expected = run("TuneOnVideo", model=model, **tuning)[1], run("DDIMInvert", **null_text)[0]
+    roomy = Room(lambda rows: checkpointed or not torch.is_grad_enabled()).around(model)
+    tuned = run("TuneOnVideo", model=roomy, **tuning)[1]
+    assert len(checkpointed) == 1 and all(map(torch.equal, tuned.deltas.values(), expected[0].deltas.values()))
+    checkpointed.clear()
+    inverted = run("DDIMInvert", **null_text | {"model": roomy})[0]
+    assert len(checkpointed) == 1 and torch.equal(inverted.null, expected[1].null)
+    assert warnings_in(log) == [f"Tune on Video {TWICE}", f"Null-text optimisation {TWICE}"]
+
+
+def test_where_nothing_smaller_is_left_the_host_hears_of_it(model, clip, long_inversion):
+    room = Room(lambda rows: False)
+    with pytest.raises(torch.OutOfMemoryError):
+        sample(room.around(model), long_inversion, control(clip)[0])
+    whole, smallest = room.rows
+    assert whole == LONG and smallest < 5
+
+
+def test_another_error_is_no_reason_to_begin_again(model, clip, long_inversion, log):
+    def failing(rows):
+        room.rows.append("failed")
+        raise RuntimeError("of another kind")
+
+    room = Room(failing)
+    with pytest.raises(RuntimeError, match="of another kind"):
+        sample(room.around(model), long_inversion, control(clip)[0])
+    assert room.rows.count("failed") == 1 and not warnings_in(log)

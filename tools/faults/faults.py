@@ -1,13 +1,16 @@
-"""Faults at the n-th call of the model, and what a MODEL and the process are like before and after."""
+"""Faults at the n-th call of the model or of the host's progress bar, and what a MODEL and the process are like before
+and after."""
 
 from __future__ import annotations
 
 import gc
 import hashlib
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 
 import comfy.model_management
+import comfy.utils
 import torch
 from comfy.patcher_extension import WrappersMP
 from torch import Tensor
@@ -19,38 +22,70 @@ class Injected(RuntimeError):
     """What a neighbouring node might raise."""
 
 
-def interrupt() -> None:
+def interrupt(x):
     comfy.model_management.interrupt_current_processing()
+    return x
 
 
-def run_out_of_memory() -> None:
+def run_out_of_memory(x):
     raise torch.OutOfMemoryError("out of memory, on purpose")
 
 
-def fail() -> None:
+def fail(x):
     raise Injected("failed on purpose")
 
 
-FAULTS: dict[str, tuple[Callable[[], None], type[BaseException]]] = {
-    "interruption": (interrupt, comfy.model_management.InterruptProcessingException),
-    "out of memory": (run_out_of_memory, torch.OutOfMemoryError),
-    "another node's error": (fail, Injected),
+def spoil(x):
+    return x * torch.nan
+
+
+@dataclass(frozen=True)
+class Fault:
+    """do(x): what happens at the n-th call, x being what the model is given, None for a progress bar; raises: what
+    comes of it; says: a part of its words; steps_down: whether work that has a smaller mode goes on in it."""
+
+    do: Callable[[Tensor | None], Tensor | None]
+    raises: type[BaseException]
+    says: str = ""
+    in_progress: bool = False
+    steps_down: bool = False
+
+
+FAULTS = {
+    "interruption": Fault(interrupt, comfy.model_management.InterruptProcessingException),
+    "out of memory": Fault(run_out_of_memory, torch.OutOfMemoryError, steps_down=True),
+    "another node's error": Fault(fail, Injected),
+    "not a number": Fault(spoil, ValueError, "gave values that are not numbers"),
+    "a preview's error": Fault(fail, Injected, in_progress=True),
 }
 
 
 @dataclass
 class Calls:
-    """A wrapper around the UNet: counts its calls, and lets something go wrong at one of them (counted from 0)."""
+    """Counts calls, and lets something go wrong at one of them (counted from 0)."""
 
     at: int | None = None
-    fault: Callable[[], None] | None = None
+    do: Callable[[Tensor | None], Tensor | None] = field(default=lambda x: x)
     number: int = 0
 
-    def __call__(self, executor, *args, **kwargs):
-        if self.number == self.at:
-            self.fault()
+    def met(self, x: Tensor | None = None) -> Tensor | None:
         self.number += 1
-        return executor(*args, **kwargs)
+        return self.do(x) if self.number - 1 == self.at else x
+
+    def __call__(self, executor, x, *args, **kwargs):
+        """As a wrapper around the UNet."""
+        return executor(self.met(x), *args, **kwargs)
+
+
+@contextmanager
+def progress(calls: Calls):
+    """The host's progress bars report to the calls alone."""
+    before = comfy.utils.PROGRESS_BAR_HOOK
+    comfy.utils.set_progress_bar_global_hook(lambda *args, **kwargs: calls.met())
+    try:
+        yield
+    finally:
+        comfy.utils.set_progress_bar_global_hook(before)
 
 
 def calling(model, calls: Calls):

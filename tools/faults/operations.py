@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import comfy.model_management
+import latent_preview
 import torch
 from torch import Tensor
 
@@ -19,6 +20,8 @@ from ...videop2p_core.records import Kept
 
 FRAMES, SIDE, STEPS = 2, 16, 4
 SOURCE, TARGET = "a red ball on the beach", "a blue ball on the beach"
+
+SMALLER = ("tuning", "null text")  # with a smaller mode for so few frames
 
 Operation = Callable[[object], list[Tensor]]
 
@@ -45,7 +48,8 @@ class World:
 
     def operations(self) -> dict[str, Operation]:
         def edited(model, **settings):
-            done = sample(model, gather(model, self.inversion, [self.edit]), **settings)
+            callback = latent_preview.prepare_callback(model, STEPS)
+            done = sample(model, gather(model, self.inversion, [self.edit]), callback=callback, **settings)
             return [done.source, *done.targets, *done.masks]
 
         def tuned(model):

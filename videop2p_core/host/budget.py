@@ -7,8 +7,11 @@ safe side: an inversion half of an edit, kept activations four times recomputed 
 """
 
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 from math import prod
+from typing import Any, TypeVar
 
 import comfy.model_management
 import torch
@@ -22,6 +25,7 @@ from .layout import is_video
 from .temporal import cells_of, transformer_blocks
 from .wan import wan_blocks
 
+T = TypeVar("T")
 LEAST_FRAMES = 4  # of a pass
 GIB = 2**30
 
@@ -41,38 +45,79 @@ NULL_TEXT = Operation("Null-text optimisation", (20.0, 5.0), with_gradients=True
 TUNING = Operation("Tune on Video", (18.0, 4.5), with_gradients=True)
 
 
-def fit(operation: Operation, model, clip, *, way: int = 0, beside: float = 0, may_cut: bool = True):
-    """(MODEL, way): the way among the operation's that fits into memory, and the MODEL, in smaller passes where no way
-    does for the whole clip [frames, channels, height, width]. Says in the log what is expected and what is given up.
+@dataclass(frozen=True)
+class Plan:
+    """How an operation runs: its way, and the frames of a pass, None for those that the MODEL takes by itself."""
 
-    way: the first to try; beside: bytes needed whatever the frames; may_cut: whether smaller passes are allowed.
+    way: int
+    frames: int | None = None
+
+    def said(self) -> str:
+        if self.frames is None:
+            return "it computes activations twice instead of keeping them"
+        return f"it takes the clip in passes of {self.frames} frames"
+
+    def on(self, model):
+        return model if self.frames is None else in_passes(model, self.frames, overlap=1)
+
+
+def plans(operation: Operation, model, clip, way: int = 0, may_cut: bool = True) -> list[Plan]:
+    """For a clip [frames, ...], the dearest first: the ways from `way` on, then smaller and smaller passes."""
+    ways = range(way, len(operation.peaks))
+    found = [Plan(way) for way in ways]
+    inflation, frames = inflation_of(model), len(clip)
+    cut_already = model.model_options.get("context_handler") is not None
+    if not may_cut or cut_already or is_video(model.model) or (inflation and inflation.norm_over_frames):
+        return found
+    while frames > LEAST_FRAMES:
+        frames = max(frames // 2, LEAST_FRAMES)
+        found.append(Plan(ways[-1], frames))
+    return found
+
+
+def carried_out(
+    operation: Operation, model, clip, run: Callable[[Any, int], T], *, way=0, beside: float = 0, may_cut: bool = True
+) -> T:
+    """What run(MODEL, way) returns, by the dearest of `plans` that memory is expected to suffice for; where it runs out
+    all the same, by the next one. Says in the log what is expected and what is given up.
+
+    way: the first to try; beside: bytes needed whatever the frames; may_cut: whether smaller passes are allowed. Out of
+    memory is raised, as it came, where nothing is left to save.
     """
+    found = expected(operation, model, clip, way=way, beside=beside, may_cut=may_cut)
+    for plan, cheaper in pairwise(found):
+        try:
+            return run(plan.on(model), plan.way)
+        except RuntimeError as error:
+            if not comfy.model_management.is_oom(error):
+                raise
+        # Not before the handler's end: the traceback holds what filled the memory.
+        comfy.model_management.soft_empty_cache()
+        logging.warning(f"{operation.name} ran out of memory and begins again: {cheaper.said()}")
+    return run(found[-1].on(model), found[-1].way)
+
+
+def expected(operation: Operation, model, clip, *, way=0, beside: float = 0, may_cut: bool = True) -> list[Plan]:
+    """Those of `plans` that memory is expected to suffice for, the last of them all at least."""
     room = _room(model, operation)
     handler = model.model_options.get("context_handler")
-    frames = len(clip) if handler is None else min(len(clip), handler.context_length + 1)
+    whole = len(clip) if handler is None else min(len(clip), handler.context_length + 1)
 
-    def needs(way, frames):
-        return operation.peaks[way] * _forward(model, clip[:frames], operation) + beside
+    def needs(plan):
+        frames = clip[: plan.frames or whole]
+        return operation.peaks[plan.way] * _forward(model, frames, operation) + beside
 
-    wanted = needs(way, frames)
+    found = plans(operation, model, clip, way, may_cut)
     logging.info(
-        f"{operation.name} expects to need {wanted / GIB:.2f} GiB beside the weights, {room / GIB:.2f} GiB are free"
+        f"{operation.name} expects to need {needs(found[0]) / GIB:.2f} GiB beside the weights, "
+        f"{room / GIB:.2f} GiB are free"
     )
-    ways = range(way, len(operation.peaks))
-    for cheaper in ways:
-        if needs(cheaper, frames) <= room:
-            if cheaper > way:
-                logging.warning(f"{operation.name} saves memory: it computes activations twice instead of keeping them")
-            return model, cheaper
-    inflation = inflation_of(model)
-    may_cut = may_cut and not is_video(model.model)
-    if not may_cut or handler is not None or (inflation and inflation.norm_over_frames) or frames <= LEAST_FRAMES:
+    enough = next((i for i, plan in enumerate(found) if needs(plan) <= room), len(found) - 1)
+    if enough:
+        logging.warning(f"{operation.name} saves memory: {found[enough].said()}")
+    if needs(found[enough]) > room:
         logging.warning(f"{operation.name} may run out of memory: there is nothing left to save")
-        return model, ways[-1]
-    while frames > LEAST_FRAMES and needs(ways[-1], frames) > room:
-        frames = max(frames // 2, LEAST_FRAMES)
-    logging.warning(f"{operation.name} saves memory: it takes the clip in passes of {frames} frames")
-    return in_passes(model, frames, overlap=1), ways[-1]
+    return found[enough:]
 
 
 def trained_bytes(model) -> int:

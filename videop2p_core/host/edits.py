@@ -125,8 +125,9 @@ def _for_latent_frames(model, target: Target, frames: int) -> Target:
     return target if target.mask is None else replace(target, mask=for_latent_frames(model.model, target.mask, frames))
 
 
-def fitted(model, parts: Parts):
-    """The MODEL, in smaller passes where memory is short; records are of the passes that the inversion took."""
+def in_room(model, parts: Parts, run):
+    """What run(MODEL) returns, the MODEL in smaller passes where memory is short; records are of the passes that the
+    inversion took."""
     inversion = parts.inversion
     if is_video(model.model):
         edits = [target.edit for target in parts.targets]
@@ -134,15 +135,18 @@ def fitted(model, parts: Parts):
         temporal = any(bool(edit.temporal.any()) for edit in edits)
         tokens = inversion.source.shape[1]
         budget.check_room_for_step(budget.step_bytes(model, inversion.noise, tokens, cross, temporal))
-    return budget.fit(budget.EDIT, model, inversion.noise, may_cut=inversion.records is None)[0]
+    may_cut = inversion.records is None
+    return budget.carried_out(budget.EDIT, model, inversion.noise, lambda model, _: run(model), may_cut=may_cut)
 
 
 def sample(model, parts: Parts, *, coupled=False, cache_every=1, callback=None) -> Edited:
-    model = fitted(model, parts)
-    return decoupled_sample(
-        model, parts.inversion, parts.source, parts.null, parts.targets, coupled=coupled, cache_every=cache_every,
-        callback=callback,
-    )  # fmt: skip
+    def edited(model):
+        return decoupled_sample(
+            model, parts.inversion, parts.source, parts.null, parts.targets, coupled=coupled, cache_every=cache_every,
+            callback=callback,
+        )  # fmt: skip
+
+    return in_room(model, parts, edited)
 
 
 def pixel_mask(model, mask, latent):
@@ -158,8 +162,8 @@ class DecoupledGuider(EditGuider):
 
     def __init__(self, model, parts: Parts, cache_every=1):
         targets = [target.conditioning for target in parts.targets]
-        super().__init__(fitted(model, parts), parts.source, parts.null, targets, cache_every)
-        self.parts = parts
+        super().__init__(model, parts.source, parts.null, targets, cache_every)
+        self.model, self.parts, self.cache_every = model, parts, cache_every
 
     def sample(self, noise, latent_image, sampler, sigmas, *args, **kwargs):
         inversion = self.parts.inversion
@@ -174,7 +178,12 @@ class DecoupledGuider(EditGuider):
             )
         if sigmas.shape != inversion.sigmas.shape or not torch.allclose(sigmas.to(inversion.sigmas), inversion.sigmas):
             raise ValueError("an edit runs on the inversion's own noise levels: connect the sigmas of Decoupled Guider")
-        return super().sample(noise, latent_image, sampler, sigmas, *args, **kwargs)
+
+        def edited(model):
+            guider = self if model is self.model else DecoupledGuider(model, self.parts, self.cache_every)
+            return EditGuider.sample(guider, noise, latent_image, sampler, sigmas, *args, **kwargs)
+
+        return in_room(self.model, self.parts, edited)
 
 
 class DecoupledSampler(comfy.samplers.Sampler):

@@ -12,11 +12,11 @@ from .layout import as_clip, latent_out
 from .painting import has_picture
 
 
-def ddim_invert(model, positive, negative, latent, *, steps=50, rounds=0, records=None, progress=None):
+def ddim_invert(model, positive, negative, latent, *, steps=50, rounds=0, records=None, progress=None, unfinished=None):
     """(trajectory [steps + 1, *latent], sigmas [steps + 1]) of a latent [frames, channels, height, width] in VAE units.
 
     The trajectory is at the model's scale, index 0 = the clean clip; the sigmas are noisiest first.
-    records: takes what the source's attention sees.
+    records: takes what the source's attention sees; unfinished: as in inversion.ddim_invert.
     """
     flow = prediction_of(model) == "flow"
     tokens = embedding_of(positive, "positive").shape[1]
@@ -27,7 +27,9 @@ def ddim_invert(model, positive, negative, latent, *, steps=50, rounds=0, record
     def algorithm(denoise, z0, sigmas):
         if records is not None:
             denoise = keeping(denoise, records, sigmas, tokens, z0.shape[-2:])
-        return inversion.ddim_invert(denoise, z0, sigmas, SOURCE, rounds=rounds, flow=flow, progress=progress)
+        return inversion.ddim_invert(
+            denoise, z0, sigmas, SOURCE, rounds=rounds, flow=flow, progress=progress, unfinished=unfinished
+        )
 
     return run(model, positive, negative, latent, sigmas, algorithm).cpu(), sigmas.cpu()
 
@@ -64,12 +66,15 @@ def reconstruct(model, positive, negative, inverted, *, replay=False, progress=N
 def invert(
     model, positive, negative, latent, *, method=inversion.SHARED_NULL_TEXT, steps=50, rounds=0, cfg=7.5,
     inner_steps=10, epsilon=1e-5, checkpointing=False, kept=None, prompt="", base_model="", progress=None,
+    unfinished=(None, None),
 ) -> Inversion:  # fmt: skip
     """The Inversion of a latent [frames, channels, height, width] in VAE units, by one of inversion.METHODS.
 
     kept: what to keep of the source for its edits, None for nothing; `progress(step, z)` hears every step of the
-    inversion and then every step of the null-text optimisation.
+    inversion and then every step of the null-text optimisation. unfinished: where the state of either is kept; one that
+    keeps the source begins anew, as what the source's attention sees would take gigabytes more.
     """
+    path, texts = unfinished
     inversion.check_method(method)
     if rounds < 0 or inner_steps < 1:
         raise ValueError(f"{rounds} rounds and {inner_steps} inner steps were asked for: give at least 0 and 1")
@@ -86,13 +91,15 @@ def invert(
         )
     records = kept and Records(kept, steps)
     trajectory, sigmas = ddim_invert(
-        model, positive, negative, latent, steps=steps, rounds=rounds, records=records, progress=progress
-    )
+        model, positive, negative, latent, steps=steps, rounds=rounds, records=records, progress=progress,
+        unfinished=None if kept else path,
+    )  # fmt: skip
     null, losses = None, ()
     if method in inversion.NULL_TEXT_METHODS:
         null_text = optimise_null_text(
             model, positive, negative, trajectory, sigmas, cfg=cfg, inner_steps=inner_steps, epsilon=epsilon,
             per_frame=method == inversion.PER_FRAME_NULL_TEXT, checkpointing=checkpointing, progress=progress,
+            unfinished=texts,
         )  # fmt: skip
         null, losses = null_text.null.cpu(), null_text.losses
     return Inversion(

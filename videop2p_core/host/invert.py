@@ -12,12 +12,14 @@ from ..inversion import Inversion
 from ..schedule import to_x
 from . import budget
 from . import inversion as host_inversion
+from . import unfinished as unfinishing
 from .checks import check_conditioning, check_editable, check_hints, check_way, clip_of
 from .identity import identity_of
 from .layout import as_latent, latent_out
 from .painting import check_alike
 from .progress import latent_progress
 from .reconstruction import Check, Original
+from .unfinished import unfinished
 
 
 @dataclass(frozen=True)
@@ -50,26 +52,36 @@ def invert(
     if original is not None:
         original.check_fits(model.model, clip)
     operation = budget.NULL_TEXT if method in inversions.NULL_TEXT_METHODS else budget.INVERSION
-    model, way = budget.fit(operation, model, clip, way=operation.with_gradients and checkpointing)
     if kept is not None:
         tokens = host_inversion.embedding_of(source, "source").shape[1]
         kept = budget.place_of(kept, budget.kept_bytes(model, clip, kept, steps, tokens), new_folder())
     replayed = method != inversions.DIRECT or original is not None
     stages = 1 + (method in inversions.NULL_TEXT_METHODS) + replayed
-    progress = latent_progress(model, stages * steps)
-    inversion = host_inversion.invert(
-        model, source, null, clip, method=method, steps=steps, checkpointing=way > 0, kept=kept,
-        base_model=identity_of(model), progress=progress, **settings,
-    )  # fmt: skip
-    z = host_inversion.reconstruct(model, source, null, inversion, progress=progress)[-1]
-    reconstruction = latent_out(model.model, z)
-    said, check = report(inversion, z), None
-    if original is not None:
-        if method == inversions.DIRECT:  # whose reconstruction is the clip itself
-            z = host_inversion.reconstruct(model, source, null, inversion, replay=True, progress=progress)[-1]
-        check = original.compared(as_latent(model.model, clip), latent_out(model.model, z), method)
-        said += f"\n{check.verdict()}"
-    return Inverted(inversion, noise_latent(model, inversion), reconstruction, said, check)
+
+    def run(model, way):
+        progress = latent_progress(model, stages * steps)
+        inputs = source, null, clip, method, steps, settings
+        with (
+            unfinished("inversion", unfinishing.INVERSION, model, *inputs) as path,
+            unfinished("null_text", unfinishing.NULL_TEXT, model, *inputs) as texts,
+        ):
+            inversion = host_inversion.invert(
+                model, source, null, clip, method=method, steps=steps, checkpointing=way > 0, kept=kept,
+                base_model=identity_of(model), progress=progress, unfinished=(path, texts), **settings,
+            )  # fmt: skip
+        z = host_inversion.reconstruct(model, source, null, inversion, progress=progress)[-1]
+        reconstruction = latent_out(model.model, z)
+        said, check = report(inversion, z), None
+        if original is not None:
+            if method == inversions.DIRECT:  # whose reconstruction is the clip itself
+                z = host_inversion.reconstruct(model, source, null, inversion, replay=True, progress=progress)[-1]
+            check = original.compared(as_latent(model.model, clip), latent_out(model.model, z), method)
+            said += f"\n{check.verdict()}"
+        return Inverted(inversion, noise_latent(model, inversion), reconstruction, said, check)
+
+    way = int(operation.with_gradients and checkpointing)
+    # An edit of a source that was kept takes the clip in the same passes, so these are the user's to choose.
+    return budget.carried_out(operation, model, clip, run, way=way, may_cut=kept is None)
 
 
 def new_folder() -> Path:

@@ -20,6 +20,7 @@ from .. import schedule
 from ..blend import Blend, word_columns
 from ..comparison import coloured
 from ..edit import Edit, no_edit
+from ..finite import check_finite
 from ..plan import EditPlan
 from ..prompts import Prompt, word_tokens
 from .control import Control, Controlled, install
@@ -73,6 +74,7 @@ def look(model, parts: Parts, plan: EditPlan, words: Sequence[str], branch: str,
     maps_of = {"source": source_maps, "target": target_maps}[branch]
     first, end = (step - 1, step) if step else (0, inversion.steps)
     maps = maps_of(model, parts, columns, first, end).cpu()
+    check_finite(maps, "the attention to the words")
     factor = model.model.latent_format.spacial_downscale_ratio
     masks = masks_of(maps, [factor * side for side in size])
     masks = torch.stack([for_pictures(model.model, mask) for mask in masks])

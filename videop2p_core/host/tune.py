@@ -5,9 +5,11 @@ from dataclasses import replace
 from ..tuning import Tuning
 from . import budget
 from . import tuning as host_tuning
+from . import unfinished as unfinishing
 from .checks import check_conditioning, check_family, check_hints, clip_of
 from .identity import TUNINGS, base_of
 from .progress import TuningProgress
+from .unfinished import unfinished
 
 
 def tune(model, positive, latent, *, steps, checkpointing=False, show_every=0, **settings) -> Tuning:
@@ -19,13 +21,18 @@ def tune(model, positive, latent, *, steps, checkpointing=False, show_every=0, *
     check_hints(len(clip), positive=positive)
     if steps < 1:
         raise ValueError(f"{steps} steps were asked for: tuning takes at least 1")
+    settings |= {"steps": steps}
+
+    def run(model, way):
+        progress = TuningProgress(steps, model.model.latent_format)
+        with unfinished("tuning", unfinishing.TUNING, model, positive, clip, settings) as kept:
+            return host_tuning.tune(
+                model, positive, clip, checkpointing=way > 0, base_model=base_of(model), progress=progress,
+                show=progress.show, show_every=show_every, unfinished=kept, **settings,
+            )  # fmt: skip
+
     trained = budget.trained_bytes(model)
-    model, way = budget.fit(budget.TUNING, model, clip, way=int(checkpointing), beside=trained)
-    progress = TuningProgress(steps, model.model.latent_format)
-    return host_tuning.tune(
-        model, positive, clip, steps=steps, checkpointing=way > 0, base_model=base_of(model), progress=progress,
-        show=progress.show, show_every=show_every, **settings,
-    )  # fmt: skip
+    return budget.carried_out(budget.TUNING, model, clip, run, way=int(checkpointing), beside=trained)
 
 
 def tuned(model, tuning: Tuning):

@@ -1,0 +1,166 @@
+"""Tuning and inversion that are cancelled, or whose server is killed, go on where they stopped, to the same bits."""
+
+from contextlib import contextmanager
+
+import comfy.model_base
+import folder_paths
+import pytest
+import torch
+from comfy.model_management import InterruptProcessingException
+from comfyui_videop2p.tests.host.calls import SOURCE, encode, run
+from comfyui_videop2p.tools.faults import crash
+from comfyui_videop2p.tools.faults.faults import Calls, interrupt
+from comfyui_videop2p.videop2p_core.host import unfinished
+from comfyui_videop2p.videop2p_core.host.digest import digest
+
+
+@pytest.fixture(autouse=True)
+def often(monkeypatch, tmp_path):
+    """Every second step is kept, in a folder of the test's own."""
+    monkeypatch.setattr(folder_paths, "get_system_user_directory", lambda name: str(tmp_path / name))
+    for stage in ("TUNING", "INVERSION", "NULL_TEXT"):
+        monkeypatch.setattr(unfinished, stage, 2)
+
+
+def kept_files():
+    return sorted(file.name.split("_")[0] for file in unfinished.folder().glob("*"))
+
+
+@pytest.fixture
+def runs(model, clip, latent, inverting):
+    def tuning(model, **changed):
+        settings = {"steps": 6, "learning_rate": 1e-3, "positive": encode(clip, SOURCE), "latent": latent} | changed
+        found = run("TuneOnVideo", model=model, **settings)[1]
+        return [*found.deltas.values(), *found.temporal.values(), found.losses]
+
+    def inversion(model, **changed):
+        settings = inverting | {"steps": 6, "method": "direct", "rounds": 1, "model": model}
+        found = run("DDIMInvert", **settings | changed)[0]
+        return [found.trajectory] + [found.null] * (found.null is not None)
+
+    def null_text(model):
+        return inversion(model, method="shared null-text", inner_steps=2)
+
+    return {"tuning": tuning, "inversion": inversion, "null text": null_text}
+
+
+@contextmanager
+def under(calls):
+    """All calls of any model; the MODEL itself is what it was, so that the runs are of the same inputs."""
+    with pytest.MonkeyPatch.context() as patch:
+        apply = comfy.model_base.BaseModel.apply_model
+        patch.setattr(comfy.model_base.BaseModel, "apply_model", lambda *args, **kwargs: calls(apply, *args, **kwargs))
+        yield
+
+
+def cancelled(operation, model, at):
+    with under(Calls(at, interrupt)), pytest.raises(InterruptProcessingException):
+        operation(model)
+
+
+def forwards(operation, model):
+    calls = Calls()
+    with under(calls):
+        return operation(model), calls.number
+
+
+@pytest.mark.parametrize("name, at", [("tuning", 5), ("inversion", 9), ("null text", 24), ("null text", 5)])
+def test_what_was_cancelled_goes_on(runs, model, name, at):
+    expected, whole = forwards(runs[name], model)
+    cancelled(runs[name], model, at)
+    assert kept_files()
+    found, rest = forwards(runs[name], model)
+    assert all(map(torch.equal, found, expected)) and rest < whole
+    assert not kept_files()
+
+
+def test_other_inputs_are_another_run(runs, model, latent):
+    tuning = runs["tuning"]
+    cancelled(tuning, model, 5)
+    other = {"samples": latent["samples"] + 1}
+    for changed in ({"latent": other}, {"seed": 1}, {"learning_rate": 2e-3}):
+        _, calls = forwards(lambda model, changed=changed: tuning(model, **changed), model)
+        assert calls == 6
+    patched, wrapped = model.clone(), model.clone()
+    patched.set_model_attn1_output_patch(lambda out, options: 0.5 * out)
+    wrapped.add_wrapper("diffusion_model", lambda executor, *args, **kwargs: executor(*args, **kwargs))
+    assert forwards(tuning, patched)[1] == forwards(tuning, wrapped)[1] == 6
+    assert kept_files() == ["tuning"] and forwards(tuning, model)[1] < 6
+
+
+def test_a_run_that_keeps_the_source_begins_anew(runs, model):
+    """What it keeps is not in the file."""
+
+    def inversion(model):
+        return runs["inversion"](model, keep_source="in memory")
+
+    expected, whole = forwards(inversion, model)
+    cancelled(inversion, model, 9)
+    found, again = forwards(inversion, model)
+    assert again == whole and all(map(torch.equal, found, expected))
+
+
+def test_what_nobody_goes_on_with_is_given_up(runs, model, monkeypatch):
+    cancelled(runs["tuning"], model, 5)
+    runs["inversion"](model)
+    assert kept_files() == ["tuning"]
+    monkeypatch.setattr(unfinished, "OLD", -1)
+    runs["inversion"](model)
+    assert not kept_files()
+
+
+# --- the name of a run's inputs ---------------------------------------------------------------------------------------
+
+
+class Patch:
+    def __init__(self, strength):
+        self.strength = strength
+        self._cache = object()
+
+    def __call__(self, x):
+        return self.strength * x
+
+
+def closure(strength):
+    return lambda x: strength * x
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        float,
+        Patch,
+        closure,
+        lambda value: Patch(value).__call__,
+        lambda value: {"a": [torch.full((2,), float(value))]},
+        lambda value: torch.full((), value, dtype=torch.bfloat16),
+        lambda value: {value, "b"},
+        lambda value: (value, [value], {}),
+    ],
+)
+def test_equal_inputs_have_one_name_and_others_another(make):
+    assert digest(make(1)) == digest(make(1)) != digest(make(2))
+
+
+def test_inputs_of_other_shapes_and_orders_have_other_names():
+    names = [digest(x) for x in ([1, [2]], [[1], 2], [1, 2], (1, 2), [], {}, torch.zeros(2, 3), torch.zeros(3, 2))]
+    assert len({*names, digest([1], [2])}) == len(names) + 1
+    inner = []
+    inner.append(inner)
+    assert digest(inner) == digest(inner)
+
+
+def test_networks_are_told_apart_by_kind(model):
+    assert digest(torch.nn.Linear(2, 2)) == digest(torch.nn.Linear(3, 3)) != digest(torch.nn.SiLU())
+    clone = model.clone()
+    assert digest(clone.model_options) == digest(model.model_options)
+    clone.set_model_attn2_patch(closure(1))
+    assert digest(clone.model_options) != digest(model.model_options)
+
+
+# --- a server that is killed ------------------------------------------------------------------------------------------
+
+
+def test_a_tuning_goes_on_after_its_server_was_killed():
+    (figure,) = crash.figures(short=True)
+    assert figure.number == 1 and not figure.wrong, figure.wrong
