@@ -20,7 +20,9 @@ import signal
 import subprocess
 import webbrowser
 
+from tools import audit as vulnerabilities
 from tools import environment
+from tools import lock as locked
 from tools.host import Host, HostError
 
 INTERRUPTED = 2  # pytest's exit code
@@ -143,6 +145,21 @@ def faults(arguments):
     return run_module("tools.faults.report", arguments)
 
 
+def lock(arguments):
+    """write requirements-dev.lock anew after a change of requirements-dev.txt; --upgrade for newer needs of those"""
+    return locked.write(*arguments)
+
+
+def licences(arguments):
+    """the licences of all that is installed here and for users, and whether each is one that was agreed to"""
+    return run_module("tools.licences", arguments)
+
+
+def audit(arguments):
+    """look up known vulnerabilities of what requirements-dev.lock pins; needs the network"""
+    return vulnerabilities.audit(*arguments)
+
+
 COMMANDS = {
     "demo": demo,
     "setup": setup,
@@ -158,6 +175,9 @@ COMMANDS = {
     "parity": parity,
     "bench": bench,
     "faults": faults,
+    "lock": lock,
+    "licences": licences,
+    "audit": audit,
 }
 
 

