@@ -110,6 +110,7 @@ async function difference(fields) {
     const headers = { "Content-Type": "application/json" }
     const answer = await api.fetchApi("/videop2p/difference", { method: "POST", headers, body })
     if (answer.status === 404) return null
+    if (answer.status === 503) return SILENT // too many ask at once
     const told = await answer.json()
     // 413: too long to be followed here, which is no fault of the edit.
     const said = told.error && made("div", answer.status === 413 ? "vp2p-note" : "vp2p-fault", told.error)

@@ -124,6 +124,26 @@ def test_one_failed_question_is_asked_again_at_the_next_change(opened):
     expect(chips(opened, "swapped")).to_have_text(["ball", "sun← ball"], timeout=10_000)
 
 
+def test_a_question_too_many_is_asked_again(opened):
+    opened.route("**/videop2p/difference", lambda route: route.fulfill(status=503, json={"error": "ask later"}))
+    opened.evaluate(FILL, ["target_prompt", "a red cube on the beach"])
+    expect(opened.locator(".vp2p-fault")).to_have_text(["ComfyUI does not answer."])
+    opened.unroute("**/videop2p/difference")
+    expect(chips(opened, "swapped")).to_have_text(["ball", "cube← ball"], timeout=10_000)
+
+
+def test_what_spells_markup_is_shown_as_text(opened):
+    opened.evaluate("() => { window.ran = 0 }")
+    attack = "<img/src=x/onerror=ran++>"
+    opened.evaluate(FILL, ["target_prompt", f"a red {attack} on the {attack}<svg/onload=ran++>"])
+    opened.evaluate(FILL, ["blend_source", f'"><script>ran++</script>{attack}'])
+    opened.evaluate(FILL, ["word_weights", f"{attack}: 2"])
+    expect(chips(opened, "swapped").last).to_contain_text("<svg/onload=ran++>")
+    expect(opened.locator(".vp2p-fault").first).to_contain_text("<script>ran++</script>")
+    assert opened.locator(".vp2p-difference").locator("img, svg, script").count() == 0
+    assert opened.evaluate("ran") == 0
+
+
 def test_a_server_without_the_route_shows_no_widget(page):
     page.route("**/videop2p/difference", lambda route: route.fulfill(status=404))
     page.evaluate("workflow => app.loadGraphData(workflow)", read(FOLDER / f"{WORKFLOW}.json"))

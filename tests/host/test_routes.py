@@ -1,6 +1,8 @@
 """POST /videop2p/difference: what it answers, and what it lets nobody ask."""
 
+import asyncio
 import json
+import threading
 import time
 import urllib.error
 import urllib.request
@@ -11,8 +13,12 @@ import pytest
 import torch
 from comfy.sd1_clip import SD1Tokenizer
 from comfyui_videop2p.tests.host.calls import SOURCE, TARGET
+from comfyui_videop2p.tools.environment import ROOT
+from comfyui_videop2p.tools.faults.attacks import request
+from comfyui_videop2p.tools.faults.routes import Answer, complaints, tried, unsound
 from comfyui_videop2p.tools.host import LOCAL
-from comfyui_videop2p.videop2p_core.host.routes import FIELDS, LARGEST, LONGEST, PATH, checked, told
+from comfyui_videop2p.videop2p_core.host import routes
+from comfyui_videop2p.videop2p_core.host.routes import FIELDS, LARGEST, LONGEST, PATH, Turns, checked, told
 from comfyui_videop2p.videop2p_core.host.tokens import read_prompt
 from comfyui_videop2p.videop2p_core.host.typing_clip import typing_clip
 from safetensors.torch import save_file
@@ -195,3 +201,75 @@ def test_a_page_of_another_origin_cannot_ask(host):
     for kind in ("text/plain", "application/x-www-form-urlencoded", "multipart/form-data"):  # sent without asking first
         assert ask(host, QUESTION, Content_Type=kind)[0] == 415
     assert ask(host, QUESTION, Origin=host.url)[0] == 200
+
+
+# --- as an attacker would ask -----------------------------------------------------------------------------------------
+
+
+def test_no_attack_of_the_short_form_gets_through(host):
+    figures = {figure.what: figure for figure in tried(host, short=True)}
+    assert not [said for figure in figures.values() for said in figure.wrong]
+    assert len(figures) == 11 and sum(figure.number for figure in figures.values()) > 600
+
+
+WHOLE = b'{"difference": {}, "weights": [], "faults": {}}'
+AS_JSON = {"Content-Type": "application/json; charset=utf-8"}
+
+
+@pytest.mark.parametrize(
+    "status, headers, body, said",
+    [
+        (200, AS_JSON, WHOLE, []),
+        (400, AS_JSON, b'{"error": "why"}', []),
+        (404, {}, b"404: Not Found", []),
+        (500, {}, b"", ["status 500"]),
+        (200, AS_JSON | {"Access-Control-Allow-Origin": "*"}, WHOLE, ["other origins are let in"]),
+        (200, AS_JSON, b'{"error": "why"}', ["it has ['error']"]),
+        (400, AS_JSON, b'{"error": ""}', ["it has no sentence"]),
+        (200, AS_JSON, b'{"weights": [NaN]}', ["no JSON: NaN is no JSON"]),
+        (200, {"Content-Type": "text/x-python"}, b"import os", ["it is no JSON"]),
+        (400, {}, b"Traceback (most recent call last)", ["it tells of b'Traceback'"]),
+        (400, {}, str(ROOT / "nodes").encode(), [f"it tells of {str(ROOT).encode()}"]),
+    ],
+)
+def test_what_gets_through_would_be_found(host, status, headers, body, said):
+    allowed = {200, 400, 404}
+    assert list(unsound(host, request(), Answer(status, headers, body), allowed)) == said
+
+
+def test_silence_and_errors_in_the_log_would_be_found(host):
+    assert list(unsound(host, request(), None, (200,))) == ["there is no answer"]
+    assert list(unsound(host, request(), None, (400, None))) == []
+    trace = 'Traceback (most recent call last)\n  File "{}/x.py", line 1\nKeyError'
+    assert complaints(trace.format("videop2p_core")) and not complaints(trace.format("comfy"))
+
+
+def test_questions_are_answered_one_after_the_other(monkeypatch):
+    working, most, gate = [], [], threading.Event()
+
+    def slowly(fields):
+        working.append(fields)
+        most.append(len(working))
+        gate.wait(10)
+        working.remove(fields)
+        if fields == 1:
+            raise ValueError("one that fails")
+        return fields
+
+    async def all_at_once():
+        turns = Turns()
+        asked = [asyncio.create_task(turns(i)) for i in range(3)]
+        await asyncio.sleep(0.1)
+        gate.set()
+        answers = await asyncio.gather(*asked, return_exceptions=True)
+        return answers, await turns(3)
+
+    monkeypatch.setattr(routes, "told", slowly)
+    monkeypatch.setattr(routes, "MOST", 2)
+    (first, failed, refused), later = asyncio.run(all_at_once())
+    assert (first, later) == (0, 3) and most == [1, 1, 1]
+    assert isinstance(failed, ValueError) and isinstance(refused, asyncio.QueueFull)
+
+
+def test_the_folder_that_is_served_leads_nowhere_else():
+    assert not [path for path in (ROOT / "web").rglob("*") if path.is_symlink()]

@@ -12,11 +12,17 @@ from collections.abc import Callable, Iterator
 
 import torch
 
-from . import disturbed
+from . import crash, determinism, disturbed, files, memory, routes, together
 from .figures import Figure
 
 SECTIONS: dict[str, Callable[[bool], Iterator[Figure]]] = {
     "disturbed": disturbed.figures,
+    "crash": crash.figures,
+    "files": files.figures,
+    "routes": routes.figures,
+    "together": together.figures,
+    "memory": memory.figures,
+    "determinism": determinism.figures,
 }
 
 

@@ -14,6 +14,7 @@ from .typing_clip import typing_clip, unknown_inversions
 
 PATH = "/videop2p/difference"
 LARGEST, LONGEST = 2**16, 2000  # bytes of a question, characters of a field: the worst takes about a second
+MOST = 32  # questions at once, of which a page asks one for each controller
 PROMPTS = ("source_prompt", "target_prompt")
 FIELDS = (*PROMPTS, "edit", "blend_source", "blend_target", "subtract", "word_weights")
 
@@ -26,9 +27,9 @@ def add_routes():
 
 async def answer(request: web.Request) -> web.Response:
     """As JSON what `told` says of a JSON object of FIELDS, or under "error" a sentence why it says nothing."""
-    # Another site's page can send this type only if the host lets it.
-    if request.content_type != "application/json":
-        return web.json_response({"error": "ask in application/json"}, status=415)
+    # Another site's page can send this type only if the host lets it. Packed, a question could be of any size.
+    if request.content_type != "application/json" or "Content-Encoding" in request.headers:
+        return web.json_response({"error": "ask in application/json, not compressed"}, status=415)
     if request.content_length is None or request.content_length > LARGEST:
         return web.json_response({"error": too_long("the edit")}, status=413)
     try:
@@ -36,9 +37,32 @@ async def answer(request: web.Request) -> web.Response:
         long = [name for name in FIELDS if len(fields[name]) > LONGEST]
         if long:
             return web.json_response({"error": too_long(f"the {long[0].replace('_', ' ')}")}, status=413)
-        return web.json_response(await asyncio.to_thread(told, fields))
-    except (ValueError, RecursionError) as error:
+        return web.json_response(await in_turn(fields))
+    except asyncio.QueueFull:
+        return web.json_response({"error": f"{MOST} questions wait for an answer: ask later"}, status=503)
+    except (ValueError, RecursionError, ConnectionError) as error:  # the last: whoever asked hangs up on the way
         return web.json_response({"error": str(error)}, status=400)
+
+
+class Turns:
+    """A thread for one question after the other: in more of them they would hold up ComfyUI and the graph that runs."""
+
+    def __init__(self):
+        self.turn, self.asked = asyncio.Semaphore(), 0
+
+    async def __call__(self, fields: dict[str, str]) -> dict:
+        """What `told` says. Raises asyncio.QueueFull where MOST are waiting."""
+        if self.asked >= MOST:
+            raise asyncio.QueueFull
+        self.asked += 1
+        try:
+            async with self.turn:
+                return await asyncio.to_thread(told, fields)
+        finally:
+            self.asked -= 1
+
+
+in_turn = Turns()
 
 
 def checked(asked) -> dict[str, str]:
