@@ -141,7 +141,7 @@ def bench(arguments):
 
 
 def faults(arguments):
-    """disturb all long work at every call of the model, and see that nothing is lost; --short for a few of them"""
+    """all that can go wrong, on purpose, and what comes of it: --short, SECTION ..."""
     return run_module("tools.faults.report", arguments)
 
 

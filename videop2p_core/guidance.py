@@ -103,7 +103,8 @@ def edit_clip(
         for i, keep in enumerate([mask(step, i) for i in range(targets)]):
             if keep is not None:
                 edited[i] = blend_latents(source, edited[i], keep)
-        for x in (source, *edited):
+        # The direct method drops the source's prediction, but not what its attention showed.
+        for x in (*advanced, *edited):
             check_finite(x, f"step {step + 1} of the edit")
         if progress:
             progress(step, source, edited)

@@ -59,14 +59,18 @@ class UnfinishedFile(Unfinished):
             logging.warning(f"The run goes on, but after a crash it would begin anew: {error}")
 
     def forget(self) -> None:
-        self.path.unlink(missing_ok=True)
+        try:
+            self.path.unlink(missing_ok=True)
+        except OSError as error:
+            logging.warning(f"An unfinished run's file stays where it is: {error}")
 
 
 def _read(path):
     tensors, metadata = weights.read(path)
     if metadata.get("version") != VERSION or metadata.get("checksum") != _checksum(tensors):
         raise WeightsError(f"{path.name} is damaged or of another version of the pack")
-    return tensors
+    # safetensors maps the file, which this run will write over.
+    return {name: tensor.clone() for name, tensor in tensors.items()}
 
 
 def _checksum(tensors):

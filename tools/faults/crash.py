@@ -71,7 +71,7 @@ def crashes(kind, graph, moments, folder) -> Iterator[str]:
                 yield f"{kind}, killed after {moment} states: it began anew"
         if not all(map(same, saved())):
             yield f"{kind}, killed after {moment} states: it saves something else"
-        if left := list(unfinished.iterdir()):
+        if left := list(unfinished.glob("*.safetensors")):
             yield f"{kind}, killed after {moment} states: {len(left)} files are left"
         sorted(models.rglob("*_0*.safetensors"))[-1].unlink()
 

@@ -8,6 +8,7 @@ import hashlib
 from collections.abc import Callable, Iterable
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from unittest.mock import patch
 
 import comfy.model_management
 import comfy.utils
@@ -79,13 +80,10 @@ class Calls:
 
 @contextmanager
 def progress(calls: Calls):
-    """The host's progress bars report to the calls alone."""
-    before = comfy.utils.PROGRESS_BAR_HOOK
-    comfy.utils.set_progress_bar_global_hook(lambda *args, **kwargs: calls.met())
-    try:
+    """The host's progress bars report to the calls alone, however little time has passed since the last report."""
+    always = {"PROGRESS_THROTTLE_MIN_INTERVAL": 0, "PROGRESS_THROTTLE_MIN_PERCENT": 0}
+    with patch.multiple(comfy.utils, PROGRESS_BAR_HOOK=lambda *args, **kwargs: calls.met(), **always):
         yield
-    finally:
-        comfy.utils.set_progress_bar_global_hook(before)
 
 
 def calling(model, calls: Calls):

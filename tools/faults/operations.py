@@ -13,7 +13,7 @@ from torch import Tensor
 from ...videop2p_core.host.demo import load_demo_model
 from ...videop2p_core.host.edits import gather, sample, word_edit
 from ...videop2p_core.host.inflate import Inflation, inflate
-from ...videop2p_core.host.invert import invert
+from ...videop2p_core.host.invert import invert, new_folder
 from ...videop2p_core.host.maps import look
 from ...videop2p_core.host.tune import tune
 from ...videop2p_core.records import Kept
@@ -42,14 +42,15 @@ class World:
             self.clip, SOURCE, TARGET, cross=0.5, temporal=0.5, blend_source=("ball",), blend_target=("ball",)
         )
         self.inversion = self.inverted(self.model, "direct").inversion
+        self.kept = self.inverted(self.model, "direct", kept=Kept(0.5, 0.5, new_folder())).inversion
 
     def inverted(self, model, method, **settings):
         return invert(model, self.source, self.null, self.latent, method=method, steps=STEPS, inner_steps=2, **settings)
 
     def operations(self) -> dict[str, Operation]:
-        def edited(model, **settings):
+        def edited(model, inversion=self.inversion, edits=1, **settings):
             callback = latent_preview.prepare_callback(model, STEPS)
-            done = sample(model, gather(model, self.inversion, [self.edit]), callback=callback, **settings)
+            done = sample(model, gather(model, inversion, [self.edit] * edits), callback=callback, **settings)
             return [done.source, *done.targets, *done.masks]
 
         def tuned(model):
@@ -67,6 +68,7 @@ class World:
             "tuning": tuned,
             "edit": edited,
             "edit, features cached": lambda model: edited(model, cache_every=2),
+            "two edits of a kept source": lambda model: edited(model, self.kept, edits=2),
             "attention maps": mapped,
         }
 
