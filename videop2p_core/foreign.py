@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from .tuning import Tuning, is_temporal, trained_names
+from .weights import DTYPES
 
 PREFIXES = ("model.diffusion_model.", "diffusion_model.", "unet.")  # of a UNet's names in files of more than a UNet
 WEIGHTS = "diffusion_pytorch_model"
@@ -93,6 +94,11 @@ def by_own_names(
     lacking = [theirs for theirs, own in names.items() if own not in given and (temporal or not is_temporal(own))]
     if lacking:
         raise ForeignError(f"lacks {_few(lacking)}: a whole UNet is needed, copy it anew")
+    other = [f"{own} {given[own].dtype}" for own in given if given[own].dtype not in DTYPES]
+    if other:
+        raise ForeignError(
+            f"holds weights of a kind that loses too much, {_few(other)}: get it in half precision or better"
+        )
     misshapen = [f"{own} {list(given[own].shape)}" for own in given if given[own].shape != shapes[own]]
     if misshapen:
         raise ForeignError(
@@ -103,7 +109,7 @@ def by_own_names(
 
 def _few(names, shown=3):
     beyond = len(names) - shown
-    return ", ".join(names[:shown]) + (f" and {beyond} more" if beyond > 0 else "")
+    return ", ".join(f"{name:.100}" for name in names[:shown]) + (f" and {beyond} more" if beyond > 0 else "")
 
 
 # --- what tuning changed ----------------------------------------------------------------------------------------------
@@ -130,7 +136,8 @@ def tuning_between(own: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> Tu
     return Tuning(
         # What the official training froze is the same.
         deltas={name: delta for name, delta in deltas.items() if delta.any()},
-        temporal={name: tensor.float() for name, tensor in given.items() if is_temporal(name)},
+        # Copied: a file that is mapped may be written over.
+        temporal={name: tensor.to(torch.float32, copy=True) for name, tensor in given.items() if is_temporal(name)},
         losses=torch.zeros(0),
         grad_norms=torch.zeros(0),
         learning_rate=0.0,

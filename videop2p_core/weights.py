@@ -2,8 +2,7 @@
 
 import json
 import os
-import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import MISSING, fields
 from pathlib import Path
 
@@ -11,12 +10,14 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
+from . import places
 from .inversion import Inversion
 from .tuning import Tuning
 
 VERSION = 1
 _KINDS = {"inversion": Inversion, "tuning": Tuning}
 _MAPPINGS = {"deltas", "temporal"}
+DTYPES = (torch.float32, torch.float16, torch.bfloat16, torch.float64)  # of weights that can be reckoned with
 
 
 class WeightsError(ValueError):
@@ -25,6 +26,12 @@ class WeightsError(ValueError):
 
 def save(value: Inversion | Tuning, path: str | os.PathLike) -> None:
     """The value as a file."""
+    tensors, metadata = packed(value)
+    write(tensors, path, metadata)
+
+
+def packed(value: Inversion | Tuning) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
+    """(tensors, metadata) of the value's file."""
     kind = next(kind for kind, kind_type in _KINDS.items() if isinstance(value, kind_type))
     tensors, settings = {}, {}
     for field in fields(value):
@@ -39,23 +46,24 @@ def save(value: Inversion | Tuning, path: str | os.PathLike) -> None:
             settings[field.name] = content
     metadata = {"video_p2p": kind, "version": str(VERSION), "settings": json.dumps(settings)}
     # safetensors refuses views that share memory.
-    write({name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}, path, metadata)
+    return {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}, metadata
 
 
 def write(tensors: Mapping[str, torch.Tensor], path: str | os.PathLike, metadata: Mapping[str, str]) -> None:
     """A safetensors file; a reader sees the whole of it or, until then, what was there before."""
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    os.close(handle)
-    try:
-        save_file(tensors, temporary, metadata=metadata)
-        with open(temporary, "rb+") as file:  # a name that outlives a power cut must not be of half a file
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise
+    with places.begun(path.parent) as begun:
+        save_file(tensors, begun, metadata=metadata)
+        places.put(begun, path)
+
+
+def write_new(
+    tensors: Mapping[str, torch.Tensor], folder: Path, names: Iterable[str], metadata: Mapping[str, str]
+) -> Path:
+    """The same under the first of these names that nobody has; returns its path."""
+    with places.begun(folder) as begun:
+        save_file(tensors, begun, metadata=metadata)
+        return places.put_new(begun, folder, names)
 
 
 def load_inversion(path: str | os.PathLike) -> Inversion:
@@ -75,15 +83,23 @@ def read(path: str | os.PathLike, *, tensors: bool = True) -> tuple[dict[str, to
     """(tensors, metadata) of any safetensors file."""
     path = Path(path)
     if not path.is_file():
-        raise WeightsError(f"there is no file {path}")
+        raise WeightsError(f"there is no file {path}: copy it there")
     try:
         with safe_open(path, "pt") as file:
             found = {name: file.get_tensor(name) for name in file.keys()} if tensors else {}
             return found, file.metadata() or {}
-    except SafetensorError as error:
+    except OSError as error:
+        raise WeightsError(f"{path.name} cannot be read ({error}): see to it that ComfyUI may read it") from error
+    # What a header says of a shape may be more than torch can take.
+    except (SafetensorError, TypeError, RuntimeError) as error:
         raise WeightsError(
-            f"{path.name} is not a complete safetensors file ({error}): copy it anew, or make and save it again"
+            f"{path.name} is not a complete safetensors file ({_cause(error)}): copy it anew, or make and save it again"
         ) from error
+
+
+def _cause(error):
+    """As much of an error as a sentence has room for: torch's go on with where they were raised, ours quote."""
+    return str(error).partition("\n")[0][:300]
 
 
 def _load(path, kind):
@@ -100,9 +116,11 @@ def _load(path, kind):
             "update the pack or save the file again"
         )
     try:
+        # safetensors maps the file: what is written over it later must not change what was loaded.
+        tensors = {name: tensor.clone() for name, tensor in tensors.items()}
         return _KINDS[kind](**_arguments(kind, tensors, json.loads(metadata["settings"])))
-    except (KeyError, TypeError, ValueError) as error:
-        raise WeightsError(f"{path.name} is damaged ({error}): make and save it again") from error
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:  # RecursionError among them
+        raise WeightsError(f"{path.name} is damaged ({_cause(error)}): make and save it again") from error
 
 
 def _arguments(kind, tensors, settings):
@@ -110,6 +128,10 @@ def _arguments(kind, tensors, settings):
     if "losses" in arguments:  # tuples, as the value holds them
         arguments["losses"] = tuple(map(tuple, arguments["losses"]))
     for name, tensor in tensors.items():
+        if tensor.dtype not in DTYPES:
+            raise TypeError(f"its {name} is of {tensor.dtype}")
+        if not tensor.numel() and tensor.ndim > 1:  # of nothing, a file may say any size that it likes
+            raise ValueError(f"its {name} has shape {list(tensor.shape)}")
         field, _, key = name.partition(".")
         if field in _MAPPINGS:
             arguments.setdefault(field, {})[key] = tensor

@@ -7,8 +7,9 @@ def as_lora(model, rank: int, prefix: str) -> str:
     """A LoRA, and the temporal part beside it where there is one."""
     prefix = prefix or "tuning"
     temporal = lora.temporal_part(model)
-    for kind in (files.LORAS,) if temporal is None else (files.LORAS, files.TUNINGS):
-        files.check_prefix(kind, prefix)
+    files.check_prefix(files.LORAS, prefix)
+    if temporal is not None:
+        files.check_prefix(files.TUNINGS, f"{prefix}_temporal")
     tensors, metadata, found = lora.export(model, rank)
     told = [f"LoRA: {files.save_lora(tensors, metadata, prefix)}"]
     if temporal is not None:

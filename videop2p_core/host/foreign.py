@@ -4,6 +4,7 @@ The diffusers library is needed to write them alone, and imported then.
 """
 
 import os
+import zipfile
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -120,15 +121,30 @@ def read(path: Path) -> dict[str, Tensor]:
 def read_pickle(path: Path) -> dict[str, Tensor]:
     """The tensors of a .bin file, of which nothing is run."""
     try:
+        if zipfile.is_zipfile(path) and unpacked_size(path) > path.stat().st_size:
+            raise ValueError("it is compressed, which weights are not")
         tensors = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # what a damaged pickle makes its reader raise is beyond listing
         raise WeightsError(
             f"{path.name} cannot be read as weights and nothing else: it is damaged, or holds code, which is never "
             "run; get the checkpoint as a safetensors file"
         ) from error
-    if not isinstance(tensors, dict) or not all(isinstance(tensor, Tensor) for tensor in tensors.values()):
+    if not isinstance(tensors, dict) or not all(map(is_named_weight, tensors.items())):
         raise WeightsError(f"{path.name} holds something else than weights by their names: get the UNet's own file")
-    return tensors
+    return {name: tensor.detach() for name, tensor in tensors.items()}
+
+
+def unpacked_size(path: Path) -> int:
+    """Bytes of all that is in a zip file."""
+    with zipfile.ZipFile(path) as file:
+        return sum(entry.file_size for entry in file.infolist())
+
+
+def is_named_weight(item) -> bool:
+    """Whether a dictionary's item is a plain tensor, its values all there, by a name."""
+    name, tensor = item
+    plain = isinstance(name, str) and type(tensor) in (Tensor, torch.nn.Parameter)
+    return plain and tensor.layout == torch.strided and tensor.device == CPU
 
 
 # --- writing ----------------------------------------------------------------------------------------------------------
