@@ -28,8 +28,8 @@ def begun(folder: Path) -> Iterator[Path]:
                 _remove(left)
     # In a folder of its own, as who writes it may begin with files of other names.
     own = folder / f"{BEGUN}{uuid.uuid4().hex}"
-    own.mkdir()
     try:
+        own.mkdir()
         yield own / "begun"
     finally:
         _remove(own)
