@@ -2,6 +2,7 @@
 
 from comfy_api.latest import io
 
+from ..videop2p_core.blend import checked_mask
 from ..videop2p_core.host.edits import word_edit
 from ..videop2p_core.plan import parse_weights, parse_words
 from ..videop2p_core.prompts import KINDS
@@ -182,6 +183,7 @@ class AttentionController(io.ComfyNode):
         cls, clip, source_prompt, target_prompt, edit, cross_window, temporal_window, blend_source, blend_target,
         word_weights, subtract, threshold, blend_start, mask_mode, blend_freeze, mask=None, blend_blocks="",
     ) -> io.NodeOutput:  # fmt: skip
+        mask = None if mask is None else checked_mask(mask)
         planned = word_edit(
             clip, source_prompt, target_prompt, mask, mask_mode == "replace", blend_blocks, kind=edit,
             cross=cross_window, temporal=temporal_window, blend_source=parse_words(blend_source),

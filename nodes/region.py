@@ -3,7 +3,7 @@
 from comfy_api.latest import io
 from comfy_execution.graph_utils import ExecutionBlocker
 
-from ..videop2p_core.host.region import edit_region
+from ..videop2p_core.host.region import MOST, edit_region
 from .wires import CATEGORY
 
 # What stands behind these outputs stops with this sentence.
@@ -36,14 +36,14 @@ class EditRegion(io.ComfyNode):
                     "grow",
                     default=16,
                     min=0,
-                    max=512,
+                    max=MOST["grow"],
                     tooltip="How many pixels wider the region is on every side: room for a thing of another outline.",
                 ),
                 io.Int.Input(
                     "feather",
                     default=8,
                     min=0,
-                    max=256,
+                    max=MOST["feather"],
                     tooltip=(
                         "Over how many pixels to either side of its border the region fades. With no more than grow "
                         "the thing itself stays inside. 0 for Wan VACE, which reads hard masks."
@@ -54,7 +54,7 @@ class EditRegion(io.ComfyNode):
                     "steady",
                     default=1,
                     min=0,
-                    max=64,
+                    max=MOST["steady"],
                     tooltip=(
                         "A place inside in one frame is inside in so many frames before and after it too, so that the "
                         "region does not flicker. 4 for Wan VACE, which reads one mask for four frames."

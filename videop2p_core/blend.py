@@ -110,6 +110,17 @@ def local_mask(blend: Blend, source: Tensor, target: Tensor, size: tuple[int, in
     return (mask & ~union(SUBTRACTED, blend.subtract_threshold, pool=False)).float()
 
 
+def checked_mask(mask: Tensor) -> Tensor:
+    """The mask [masks, height, width] as numbers, what is beyond 0 and 1 taken for these. Raises ValueError where it is
+    none."""
+    if mask.ndim != 3 or not mask.numel():
+        raise ValueError(f"the mask has shape {list(mask.shape)}: give [frames, height, width], at least one of each")
+    mask = mask.float()
+    if not mask.isfinite().all():
+        raise ValueError("the mask holds values that are not numbers (NaN or infinity): make it anew")
+    return mask.clamp(0, 1)
+
+
 def fit_mask(mask: Tensor, frames: int, size: tuple[int, int]) -> Tensor:
     """A mask [frames or 1, any height, any width], values 0 to 1, at the latent's size: [frames, height, width]."""
     if mask.ndim != 3 or mask.shape[0] not in (1, frames):
@@ -117,7 +128,7 @@ def fit_mask(mask: Tensor, frames: int, size: tuple[int, int]) -> Tensor:
             f"the mask has shape {list(mask.shape)}, the clip {frames} frames: give [frames, height, width] with one "
             "mask for each frame, or a single one for all"
         )
-    return F.interpolate(mask[:, None].float(), size=size, mode="area")[:, 0].expand(frames, *size)
+    return F.interpolate(checked_mask(mask)[:, None], size=size, mode="area")[:, 0].expand(frames, *size)
 
 
 def blend_latents(source: Tensor, target: Tensor, mask: Tensor) -> Tensor:

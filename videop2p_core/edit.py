@@ -23,6 +23,7 @@ from torch import Tensor
 from .prompts import Prompt, align, word_tokens
 
 Pair = tuple[Tensor, Tensor]  # S [..., N_source, N_target], T [..., N_target]
+LARGEST = 2**30  # entries of the matrices of all steps: 4 GiB
 DEFAULT_WINDOW = "default_"  # names the words that have no window of their own
 
 
@@ -190,10 +191,20 @@ def compile_edit(
     """
     if steps < 1:
         raise ValueError(f"An edit needs at least one step, not {steps}.")
+    if steps * len(source) * len(target) > LARGEST:
+        raise ValueError(
+            f"the prompts have {len(source)} and {len(target)} tokens, too many for {steps} steps: write shorter ones"
+        )
     aligned = align(source, target, kind, alignment)
-    pair = reweight((aligned.source, aligned.own), word_weights(target, weights or {}, steps, alignment))
-    edited, kept = within(pair, word_windows(target, cross, steps, steps + 1, alignment))
-    return Edit(edited.float(), kept.float(), window_curve(temporal, steps, steps) > 0)
+    curves = [
+        word_weights(target, weights or {}, steps, alignment),
+        word_windows(target, cross, steps, steps + 1, alignment),
+    ]
+    # Most steps are alike, and the matrices of a long prompt large.
+    unlike, step = torch.stack(curves, dim=1).unique(dim=0, return_inverse=True)  # [unlike, 2, N_target], [steps]
+    weight, window = unlike.unbind(1)
+    edited, kept = within(reweight((aligned.source, aligned.own), weight), window)
+    return Edit(edited.float()[step], kept.float()[step], window_curve(temporal, steps, steps) > 0)
 
 
 def word_windows(

@@ -10,7 +10,9 @@ from torch import Tensor
 
 from .blend import Blend, word_columns
 from .edit import Edit, compile_edit, word_weights
-from .prompts import Alignment, Prompt, align, find_word, word_tokens
+from .prompts import Alignment, Prompt, align, find_word, shortened, word_tokens
+
+HEAVIEST = 1000  # of a word's weight: with far larger ones a model's numbers overflow
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,16 @@ class EditPlan:
         for name, prompt in (("source", self.source), ("target", self.target)):
             if not prompt.words:
                 raise ValueError(f"the {name} prompt is empty: write what the clip {_TENSE[name]}")
+        for name in ("cross", "temporal", "threshold", "start", "freeze"):
+            value = getattr(self, name)
+            if not 0 <= value <= 1:
+                raise ValueError(f"the edit's {_NAMES.get(name, name)} is {value:g}: it lies between 0 and 1")
+        for word, weight in self.weights.items():
+            if not abs(weight) <= HEAVIEST:
+                raise ValueError(
+                    f"'{shortened(word)}' is given the weight {weight:g}: weights lie between -{HEAVIEST} and "
+                    f"{HEAVIEST}"
+                )
         if self.subtracted and not (self.blend_source or self.blend_target):
             raise ValueError("there are words to subtract but none to blend: name the words that may change as well")
         self.compile(steps=1)
@@ -84,6 +96,10 @@ class EditPlan:
         return word_columns(len(prompt), tokens, subtracted)
 
 
+# As the settings of a node call them.
+_NAMES = {
+    "cross": "cross window", "temporal": "temporal window", "start": "blend_start", "freeze": "blend_freeze",
+}  # fmt: skip
 _TENSE = {"source": "shows", "target": "is to show"}
 
 
@@ -103,6 +119,6 @@ def parse_weights(text: str) -> dict[str, float]:
         except ValueError:
             weight = math.nan
         if not (word and colon and math.isfinite(weight)):
-            raise ValueError(f"'{entry}' is no word with a weight: write each as 'origami: 2'")
+            raise ValueError(f"'{shortened(entry)}' is no word with a weight: write each as 'origami: 2'")
         weights[word] = weight
     return weights

@@ -111,7 +111,9 @@ def word_tokens(prompt: Prompt, word: str, alignment: str = "default", role: str
     tokens = find(prompt, word)
     if not tokens:
         known = ", ".join(prompt.text.split()) or "it is empty"
-        raise ValueError(f"'{word}' is not a word of the {role + ' ' if role else ''}prompt: {known}")
+        raise ValueError(
+            f"'{shortened(word)}' is not a word of the {role + ' ' if role else ''}prompt: {shortened(known, 500)}"
+        )
     return tokens
 
 
@@ -133,6 +135,12 @@ def find_word_officially(prompt: Prompt, word: str) -> tuple[int, ...]:
     if word not in parts:
         return ()
     return tuple(t for part, tokens in zip(parts, _official_parts(prompt), strict=True) if part == word for t in tokens)
+
+
+def shortened(text: str, most: int = 100) -> str:
+    """A text as a sentence can hold it: in one line, not too long, and no half of a character in it."""
+    text = " ".join(text.encode("utf-8", "replace").decode().split())
+    return text if len(text) <= most else f"{text[:most]}…"
 
 
 def _composed(text: str) -> str:
@@ -169,7 +177,9 @@ def _runs_of_pieces(prompt: Prompt) -> list[int]:
         spelled += part
     spelling = [letter.lower() for letter in spelled.decode("utf-8", "replace")]
     if "\ufffd" in spelling and "\ufffd" not in letters:
-        raise ValueError(f"The tokenizer does not say how its pieces spell '{prompt.text}', so no word has tokens.")
+        raise ValueError(
+            f"The tokenizer does not say how its pieces spell '{shortened(prompt.text)}', so no word has tokens."
+        )
 
     # A tokenizer may rewrite the text (quotes, joiners): then pair what it spells with what was written.
     same = spelling == letters
@@ -185,7 +195,9 @@ def _official_parts(prompt: Prompt) -> list[list[int]]:
     tokens, part, length = [[] for _ in parts], 0, 0
     for position in prompt.content:
         if part == len(parts):
-            raise ValueError(f"The official alignment cannot count off the tokens of '{prompt.text}' by its letters.")
+            raise ValueError(
+                f"The official alignment cannot count off the tokens of '{shortened(prompt.text)}' by its letters."
+            )
         tokens[part].append(position)
         length += len(_spelled(prompt.pieces[position]).decode("utf-8", "replace").strip("#"))
         if length >= len(parts[part]):
@@ -274,7 +286,7 @@ def official_replace_alignment(source: Prompt, target: Prompt) -> Alignment:
     tokens = (_official_parts(source), _official_parts(target)) if changed else ([], [])
     swaps = [(tokens[0][n], tokens[1][n]) for n in changed]
     if any(not before or not after for before, after in swaps):
-        raise ValueError(f"The official alignment finds no tokens for a changed word of '{target.text}'.")
+        raise ValueError(f"The official alignment finds no tokens for a changed word of '{shortened(target.text)}'.")
 
     mapper, i, j = torch.zeros(len(source), len(target)), 0, 0
     while i < len(source) and j < len(target):

@@ -35,6 +35,12 @@ class Kept:
     temporal: float = 0.5
     folder: Path | None = None
 
+    def __post_init__(self):
+        for name in ("cross", "temporal"):
+            share = getattr(self, name)
+            if not 0 <= share <= 1:
+                raise ValueError(f"the kept {name} window is {share:g}: it lies between 0 and 1")
+
 
 class Records:
     """The queries and keys of every step (0 = the noisiest), pass of the clip and layer, in half precision; one file a

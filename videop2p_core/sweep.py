@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from .plan import EditPlan, parse_words
-from .prompts import Prompt, find_word
+from .prompts import Prompt, find_word, shortened
 
 MOST = 64  # edits in one sweep
 
@@ -27,7 +27,7 @@ def sweep_plans(
     Raises ValueError for a word that a prompt does not have, a window outside 0 to 1, and more than 64 plans.
     """
     if word and not weights:
-        raise ValueError(f"there are no weights to try on '{word}': write some as '0.5, 1, 2'")
+        raise ValueError(f"there are no weights to try on '{shortened(word)}': write some as '0.5, 1, 2'")
     for window in windows:
         if not 0 <= window <= 1:
             raise ValueError(f"a cross window of {window:g} was asked for: windows lie between 0 and 1")
@@ -48,8 +48,8 @@ def with_target(plan: EditPlan, target: Prompt) -> EditPlan:
     """
     if plan.blend_target and not plan.blend_source and not any(find_word(target, word) for word in plan.blend_target):
         raise ValueError(
-            f"'{target.text}' has none of the blend words {', '.join(plan.blend_target)}, so all of the picture would "
-            "change: name a blend word of the source prompt as well"
+            f"'{shortened(target.text)}' has none of the blend words {shortened(', '.join(plan.blend_target))}, so all "
+            "of the picture would change: name a blend word of the source prompt as well"
         )
     return replace(
         plan,
@@ -83,6 +83,6 @@ def parse_numbers(text: str, name: str) -> tuple[float, ...]:
         except ValueError:
             number = math.nan
         if not math.isfinite(number):
-            raise ValueError(f"'{entry}' in {name} is no number: write them as '0.2, 0.5, 0.8'")
+            raise ValueError(f"'{shortened(entry)}' in {name} is no number: write them as '0.2, 0.5, 0.8'")
         numbers.append(number)
     return tuple(numbers)

@@ -6,7 +6,7 @@ import torch
 from comfy.sd1_clip import SD1Tokenizer
 from comfy.sdxl_clip import SDXLTokenizer
 from comfyui_videop2p.tests.parity import g6
-from comfyui_videop2p.videop2p_core.host.tokens import plain_text, read_prompt
+from comfyui_videop2p.videop2p_core.host.tokens import read_prompt
 from comfyui_videop2p.videop2p_core.prompts import END, PAD, START, TEXT, align, find_word, word_tokens
 from safetensors.torch import save_file
 
@@ -112,8 +112,8 @@ def test_a_weighted_phrase_keeps_its_words(read):
     assert [word.text for word in prompt.words] == ["an", "old", "man", "sits"]
 
 
-def test_plain_text_without_markup_is_the_text():
-    assert plain_text("a man, riding") == "a man, riding"
+def test_a_text_without_markup_is_the_prompts(read):
+    assert read("a man, riding").text == "a man, riding"
 
 
 def test_long_prompts_have_several_chunks(read):

@@ -12,13 +12,15 @@ from collections.abc import Callable, Iterator
 
 import torch
 
-from . import crash, determinism, disturbed, files, memory, routes, together
+from . import crash, determinism, disturbed, files, memory, prompts, routes, saving, together
 from .figures import Figure
 
 SECTIONS: dict[str, Callable[[bool], Iterator[Figure]]] = {
     "disturbed": disturbed.figures,
     "crash": crash.figures,
+    "saving": saving.figures,
     "files": files.figures,
+    "prompts": prompts.figures,
     "routes": routes.figures,
     "together": together.figures,
     "memory": memory.figures,

@@ -20,12 +20,18 @@ def contact_sheet(clips: Sequence[Tensor], labels: Sequence[str], columns: int, 
 
     Raises ValueError for labels, lengths or a frame that do not fit the clips.
     """
+    if not clips:
+        raise ValueError("there are no clips: connect at least one")
+    if columns < 1 or frame < 0:
+        raise ValueError(f"{columns} columns and frame {frame} were asked for: give at least 1 and 0")
     if len(labels) != len(clips):
         raise ValueError(f"there are {len(clips)} clips and {len(labels)} labels: connect as many labels as clips")
     frames, height, width, _ = clips[0].shape
     for number, clip in enumerate(clips, 1):
         if len(clip) != frames:
             raise ValueError(f"clip {number} has {len(clip)} frames, the first {frames}: connect clips of one length")
+    if not frames:
+        raise ValueError("the clips have no frames: connect clips with at least one")
     if frame > frames:
         raise ValueError(f"frame {frame} was asked for, but the clips have {frames}")
     columns = min(columns, len(clips))

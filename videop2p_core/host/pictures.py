@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Sequence
 from pathlib import Path
 from textwrap import wrap
@@ -11,14 +12,16 @@ import torch.nn.functional as F
 from einops import rearrange, reduce, repeat
 from torch import Tensor
 
-from ..prompts import Alignment, Prompt
+from ..prompts import Alignment, Prompt, shortened
 from ..tuning import running_mean
 
 DPI = 100
-CAPTION = 11  # points
+POINTS = 72  # to an inch
+CAPTION, LONGEST = 11, 60  # points; letters
 NOTE, NOTE_LETTERS = 8, 17  # points; letters to an inch
 STRIP, LETTERS = 24, 235  # of 255: the grey of a label's strip and of its letters
 LEGIBLE = 8  # pixels, of a label's letters
+TOKENS = 75  # of either prompt in one picture, as many as a chunk of CLIP holds: all of a long one take gigabytes
 DIM = 0.5  # how bright frames are under heat
 GRID, SMALLEST, LARGEST, GAP = 1080, 96, 256, 2  # pixels: a grid's width, its pictures' longer side, their margin
 
@@ -53,9 +56,14 @@ def psnr_plot(psnr: Sequence[float], bound: Sequence[float]) -> Tensor:
 def alignment_picture(source: Prompt, target: Prompt, alignment: Alignment, weights: Tensor) -> Tensor:
     """How the target's tokens (columns) take the maps of the source's (rows), and in the last row what they keep.
 
-    weights [N_target] are written under the tokens that they change.
+    weights [N_target] are written under the tokens that they change. Of a long prompt a part is shown, about the first
+    difference.
     """
     rows, columns = list(source.content), list(target.content)
+    same = [a == b for a, b in zip(source.ids(rows), target.ids(columns), strict=False)]
+    first = [*same, False].index(False)
+    rows, ylabel = _part("source", rows, first)
+    columns, xlabel = _part("target", columns, first)
     shares = torch.cat([alignment.source[rows][:, columns], alignment.own[None, columns]])
     labels = [_label(target, j) + ("" if weights[j] == 1 else f" × {weights[j]:g}") for j in columns]
     figure, axes = _figure(2.5 + 0.5 * len(columns), 2 + 0.4 * len(rows))
@@ -63,7 +71,7 @@ def alignment_picture(source: Prompt, target: Prompt, alignment: Alignment, weig
     axes.axhline(len(rows) - 0.5, color="gray", linewidth=1)
     axes.set_xticks(range(len(columns)), labels, rotation=45, ha="right")
     axes.set_yticks(range(len(rows) + 1), [*(_label(source, i) for i in rows), "(its own)"])
-    axes.set(xlabel="target", ylabel="source", title=alignment.kind)
+    axes.set(xlabel=xlabel, ylabel=ylabel, title=alignment.kind)
     return _picture(figure)
 
 
@@ -90,7 +98,7 @@ def heat_grid(words: Sequence[str], overlays: Sequence[Tensor], title: str) -> T
     cells = F.pad(F.interpolate(pictures, size=cell, mode="bilinear", antialias=True), [GAP] * 4, value=1)
     high, wide = cells.shape[2:]
     tiled = rearrange(cells, "(words frames) c h w -> (words h) (frames w) c", frames=frames)
-    captions = [_plain(word) for word in words]
+    captions = [_plain(shortened(word, LONGEST)) for word in words]
 
     # Placed by hand in inches, so that the tiles' pixels are the picture's and captions of any length have their room.
     left, top, end = 0.2 + max(map(_width, captions)), 0.6, 0.1
@@ -116,7 +124,7 @@ def labelled(images: Tensor, text: str, side: str = "left") -> Tensor:
     high = max(2 * round(height / 32), 16)  # even, as many video encoders want it
     strip, margin = Image.new("L", (width, high), STRIP), high // 3
     x, anchor = {"left": (margin, "lm"), "right": (width - margin, "rm")}[side]
-    font, text = _fitted(" ".join(text.split()), round(0.7 * high), width - 2 * margin)
+    font, text = _fitted(shortened(text, 10 * width), round(0.7 * high), width - 2 * margin)
     ImageDraw.Draw(strip).text((x, high / 2), text, fill=LETTERS, font=font, anchor=anchor)
     grey = torch.tensor(list(strip.tobytes()), dtype=images.dtype, device=images.device) / 255
     strip = repeat(grey, "(h w) -> frames h w colour", frames=len(images), h=high, colour=3)
@@ -152,9 +160,17 @@ def table_picture(rows: Sequence[Sequence[str]], notes: Sequence[str] = ()) -> T
     return _picture(figure)
 
 
+def _part(name: str, tokens: list[int], first: int) -> tuple[list[int], str]:
+    """(TOKENS of them at most, a quarter before the first that differs; the name of the side, and which they are)"""
+    start = max(min(first - TOKENS // 4, len(tokens) - TOKENS), 0)
+    part = tokens[start : start + TOKENS]
+    whole = len(part) == len(tokens)
+    return part, name if whole else f"{name}: tokens {start + 1} to {start + len(part)} of {len(tokens)}"
+
+
 def _label(prompt: Prompt, position: int) -> str:
     # A stray byte of a character has no glyph.
-    return _plain(prompt.pieces[position].text.encode("utf-8", "replace").decode())
+    return _plain(shortened(prompt.pieces[position].text, LONGEST))
 
 
 def _plain(text: str) -> str:
@@ -163,24 +179,29 @@ def _plain(text: str) -> str:
 
 def _fitted(text: str, size: int, room: float):
     """(font, text) to fit into so many pixels: smaller letters, down to what can be read, then fewer."""
+    font = _font(size)
+    while font.getlength(text) > room and font.size > LEGIBLE:
+        font = font.font_variant(size=font.size - 1)
+    if font.getlength(text) > room:
+        too_many = bisect_right(range(len(text)), room, key=lambda n: font.getlength(_cut(text, n)))
+        text = _cut(text, max(too_many - 1, 0))
+    return font, text
+
+
+def _cut(text: str, letters: int) -> str:
+    return text[:letters].rstrip() + "…"
+
+
+def _font(size: int):
     from matplotlib import get_data_path
     from PIL import ImageFont
 
-    font = ImageFont.truetype(Path(get_data_path(), "fonts", "ttf", "DejaVuSans.ttf"), size)
-    while font.getlength(text) > room and font.size > LEGIBLE:
-        font = font.font_variant(size=font.size - 1)
-    kept = text
-    while kept and font.getlength(text) > room:
-        kept = kept[:-1]
-        text = kept.rstrip() + "…"
-    return font, text
+    return ImageFont.truetype(Path(get_data_path(), "fonts", "ttf", "DejaVuSans.ttf"), size)
 
 
 def _width(caption: str) -> float:
     """In inches."""
-    from matplotlib.textpath import TextPath
-
-    return TextPath((0, 0), caption, size=CAPTION).get_extents().width / 72
+    return _font(POINTS).getlength(caption) / POINTS * CAPTION / POINTS
 
 
 def _figure(width: float, height: float):

@@ -13,6 +13,7 @@ from torch import Tensor
 from ..comparison import coloured
 
 GREY = 0.5  # what video models for inpainting read as "paint here"
+MOST = {"steady": 64, "grow": 512, "feather": 256}
 DIM = 0.35  # how bright a frame is outside its region
 
 
@@ -44,6 +45,9 @@ def edit_region(
     Raises ValueError for masks that do not fit the images, for a region of nothing or of everything, and for one that
     the feather wears away.
     """
+    for name, value in {"steady": steady, "grow": grow, "feather": feather}.items():
+        if not 0 <= value <= MOST[name]:
+            raise ValueError(f"{name} is {value:g}: it lies between 0 and {MOST[name]}")
     images = None if images is None else coloured(images)
     soft = _fitted(masks, images)
     inside = _steadied(soft > threshold, steady)
@@ -67,14 +71,18 @@ def edit_region(
 
 def _fitted(masks: Tensor, images: Tensor | None) -> Tensor:
     """The masks one for each image, at the images' size."""
-    masks = masks.reshape(-1, *masks.shape[-2:]).float()
+    if masks.ndim < 2:
+        raise ValueError(f"the masks have shape {list(masks.shape)}: give [frames, height, width]")
     if not masks.numel():
         raise ValueError("there are no masks: connect at least one")
+    masks = masks.reshape(-1, *masks.shape[-2:]).float()
     if not masks.isfinite().all():
         raise ValueError("the masks hold values that are not numbers (NaN or infinity): make them anew")
     if images is None:
         return masks
     frames, *size, _ = images.shape
+    if not images.numel():
+        raise ValueError("there are no images: connect at least one, or none of them at all")
     if len(masks) not in (1, frames):
         raise ValueError(
             f"there are {len(masks)} masks for {frames} images: connect one for each image, or a single one for all"

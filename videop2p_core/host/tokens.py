@@ -8,7 +8,8 @@ from numbers import Integral
 import torch
 from comfy.sd1_clip import escape_important, token_weights, unescape_important
 
-from ..prompts import END, PAD, START, Piece, Prompt
+from ..plan import HEAVIEST
+from ..prompts import END, PAD, START, Piece, Prompt, shortened
 
 EMBEDDING = re.compile(r"(?<!\S)embedding:[^\s<\[]*[^\s<\[,]")
 WORD_END, SPACE = "</w>", "\u2581"  # of CLIP's vocabulary, of SentencePiece's
@@ -18,22 +19,59 @@ def read_prompt(clip, text: str) -> Prompt:
     """The words and tokens of a prompt, as `CLIPTextEncode` would encode it with this CLIP.
 
     `(word:1.2)`, escaped brackets and `embedding:name` are understood; a long prompt has several chunks.
-    Raises ValueError where the CLIP's streams (as SDXL's two) split the prompt differently.
+    Raises ValueError where the CLIP's streams (as SDXL's two) split the prompt differently, and for a text that the
+    host cannot read, or would encode into numbers that no model can take.
     """
-    first, *others = clip.tokenize(text, return_word_ids=True).values()
+    try:
+        check_text(text)
+        return _read(clip, text)
+    except RecursionError:  # of the host's own reading of brackets, a level each
+        raise ValueError("the prompt has brackets within brackets by the hundred: take some away") from None
+
+
+def check_text(text: str) -> None:
+    """Raises ValueError for half a character, and for a weight that leaves nothing else of the prompt."""
+    broken = next((letter for letter in text if "\ud800" <= letter <= "\udfff"), None)
+    if broken is not None:
+        raise ValueError(
+            f"the prompt holds half of a character (U+{ord(broken):X}, as left of an emoji that was cut): delete it"
+        )
+    for segment, weight in _segments(text):
+        if not abs(weight) <= HEAVIEST:
+            raise ValueError(
+                f"the prompt gives '{shortened(segment)}' the weight {weight:g}: weights of brackets lie between "
+                f"-{HEAVIEST} and {HEAVIEST}"
+            )
+
+
+def _read(clip, text: str) -> Prompt:
+    try:
+        first, *others = clip.tokenize(text, return_word_ids=True).values()
+    except IndexError:  # the host takes the first of no words for the name
+        raise ValueError(
+            "the prompt says 'embedding:' and no name after it: write that of a textual inversion, or take it away"
+        ) from None
     if any(_content(stream) != _content(first) for stream in others):
         raise ValueError(
             "The text encoders of this CLIP split the prompt into different tokens: use one of a single kind."
         )
     # A textual inversion that is not installed is passed over by ComfyUI, and so is no word.
-    plain = EMBEDDING.sub(lambda name: name[0] if _content_tokens(clip, name[0]) else "", plain_text(text))
-    vectors = iter(_vector_names(clip, plain, first))
-    return Prompt(plain, tuple(_pieces(clip, chunk, vectors) for chunk in first))
+    segments = [
+        EMBEDDING.sub(lambda name: name[0] if _content_tokens(clip, name[0]) else "", segment)
+        for segment, _ in _segments(text)
+    ]
+    vectors = iter(_vector_names(clip, segments, first))
+    return Prompt("".join(segments), tuple(_pieces(clip, chunk, vectors) for chunk in first))
 
 
-def plain_text(text: str) -> str:
-    """The prompt without the markup of its weights."""
-    return "".join(unescape_important(segment) for segment, _ in token_weights(escape_important(text), 1.0))
+def inversions_in(text: str) -> list[str]:
+    """The textual inversions of a prompt as they are written, 'embedding:name' each."""
+    return [name for segment, _ in _segments(text) for name in EMBEDDING.findall(segment)]
+
+
+def _segments(text: str) -> list[tuple[str, float]]:
+    """The parts of a prompt without the markup of their weights, as the host parts it, and the weights."""
+    return [(unescape_important(segment), weight) for segment, weight in token_weights(escape_important(text), 1.0)]
 
 
 def _pieces(clip, chunk, vectors) -> tuple[Piece, ...]:
@@ -74,10 +112,11 @@ def _byte_letters() -> dict[str, int]:
 BYTES = _byte_letters()
 
 
-def _vector_names(clip, plain, chunks) -> list[str]:
+def _vector_names(clip, segments, chunks) -> list[str]:
     """What each vector of the prompt's textual inversions spells: the first of one its name, the rest nothing."""
     groups = [group for chunk in chunks for token, _, group in chunk if not _is_index(token)]
-    names = iter(name for name in EMBEDDING.findall(plain) if not all(map(_is_index, _content_tokens(clip, name))))
+    written = (name for segment in segments for name in EMBEDDING.findall(segment))
+    names = iter(name for name in written if not all(map(_is_index, _content_tokens(clip, name))))
     return [next(names, "") if i == 0 or group != groups[i - 1] else "" for i, group in enumerate(groups)]
 
 

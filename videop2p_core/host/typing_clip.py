@@ -10,7 +10,7 @@ import folder_paths
 import torch
 from comfy.sd1_clip import SD1Tokenizer, SDTokenizer
 
-from .tokens import EMBEDDING, plain_text
+from .tokens import EMBEDDING, inversions_in
 
 IDENTIFIER = "embedding:"
 SUFFIXES = (".safetensors", ".pt", ".bin")  # that the host tries where a name has none
@@ -25,7 +25,7 @@ def typing_clip():
 
 def unknown_inversions(text: str) -> list[str]:
     """A sentence for each textual inversion of a prompt that is not installed, once."""
-    names = dict.fromkeys(EMBEDDING.findall(plain_text(text)))
+    names = dict.fromkeys(inversions_in(text))
     return [f"'{name}' is not installed, so ComfyUI passes it over" for name in names if _file_of(name) is None]
 
 

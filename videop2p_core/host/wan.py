@@ -14,6 +14,7 @@ from comfy.ldm.wan.model import VaceWanModel, WanAttentionBlock, WanI2VCrossAtte
 from einops import rearrange
 from torch import nn
 
+from ..prompts import shortened
 from .slots import CONTROL, host_attention
 
 FAMILY = (WanModel, VaceWanModel)  # others attend to more than text and time: a camera, a voice, an actor
@@ -122,11 +123,11 @@ def chosen_blocks(network, size: tuple[int, int], asked: str = "") -> ChosenBloc
 def _numbers(asked: str, last: int) -> list[int]:
     numbers = []
     for part in asked.split(","):
-        found = re.fullmatch(r"\s*(\d+)\s*(?:-\s*(\d+)\s*)?", part)
+        found = re.fullmatch(r"\s*(\d{1,9})\s*(?:-\s*(\d{1,9})\s*)?", part)
         start, end = (int(found[1]), int(found[2] or found[1])) if found else (1, 0)
         if not start <= end <= last:
             raise ValueError(
-                f"'{part.strip()}' names no blocks of this model: write their numbers from 0 to {last} as '8-20, 24'"
+                f"'{shortened(part)}' names no blocks of this model: write their numbers from 0 to {last} as '8-20, 24'"
             )
         numbers += range(start, end + 1)
     return numbers
