@@ -156,7 +156,7 @@ def ddim_invert(
         x = estimate
         trajectory.append(schedule.to_z(x, high, flow=flow))
         check_finite(x, f"step {step + 1} of the inversion")
-        if step == 0 and (kept := unfinished.of_same_run(trajectory[-1])):
+        if step == 0 and (kept := unfinished.of_same_run(trajectory[1] - trajectory[0])):
             x, trajectory = kept["x"].to(z0), list(kept["trajectory"].to(z0))
         if progress:
             for done in range(step, len(trajectory) - 1):
@@ -243,7 +243,7 @@ def optimise_null_text(
         nulls.append(null)
         reconstruction.append(schedule.to_z(x, next_sigma, flow=flow))
         check_finite(x, f"step {step + 1} of the null-text optimisation")
-        if step == 0 and (kept := unfinished.of_same_run(reconstruction[-1])):
+        if step == 0 and (kept := unfinished.of_same_run(reconstruction[0] - trajectory[-1])):
             x = kept["x"].to(x)
             nulls, reconstruction = list(kept["nulls"].to(null)), list(kept["reconstruction"].to(x))
             losses = [row[~row.isnan()].tolist() for row in kept["losses"]]

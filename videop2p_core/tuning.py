@@ -24,6 +24,7 @@ _DOWN_BLOCK = re.compile(r"^(down_blocks|input_blocks)\.")
 
 SMOOTH = 0.95  # of the running mean of losses
 PROBES, PROBED_EVERY = 4, 10  # forwards of one probing, and the steps between two
+LOWER = "lower the learning rate, or "
 FALL = 0.01  # the share by which the probed loss has to fall, or it is flat
 
 
@@ -106,6 +107,7 @@ def probed_loss(denoise: Denoise, z0: Tensor, model_sigmas: Tensor, source: Any,
         tuning_loss(denoise, z0, noise.to(z0), model_sigmas[timestep].to(z0), source, prediction=prediction)
         for timestep, noise in zip(*probe_draw(z0, len(model_sigmas)), strict=True)
     ]
+    check_finite(torch.stack(losses), "the probe of the tuning", LOWER)
     return torch.stack(losses).cpu().double().log().mean().exp().item()
 
 
@@ -190,9 +192,11 @@ def tune(
                 continue
             sigma = model_sigmas[timestep.to(model_sigmas.device)].to(z0)
             loss = tuning_loss(denoise, z0, noise.to(z0), sigma, source, prediction=prediction)
-            check_finite(loss, f"step {step + 1} of the tuning", "lower the learning rate, or ")
+            check_finite(loss, f"step {step + 1} of the tuning", LOWER)
             loss.backward()
-            grad_norms.append(torch.nn.utils.clip_grad_norm_(trained.values(), 1.0, foreach=False).item())
+            norm = torch.nn.utils.clip_grad_norm_(trained.values(), 1.0, foreach=False)
+            check_finite(norm, f"the gradient of step {step + 1} of the tuning", LOWER)
+            grad_norms.append(norm.item())
             optimizer.step()
             optimizer.zero_grad()  # not beside the activations of the next step
             losses.append(loss.item())

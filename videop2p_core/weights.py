@@ -53,7 +53,7 @@ def write(tensors: Mapping[str, torch.Tensor], path: str | os.PathLike, metadata
     """A safetensors file; a reader sees the whole of it or, until then, what was there before."""
     path = Path(path)
     with places.begun(path.parent) as begun:
-        save_file(tensors, begun, metadata=metadata)
+        _save(tensors, begun, metadata)
         places.put(begun, path)
 
 
@@ -62,8 +62,15 @@ def write_new(
 ) -> Path:
     """The same under the first of these names that nobody has; returns its path."""
     with places.begun(folder) as begun:
-        save_file(tensors, begun, metadata=metadata)
+        _save(tensors, begun, metadata)
         return places.put_new(begun, folder, names)
+
+
+def _save(tensors, path, metadata):
+    try:
+        save_file(tensors, path, metadata=metadata)
+    except SafetensorError as error:
+        raise WeightsError(f"the file cannot be written ({error}): see to space and rights on that disk") from error
 
 
 def load_inversion(path: str | os.PathLike) -> Inversion:

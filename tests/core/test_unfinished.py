@@ -126,11 +126,17 @@ def test_a_damaged_file_is_passed_over(tmp_path, caplog, damage):
     assert begun_anew(path) and "begun anew" in caplog.text
 
 
-def test_a_full_disk_stops_no_run(tmp_path, caplog, monkeypatch):
-    def full(*_):
-        raise OSError(28, "No space left on device")
+@pytest.fixture
+def full_disk():
+    """No file may be larger than a kilobyte."""
+    resource = pytest.importorskip("resource")
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1024, limits[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, limits)
 
-    monkeypatch.setattr(weights, "write", full)
+
+def test_a_full_disk_stops_no_run(tmp_path, caplog, full_disk):
     assert begun_anew(tmp_path / "kept.safetensors") and "The run goes on" in caplog.text
     assert not list(tmp_path.iterdir())
 
@@ -156,6 +162,30 @@ def test_values_that_are_no_numbers_end_a_run(name):
     said = {"inverted": "inversion", "null_text": "null-text optimisation"}.get(name, "tuning")
     with pytest.raises(ValueError, match=f"step . of the {said} gave values that are not numbers"):
         RUNS[name](failing, progress, None)
+
+
+def test_a_gradient_that_is_no_number_changes_nothing(tmp_path):
+    """Neither what is trained nor what is kept: the next run goes on from before."""
+    path, network = tmp_path / "kept.safetensors", Network()
+    spoilt = []
+
+    def spoil(gradient):
+        spoilt.append(gradient)
+        return gradient * torch.nan if len(spoilt) == 4 else gradient
+
+    def failing(x, sigma, conditioning):
+        found = network(x, sigma, conditioning)
+        if found.requires_grad:
+            found.register_hook(spoil)
+        return found
+
+    failing.parameters, failing.calls = network.parameters, 0
+    progress, _ = stopping_at(None)
+    with pytest.raises(ValueError, match="the gradient of step 4 of the tuning gave values that are not numbers"):
+        tuned(failing, progress, UnfinishedFile(path, every=2))
+    assert all(value.isfinite().all() for value in network.parameters.values())
+    expected = tuned(Network(), progress, None)
+    assert all(map(torch.equal, tuned(Network(), progress, UnfinishedFile(path, every=2)), expected))
 
 
 @pytest.mark.parametrize("method", ["negative-prompt", "direct"])

@@ -2,6 +2,7 @@
 
 import logging
 
+import comfy.model_management
 import folder_paths
 import pytest
 import torch
@@ -240,3 +241,11 @@ def test_another_error_is_no_reason_to_begin_again(model, clip, long_inversion, 
     with pytest.raises(RuntimeError, match="of another kind"):
         sample(room.around(model), long_inversion, control(clip)[0])
     assert room.rows.count("failed") == 1 and not warnings_in(log)
+
+
+def test_attention_in_slices_is_said_to_have_no_gradients(inverting, monkeypatch):
+    """As the host takes it where hardly anything is free."""
+    short = lambda device=None, torch_free_too=False: (2**20, 2**20) if torch_free_too else 2**20
+    monkeypatch.setattr(comfy.model_management, "get_free_memory", short)
+    with pytest.raises(RuntimeError, match="so little memory is free that ComfyUI takes attention in slices"):
+        run("DDIMInvert", **inverting | {"method": "shared null-text", "inner_steps": 1})

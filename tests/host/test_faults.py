@@ -45,7 +45,7 @@ def stubborn(world):
         try:
             return inverted(world)(model)
         except Exception:
-            return []
+            return inverted(world)(world.model)
 
     return operation
 

@@ -31,5 +31,5 @@ def test_what_is_wrong_is_found(monkeypatch, name, instead, said):
     monkeypatch.setattr(places, name, instead)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(saving.folder_paths, "folder_names_and_paths", dict(saving.folder_paths.folder_names_and_paths))
-        figure = saving.disturbed("a LoRA", saving.lora, "disk full")
+        figure = saving.disturbed("a LoRA", saving.lora, "cancelled")
     assert any(said in wrong for wrong in figure.wrong), figure.wrong

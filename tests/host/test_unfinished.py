@@ -4,12 +4,15 @@ from contextlib import contextmanager
 
 import comfy.model_base
 import folder_paths
+import numpy as np
 import pytest
 import torch
+from comfy.controlnet import ControlBase
+from comfy.hooks import WeightHook
 from comfy.model_management import InterruptProcessingException
 from comfyui_videop2p.tests.host.calls import SOURCE, encode, run
 from comfyui_videop2p.tools.faults import crash
-from comfyui_videop2p.tools.faults.faults import Calls, interrupt
+from comfyui_videop2p.tools.faults.faults import Calls, interrupt, run_out_of_memory
 from comfyui_videop2p.videop2p_core.host import unfinished
 from comfyui_videop2p.videop2p_core.host.digest import digest
 
@@ -23,7 +26,8 @@ def often(monkeypatch, tmp_path):
 
 
 def kept_files():
-    return sorted(file.name.split("_")[0] for file in unfinished.folder().glob("*"))
+    """Their stages."""
+    return sorted(file.name.split("_", 1)[1] for file in unfinished.folder().glob("*.safetensors"))
 
 
 @pytest.fixture
@@ -85,7 +89,7 @@ def test_other_inputs_are_another_run(runs, model, latent):
     patched.set_model_attn1_output_patch(lambda out, options: 0.5 * out)
     wrapped.add_wrapper("diffusion_model", lambda executor, *args, **kwargs: executor(*args, **kwargs))
     assert forwards(tuning, patched)[1] == forwards(tuning, wrapped)[1] == 6
-    assert kept_files() == ["tuning"] and forwards(tuning, model)[1] < 6
+    assert kept_files() == ["tuning_whole.safetensors"] and forwards(tuning, model)[1] < 6
 
 
 def test_a_run_that_keeps_the_source_begins_anew(runs, model):
@@ -95,18 +99,75 @@ def test_a_run_that_keeps_the_source_begins_anew(runs, model):
         return runs["inversion"](model, keep_source="in memory")
 
     expected, whole = forwards(inversion, model)
+    cancelled(runs["inversion"], model, 9)
     cancelled(inversion, model, 9)
     found, again = forwards(inversion, model)
     assert again == whole and all(map(torch.equal, found, expected))
+    assert forwards(runs["inversion"], model)[1] < whole  # what another run kept is still there
 
 
 def test_what_nobody_goes_on_with_is_given_up(runs, model, monkeypatch):
     cancelled(runs["tuning"], model, 5)
     runs["inversion"](model)
-    assert kept_files() == ["tuning"]
+    assert kept_files() == ["tuning_whole.safetensors"]
     monkeypatch.setattr(unfinished, "OLD", -1)
     runs["inversion"](model)
     assert not kept_files()
+
+
+def test_only_the_newest_are_kept(runs, model, monkeypatch):
+    monkeypatch.setattr(unfinished, "MOST", 2)
+    for seed in range(4):
+        cancelled(lambda model, seed=seed: runs["tuning"](model, seed=seed), model, 5)
+    assert len(kept_files()) == 3  # one more since it was looked at
+    assert forwards(lambda model: runs["tuning"](model, seed=3), model)[1] < 6
+
+
+def test_a_cancel_in_the_last_stage_costs_no_more_than_that(runs, model):
+    """While the source is run down again, both stages before being done."""
+    expected, whole = forwards(runs["null text"], model)
+    cancelled(runs["null text"], model, whole - 1)
+    assert "null_text_whole.safetensors" in kept_files()
+    found, rest = forwards(runs["null text"], model)
+    assert all(map(torch.equal, found, expected)) and rest < whole / 2
+
+
+def test_out_of_memory_goes_on_from_what_was_kept(runs, model, caplog):
+    """In the way that saves memory, to the same numbers."""
+    expected, whole = forwards(runs["tuning"], model)
+    short = Calls(4, run_out_of_memory)
+    with under(short):
+        found = runs["tuning"](model)
+    assert all(map(torch.equal, found, expected)) and "ran out of memory" in caplog.text
+    assert short.number < whole + 4 and not kept_files()  # the first anew, then those from the third on
+
+
+def test_what_a_run_leaves_on_a_controlnet_is_no_input(runs, model, clip):
+    """The host takes it off after success alone."""
+
+    def controlled(strength):
+        control = Hints(strength)
+        return [[entry, {**options, "control": control}] for entry, options in encode(clip, SOURCE)]
+
+    class Hints(ControlBase):
+        def __init__(self, strength):
+            super().__init__()
+            self.set_cond_hint(torch.zeros(1, 3, 64, 64), strength)
+            self.network = torch.nn.Linear(2, 2)
+            torch.nn.init.constant_(self.network.weight, strength)
+
+        def get_control(self, x, *args):
+            self.cond_hint = strength = self.strength * torch.ones_like(x)
+            return {"output": [strength.mean().expand(len(x), 1, 1, 1)], "middle": [], "input": []}
+
+        def get_models(self):
+            return []
+
+    positive = controlled(0.1)
+    tuning = runs["tuning"]
+    cancelled(lambda model: tuning(model, positive=positive), model, 5)
+    assert forwards(lambda model: tuning(model, positive=controlled(0.2)), model)[1] == 6
+    assert forwards(lambda model: tuning(model, positive=positive), model)[1] < 6
 
 
 # --- the name of a run's inputs ---------------------------------------------------------------------------------------
@@ -115,7 +176,6 @@ def test_what_nobody_goes_on_with_is_given_up(runs, model, monkeypatch):
 class Patch:
     def __init__(self, strength):
         self.strength = strength
-        self._cache = object()
 
     def __call__(self, x):
         return self.strength * x
@@ -150,12 +210,36 @@ def test_inputs_of_other_shapes_and_orders_have_other_names():
     assert digest(inner) == digest(inner)
 
 
-def test_networks_are_told_apart_by_kind(model):
-    assert digest(torch.nn.Linear(2, 2)) == digest(torch.nn.Linear(3, 3)) != digest(torch.nn.SiLU())
+def test_networks_are_told_apart_by_their_weights(model):
+    linear, same = torch.nn.Linear(2, 2), torch.nn.Linear(2, 2)
+    same.load_state_dict(linear.state_dict())
+    assert digest(linear) == digest(same) != digest(torch.nn.Linear(2, 2)) != digest(torch.nn.SiLU())
     clone = model.clone()
-    assert digest(clone.model_options) == digest(model.model_options)
+    assert digest(clone) == digest(model) is not None
     clone.set_model_attn2_patch(closure(1))
-    assert digest(clone.model_options) != digest(model.model_options)
+    assert digest(clone) != digest(model)
+
+
+class Slotted:
+    __slots__ = ("strength",)
+
+    def __init__(self, strength):
+        self.strength = strength
+
+
+@pytest.mark.parametrize("kind", [WeightHook, np.float32, np.ones, Slotted])
+def test_what_hides_its_content_is_told_apart(kind):
+    assert None is not digest(kind(1)) != digest(kind(2))
+
+
+def test_code_is_told_apart():
+    assert digest(lambda x: x + 1) != digest(lambda x: x + 2) != digest(lambda x: x - 2)
+
+
+@pytest.mark.parametrize("value", [object(), torch.eye(2).to_sparse(), torch.Generator(), {"a": [object()]}])
+def test_what_cannot_be_told_apart_has_no_name(value):
+    """So that nothing is kept of the run."""
+    assert digest(value) is None and unfinished.Run(None).stage("tuning", 1, None).of_same_run(torch.ones(1)) is None
 
 
 # --- a server that is killed ------------------------------------------------------------------------------------------

@@ -90,7 +90,7 @@ def wait_for_states(folder, kind, number):
     """Until so many were written, one in the place of the other."""
     met, deadline = set(), time.monotonic() + PATIENCE
     while len(met) < number:
-        met |= {file.stat().st_mtime_ns for file in folder.glob(f"{kind}_*")}
+        met |= {file.stat().st_mtime_ns for file in folder.glob(f"*_{kind}_*")}
         if time.monotonic() > deadline:
             raise TimeoutError(f"{kind}: {len(met)} states were written in {PATIENCE} s")
         time.sleep(0.01)

@@ -6,6 +6,7 @@ are what it trains) with recomputed activations were measured by `python dev.py 
 safe side: an inversion half of an edit, kept activations four times recomputed ones.
 """
 
+import gc
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -89,12 +90,19 @@ def carried_out(
         try:
             return run(plan.on(model), plan.way)
         except RuntimeError as error:
-            if not comfy.model_management.is_oom(error):
+            if not ran_out(error):
                 raise
         # Not before the handler's end: the traceback holds what filled the memory.
+        gc.collect()
         comfy.model_management.soft_empty_cache()
         logging.warning(f"{operation.name} ran out of memory and begins again: {cheaper.said()}")
     return run(found[-1].on(model), found[-1].way)
+
+
+def ran_out(error: RuntimeError) -> bool:
+    """Of memory, on whatever device: the host's own test knows those of CUDA and its kin."""
+    said = str(error).lower()
+    return comfy.model_management.is_oom(error) or "out of memory" in said or "allocate memory" in said
 
 
 def expected(operation: Operation, model, clip, *, way=0, beside: float = 0, may_cut: bool = True) -> list[Plan]:

@@ -22,12 +22,19 @@ from .denoiser import run
 from .inflate import inflate, inflation_of, temporal_of
 from .temporal import temporal_patcher
 
-# What torch says, and what another node's patch did.
+# What torch says, and what is to be done.
+PATCHED = (
+    "another node's patch on this model {}, so that it cannot be differentiated through: connect the model without it"
+)
 FAULTS = {
-    "Inference tensors cannot be saved": (
+    "Inference tensors cannot be saved": PATCHED.format(
         "holds weights that were loaded for inference (a hypernetwork or motion modules, for instance)"
     ),
-    "modified by an inplace operation": "writes into what it is given (FreeU_V2, for instance)",
+    "modified by an inplace operation": PATCHED.format("writes into what it is given (FreeU_V2, for instance)"),
+    "functions with out=... arguments don't support automatic differentiation": (
+        "so little memory is free that ComfyUI takes attention in slices, which cannot be differentiated through: give "
+        "fewer or smaller frames, or start ComfyUI with --use-pytorch-cross-attention"
+    ),
 }
 
 
@@ -61,10 +68,7 @@ def _run_on_a_copy(model, positive, negative, latent, sigmas, algorithm, checkpo
             fault = next((fault for said, fault in FAULTS.items() if said in str(error)), None)
             if fault is None:
                 raise
-            raise RuntimeError(
-                f"another node's patch on this model {fault}, so that it cannot be differentiated through: connect the "
-                "model without it"
-            ) from error
+            raise RuntimeError(fault) from error
 
 
 @contextmanager

@@ -1,5 +1,7 @@
 """Inversion of a clip through a ComfyUI MODEL."""
 
+import math
+
 import torch
 
 from .. import inversion, schedule
@@ -78,6 +80,8 @@ def invert(
     inversion.check_method(method)
     if rounds < 0 or inner_steps < 1:
         raise ValueError(f"{rounds} rounds and {inner_steps} inner steps were asked for: give at least 0 and 1")
+    if not math.isfinite(cfg):
+        raise ValueError(f"the cfg is {cfg}: give a number from 1 on")
     source, initial_null = embedding_of(positive, "positive"), embedding_of(negative, "negative")
     if method in inversion.NULL_TEXT_METHODS and len(negative) > 1:
         raise ValueError(

@@ -55,33 +55,41 @@ def invert(
     if kept is not None:
         tokens = host_inversion.embedding_of(source, "source").shape[1]
         kept = budget.place_of(kept, budget.kept_bytes(model, clip, kept, steps, tokens), new_folder())
-    replayed = method != inversions.DIRECT or original is not None
-    stages = 1 + (method in inversions.NULL_TEXT_METHODS) + replayed
+    inputs = source, null, clip, method, steps, kept is None, settings
+    with unfinished(model, *inputs) as unfinished_run:
 
-    def run(model, way):
-        progress = latent_progress(model, stages * steps)
-        inputs = source, null, clip, method, steps, settings
-        with (
-            unfinished("inversion", unfinishing.INVERSION, model, *inputs) as path,
-            unfinished("null_text", unfinishing.NULL_TEXT, model, *inputs) as texts,
-        ):
-            inversion = host_inversion.invert(
-                model, source, null, clip, method=method, steps=steps, checkpointing=way > 0, kept=kept,
-                base_model=identity_of(model), progress=progress, unfinished=(path, texts), **settings,
+        def run(model, way):
+            return inverted(
+                model, source, null, clip, unfinished_run, method=method, steps=steps, checkpointing=way > 0, kept=kept,
+                replayed=original is not None, **settings,
             )  # fmt: skip
-        z = host_inversion.reconstruct(model, source, null, inversion, progress=progress)[-1]
-        reconstruction = latent_out(model.model, z)
+
+        way = int(operation.with_gradients and checkpointing)
+        # An edit of a source that was kept takes the clip in the same passes, so these are the user's to choose.
+        inversion, z, replay = budget.carried_out(operation, model, clip, run, way=way, may_cut=kept is None)
         said, check = report(inversion, z), None
         if original is not None:
-            if method == inversions.DIRECT:  # whose reconstruction is the clip itself
-                z = host_inversion.reconstruct(model, source, null, inversion, replay=True, progress=progress)[-1]
-            check = original.compared(as_latent(model.model, clip), latent_out(model.model, z), method)
+            check = original.compared(as_latent(model.model, clip), latent_out(model.model, replay), method)
             said += f"\n{check.verdict()}"
-        return Inverted(inversion, noise_latent(model, inversion), reconstruction, said, check)
+        return Inverted(inversion, noise_latent(model, inversion), latent_out(model.model, z), said, check)
 
-    way = int(operation.with_gradients and checkpointing)
-    # An edit of a source that was kept takes the clip in the same passes, so these are the user's to choose.
-    return budget.carried_out(operation, model, clip, run, way=way, may_cut=kept is None)
+
+def inverted(model, source, null, clip, unfinished_run, *, method, steps, replayed, kept=None, **settings):
+    """(inversion, z, replay): z [*latent] of the source branch run down again, by the method and, where it is asked
+    for, without a look at the stored path."""
+    direct = method == inversions.DIRECT
+    stages = 1 + (method in inversions.NULL_TEXT_METHODS) + (replayed or not direct)
+    progress = latent_progress(model, stages * steps)
+    path = unfinished_run.stage("inversion", unfinishing.INVERSION, model)
+    texts = unfinished_run.stage("null_text", unfinishing.NULL_TEXT, model)
+    inversion = host_inversion.invert(
+        model, source, null, clip, method=method, steps=steps, kept=kept, base_model=identity_of(model),
+        progress=progress, unfinished=(path, texts), **settings,
+    )  # fmt: skip
+    z = replay = host_inversion.reconstruct(model, source, null, inversion, progress=progress)[-1]
+    if replayed and direct:  # whose reconstruction is the clip itself
+        replay = host_inversion.reconstruct(model, source, null, inversion, replay=True, progress=progress)[-1]
+    return inversion, z, replay
 
 
 def new_folder() -> Path:

@@ -23,16 +23,18 @@ def tune(model, positive, latent, *, steps, checkpointing=False, show_every=0, *
         raise ValueError(f"{steps} steps were asked for: tuning takes at least 1")
     settings |= {"steps": steps}
 
-    def run(model, way):
-        progress = TuningProgress(steps, model.model.latent_format)
-        with unfinished("tuning", unfinishing.TUNING, model, positive, clip, settings) as kept:
+    with unfinished(model, positive, clip, settings) as unfinished_run:
+
+        def run(model, way):
+            progress = TuningProgress(steps, model.model.latent_format)
             return host_tuning.tune(
                 model, positive, clip, checkpointing=way > 0, base_model=base_of(model), progress=progress,
-                show=progress.show, show_every=show_every, unfinished=kept, **settings,
+                show=progress.show, show_every=show_every,
+                unfinished=unfinished_run.stage("tuning", unfinishing.TUNING, model), **settings,
             )  # fmt: skip
 
-    trained = budget.trained_bytes(model)
-    return budget.carried_out(budget.TUNING, model, clip, run, way=int(checkpointing), beside=trained)
+        trained = budget.trained_bytes(model)
+        return budget.carried_out(budget.TUNING, model, clip, run, way=int(checkpointing), beside=trained)
 
 
 def tuned(model, tuning: Tuning):
