@@ -53,6 +53,18 @@ def tuning(model, clip, latent):
     return run("TuneOnVideo", model=model, positive=encode(clip, SOURCE), latent=latent, steps=2, learning_rate=1e-3)
 
 
+# --- the same bits ----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def one_thread():
+    """Several add up in another order each time."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 # --- folders of the test's own ----------------------------------------------------------------------------------------
 
 

@@ -211,6 +211,7 @@ def test_one_that_keeps_the_source_is_not_cut(inverting, long, log):
         run("DDIMInvert", **inverting | {"model": roomy, "latent": long, "keep_source": "in memory"})
 
 
+@pytest.mark.usefixtures("one_thread")
 def test_gradients_go_on_with_checkpoints_to_the_same_bits(model, clip, latent, inverting, log, checkpointed):
     tuning = {"positive": encode(clip, SOURCE), "latent": latent, "steps": 2, "learning_rate": 1e-3}
     null_text = inverting | {"method": "shared null-text", "inner_steps": 1}

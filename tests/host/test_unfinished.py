@@ -17,6 +17,9 @@ from comfyui_videop2p.videop2p_core.host import unfinished
 from comfyui_videop2p.videop2p_core.host.digest import digest
 
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
 @pytest.fixture(autouse=True)
 def often(monkeypatch, tmp_path):
     """Every second step is kept, in a folder of the test's own."""
