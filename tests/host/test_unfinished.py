@@ -16,7 +16,6 @@ from comfyui_videop2p.tools.faults.faults import Calls, interrupt, run_out_of_me
 from comfyui_videop2p.videop2p_core.host import unfinished
 from comfyui_videop2p.videop2p_core.host.digest import digest
 
-
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
