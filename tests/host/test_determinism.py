@@ -1,8 +1,11 @@
 """The same seed and inputs, the same bits, and a section that would tell if they were not."""
 
+import pytest
 import torch
 from comfyui_videop2p.tools.faults import determinism
 from comfyui_videop2p.tools.faults.determinism import far, promised
+
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def test_the_same_inputs_give_the_same_bits():

@@ -13,6 +13,8 @@ from comfyui_videop2p.tools.faults.faults import FAULTS, Calls, calling
 from comfyui_videop2p.tools.faults.operations import World, run
 from comfyui_videop2p.tools.pack import host_path
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 ROOT = Path(__file__).parents[2]
 
 

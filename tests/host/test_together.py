@@ -6,6 +6,8 @@ from comfyui_videop2p.tools.faults.branches import stock_sampler
 from comfyui_videop2p.tools.faults.served import Server
 from comfyui_videop2p.tools.faults.together import differing, in_process, in_turns, on_server
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 
 def test_branches_of_one_graph_and_of_two_threads_give_the_bits_that_they_give_alone():
     for figure in in_process(short=True):
