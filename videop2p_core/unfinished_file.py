@@ -33,7 +33,7 @@ class UnfinishedFile(Unfinished):
         self._first = None
 
     def of_same_run(self, first: Tensor) -> State | None:
-        self._first = first.detach().float().cpu()
+        self._first = first.detach().float().cpu().contiguous()
         if not self.path.is_file():
             return None
         try:

@@ -141,6 +141,14 @@ def test_a_full_disk_stops_no_run(tmp_path, caplog, full_disk):
     assert not list(tmp_path.iterdir())
 
 
+def test_tensors_may_lie_in_memory_in_any_order(tmp_path):
+    """As those of video models, whose axes were moved."""
+    file, moved = UnfinishedFile(tmp_path / "kept.safetensors", 1), torch.arange(6.0).reshape(2, 3).T
+    assert file.of_same_run(moved) is None
+    file.keep(1, lambda: {"x": moved})
+    assert torch.equal(file.of_same_run(moved)["x"], moved)
+
+
 def test_what_is_done_is_forgotten(tmp_path):
     path = tmp_path / "kept.safetensors"
     kept_after(path, 5)
