@@ -128,6 +128,9 @@ def _places(folder_name, prefix, ending="") -> tuple[str, Path, Iterator[str]]:
         raise ValueError(f"there is no writing to '{prefix}' in {root} ({error}): choose another prefix") from error
     except Exception as error:  # the host's refusal is no kind of its own
         raise ValueError(_no_place(prefix, root)) from error
+    # Links lead elsewhere, which some versions of the host look at and some do not.
+    if not Path(folder).resolve().is_relative_to(Path(root).resolve()):
+        raise ValueError(_no_place(prefix, root))
     numbers = count(counter if 0 < counter < HIGHEST else 1)
     return root, Path(folder), (f"{stem}_{number:05}_{ending}" for number in numbers)
 
