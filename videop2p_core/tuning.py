@@ -152,8 +152,8 @@ def tune(
     (0.9, 0.999, eps 1e-8, weight decay 1e-2), gradient norm clipped at 1.0. With a `patience` of so many steps training
     ends early where the `probed_loss` `is_flat`, for PROBES forwards more before the first step and after every
     PROBED_EVERY. `progress` is called with (step, loss). `unfinished` keeps the state of the run: where it holds that
-    of another one with the same inputs this one goes on from there, to the same result. A loss that is not a number
-    ends the run with a ValueError.
+    of another one with the same inputs this one goes on from there, to the same result. A loss or
+    gradient that is not a number ends the run with a ValueError.
     """
     trained = {name: parameters[name] for name in trained_names(parameters, freeze_down_blocks=freeze_down_blocks)}
     if not trained:

@@ -15,6 +15,3 @@ class Unfinished:
 
     def keep(self, done: int, state: Callable[[], State]) -> None:
         """Called after every step, `done` counting them; `state()` gives all that the rest of the run depends on."""
-
-    def forget(self) -> None:
-        """Once the run is done."""

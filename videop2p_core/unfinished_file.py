@@ -58,12 +58,6 @@ class UnfinishedFile(Unfinished):
         except (OSError, WeightsError) as error:
             logging.warning(f"The run goes on, but after a crash it would begin anew: {error}")
 
-    def forget(self) -> None:
-        try:
-            self.path.unlink(missing_ok=True)
-        except OSError as error:
-            logging.warning(f"An unfinished run's file stays where it is: {error}")
-
 
 def _read(path):
     tensors, metadata = weights.read(path)

@@ -149,14 +149,6 @@ def test_tensors_may_lie_in_memory_in_any_order(tmp_path):
     assert torch.equal(file.of_same_run(moved)["x"], moved)
 
 
-def test_what_is_done_is_forgotten(tmp_path):
-    path = tmp_path / "kept.safetensors"
-    kept_after(path, 5)
-    UnfinishedFile(path, 2).forget()
-    UnfinishedFile(path, 2).forget()
-    assert not list(tmp_path.iterdir()) and begun_anew(path)
-
-
 @pytest.mark.parametrize("name", RUNS)
 def test_values_that_are_no_numbers_end_a_run(name):
     network, (progress, heard) = Network(), stopping_at(None)
