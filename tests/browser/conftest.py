@@ -38,8 +38,10 @@ def page(host, browser):
     page.complaints = []
     page.on("pageerror", lambda error: page.complaints.append(str(error)))
     page.on("console", lambda message: message.type == "error" and page.complaints.append(message.text))
+    page.request.post(f"{host.url}/settings/Comfy.TutorialCompleted", data="true")  # else templates cover the page
     page.goto(host.url)
-    page.wait_for_function("window.app?.graph && window.app.extensionManager", timeout=60_000)
+    # The graph that a start opens comes last: one loaded before it would be lost.
+    page.wait_for_function("window.app?.graph?._nodes.length && window.app.extensionManager", timeout=60_000)
     page.wait_for_selector("[data-testid=queue-button]", timeout=60_000)
     yield page
     page.close()

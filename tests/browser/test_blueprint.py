@@ -86,7 +86,6 @@ def test_the_box_edits_a_clip(page, host):
 
 
 def test_the_five_boxes_edit_a_clip(page, host):
-    page.keyboard.press("Escape")  # the templates that a first start offers
     graph = wired(page, *STEPS)
     assert page.evaluate(UNWIRED) == []
     page.set_viewport_size({"width": 2300, "height": 700})

@@ -17,7 +17,6 @@ ALIKE = ["a", "red", "on", "the", "beach"]
 @pytest.fixture
 def opened(page):
     """The page with a workflow whose source prompt comes over a link."""
-    page.keyboard.press("Escape")  # the templates that a first start offers
     page.evaluate("workflow => app.loadGraphData(workflow)", read(FOLDER / f"{WORKFLOW}.json"))
     page.evaluate(CONTROLLER)
     expect(chips(page, "swapped")).to_have_count(2)

@@ -10,7 +10,6 @@ PAGE = FOLDER.parent / "web" / "docs" / "VP2P_AttentionController.md"
 
 
 def test_a_help_page_opens_with_its_pictures(page):
-    page.keyboard.press("Escape")  # the templates that a first start offers
     page.evaluate("workflow => app.loadGraphData(workflow)", read(FOLDER / "demo_word_swap.json"))
     page.evaluate(CONTROLLER)
     page.evaluate(SELECT)

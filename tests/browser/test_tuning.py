@@ -17,7 +17,6 @@ SIZE = f"() => {{ const {{naturalWidth, naturalHeight}} = {TUNE}.imgs[0]; return
 @pytest.fixture
 def tuning(page, host):
     """The page while a tuning runs, which is interrupted in the end."""
-    page.keyboard.press("Escape")  # the templates that a first start offers
     page.evaluate("workflow => app.loadGraphData(workflow)", read(FOLDER / "demo_word_swap.json"))
     page.evaluate(
         f"""steps => {{
