@@ -15,7 +15,7 @@ from .finite import check_finite
 from .inversion import Denoise
 from .unfinished import Unfinished
 
-Progress = Callable[[int, float], None]
+Progress = Callable[[Sequence[float]], None]  # losses so far
 
 # In the names of the diffusers and of the CompVis layout alike.
 _TRAINED = re.compile(r"\.(attn[12]\.to_q\.weight|attn_temp\..+)$")
@@ -151,8 +151,8 @@ def tune(
     timestep and one noise for the clip; `timesteps` [steps] and `noises` [steps, *latent] replace the drawn ones. AdamW
     (0.9, 0.999, eps 1e-8, weight decay 1e-2), gradient norm clipped at 1.0. With a `patience` of so many steps training
     ends early where the `probed_loss` `is_flat`, for PROBES forwards more before the first step and after every
-    PROBED_EVERY. `progress` is called with (step, loss). `unfinished` keeps the state of the run: where it holds that
-    of another one with the same inputs this one goes on from there, to the same result. A loss or
+    PROBED_EVERY. `progress` is called with the losses so far after every step. `unfinished` keeps the state of the run:
+    where it holds that of another one with the same inputs this one goes on from there, to the same result. A loss or
     gradient that is not a number ends the run with a ValueError.
     """
     trained = {name: parameters[name] for name in trained_names(parameters, freeze_down_blocks=freeze_down_blocks)}
@@ -204,8 +204,7 @@ def tune(
                 losses, grad_norms, probed = (kept[name].tolist() for name in ("losses", "grad_norms", "probed"))
                 restore(trained, optimizer, kept)
             if progress:
-                for done in range(step, len(losses)):
-                    progress(done, losses[done])
+                progress(losses)
             if step + 1 < len(losses):
                 continue
             if patience and (step + 1) % PROBED_EVERY == 0:

@@ -160,14 +160,14 @@ def test_progress_hears_every_step_and_may_stop_the_work(clip, table):
 
     heard = []
 
-    def progress(step, loss):
-        heard.append((step, loss))
-        if step == 1:
+    def progress(losses):
+        heard.append([*losses])
+        if len(losses) == 2:
             raise Interrupted
 
     with pytest.raises(Interrupted):
         tune(clip, table, progress=progress)
-    assert [step for step, _ in heard] == [0, 1]
+    assert [len(losses) for losses in heard] == [1, 2] and heard[0] == heard[1][:1]
 
 
 def test_what_cannot_be_tuned_is_named(clip, table):

@@ -20,7 +20,7 @@ from comfyui_videop2p.tests.core.texts import (
     words_of,
 )
 from comfyui_videop2p.tests.host.calls import FRAMES, SOURCE, TARGET, control, encode, run, sample
-from comfyui_videop2p.tools.faults.faults import Calls, calling
+from comfyui_videop2p.tools.faults.faults import Calls, calls_of_models
 from comfyui_videop2p.videop2p_core.host.edits import WordEdit
 from comfyui_videop2p.videop2p_core.host.region import edit_region
 from comfyui_videop2p.videop2p_core.host.wan import chosen_blocks
@@ -55,7 +55,8 @@ def made(model, function):
     the step whose numbers went over what they can hold."""
     counted = Calls()
     try:
-        return function(calling(model, counted))
+        with calls_of_models(counted):
+            return function(model)
     except ValueError as error:
         check_sentence(error)
         assert counted.number == 0 or OVERFLOW in str(error), "the model was run in vain"

@@ -278,8 +278,8 @@ def test_inversion_and_sampling_show_every_step(hook, model, clip, inverting, in
 def test_the_loss_curve_is_the_preview_of_a_tuning(hook, model, method):
     latent_preview.set_preview_method(method)
     bar, progress = hook(stop=False), TuningProgress(2, model.model.latent_format, seconds=0)
-    progress(0, 0.5)
-    progress(1, 0.25)
+    progress([0.5])
+    progress([0.5, 0.25])
     assert [seen[:2] for seen in bar.seen] == [(1, 2), (2, 2)]
     assert bar.seen[1][2][1].size == tuple(pictures.loss_plot([0.5, 0.25]).shape[2:0:-1])
 

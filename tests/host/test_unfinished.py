@@ -1,8 +1,5 @@
 """Tuning and inversion that are cancelled, or whose server is killed, go on where they stopped, to the same bits."""
 
-from contextlib import contextmanager
-
-import comfy.model_base
 import folder_paths
 import numpy as np
 import pytest
@@ -12,7 +9,7 @@ from comfy.hooks import WeightHook
 from comfy.model_management import InterruptProcessingException
 from comfyui_videop2p.tests.host.calls import SOURCE, encode, run
 from comfyui_videop2p.tools.faults import crash
-from comfyui_videop2p.tools.faults.faults import Calls, interrupt, run_out_of_memory
+from comfyui_videop2p.tools.faults.faults import Calls, calls_of_models, interrupt, run_out_of_memory
 from comfyui_videop2p.videop2p_core.host import unfinished
 from comfyui_videop2p.videop2p_core.host.digest import digest
 
@@ -50,23 +47,14 @@ def runs(model, clip, latent, inverting):
     return {"tuning": tuning, "inversion": inversion, "null text": null_text}
 
 
-@contextmanager
-def under(calls):
-    """All calls of any model; the MODEL itself is what it was, so that the runs are of the same inputs."""
-    with pytest.MonkeyPatch.context() as patch:
-        apply = comfy.model_base.BaseModel.apply_model
-        patch.setattr(comfy.model_base.BaseModel, "apply_model", lambda *args, **kwargs: calls(apply, *args, **kwargs))
-        yield
-
-
 def cancelled(operation, model, at):
-    with under(Calls(at, interrupt)), pytest.raises(InterruptProcessingException):
+    with calls_of_models(Calls(at, interrupt)), pytest.raises(InterruptProcessingException):
         operation(model)
 
 
 def forwards(operation, model):
     calls = Calls()
-    with under(calls):
+    with calls_of_models(calls):
         return operation(model), calls.number
 
 
@@ -78,6 +66,17 @@ def test_what_was_cancelled_goes_on(runs, model, name, at):
     found, rest = forwards(runs[name], model)
     assert all(map(torch.equal, found, expected)) and rest < whole
     assert not kept_files()
+
+
+def test_no_frames_are_shown_of_steps_before_those_kept(runs, model):
+    def shown(model):
+        return runs["tuning"](model, preview_every=2)
+
+    expected, whole = forwards(shown, model)
+    cancelled(shown, model, whole - 2)
+    found, rest = forwards(shown, model)
+    assert whole == 6 + 3 and rest == 1 + 1 + 2 + 1  # the first step anew, the fourth shown, the others done and shown
+    assert all(map(torch.equal, found, expected))
 
 
 def test_other_inputs_are_another_run(runs, model, latent):
@@ -138,7 +137,7 @@ def test_out_of_memory_goes_on_from_what_was_kept(runs, model, caplog):
     """In the way that saves memory, to the same numbers."""
     expected, whole = forwards(runs["tuning"], model)
     short = Calls(4, run_out_of_memory)
-    with under(short):
+    with calls_of_models(short):
         found = runs["tuning"](model)
     assert all(map(torch.equal, found, expected)) and "ran out of memory" in caplog.text
     assert short.number < whole + 4 and not kept_files()  # the first anew, then those from the third on

@@ -31,7 +31,7 @@ from ...videop2p_core.host.edits import DecoupledGuider, DecoupledSampler, gathe
 from ...videop2p_core.host.tune import tune
 from ...videop2p_core.records import Kept
 from ..pack import ROOT, host_path
-from .faults import Calls, calling, equal
+from .faults import Calls, calls_of_models, equal
 from .figures import Figure
 from .operations import SOURCE, Operation, World, run
 
@@ -170,10 +170,11 @@ def measured(what: str, model, operations: dict[str, Operation], asked: Asked, p
     wrong, said = [], []
     for name, operation in operations.items():
         plain, counted = Calls(), Calls()
-        whole = run(operation, calling(model, plain))
+        with calls_of_models(plain):
+            whole = run(operation, model)
         before = asked.number
-        with patch.object(*place, asked):
-            found = run(operation, calling(model, counted))
+        with patch.object(*place, asked), calls_of_models(counted):
+            found = run(operation, model)
         if asked.number == before:
             wrong.append(f"{what}, {name}: the host did not ask for its free memory")
         calls = f" in {counted.number} calls for {plain.number}" * (counted.number != plain.number)

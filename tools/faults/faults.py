@@ -13,10 +13,8 @@ from unittest.mock import patch
 import comfy.model_management
 import comfy.utils
 import torch
-from comfy.patcher_extension import WrappersMP
+from comfy.model_base import BaseModel
 from torch import Tensor
-
-KEY = "faults"
 
 
 class Injected(RuntimeError):
@@ -73,10 +71,6 @@ class Calls:
         self.number += 1
         return self.do(x) if self.number - 1 == self.at else x
 
-    def __call__(self, executor, x, *args, **kwargs):
-        """As a wrapper around the UNet."""
-        return executor(self.met(x), *args, **kwargs)
-
 
 @contextmanager
 def progress(calls: Calls):
@@ -86,11 +80,17 @@ def progress(calls: Calls):
         yield
 
 
-def calling(model, calls: Calls):
-    """A clone of MODEL whose calls are counted."""
-    model = model.clone()
-    model.add_wrapper_with_key(WrappersMP.DIFFUSION_MODEL, KEY, calls)
-    return model
+@contextmanager
+def calls_of_models(calls: Calls):
+    """All calls of any model are counted. The MODELs themselves are what they were, so that the same run is known
+    again."""
+    apply = BaseModel.apply_model
+
+    def counted(self, x, *args, **kwargs):
+        return apply(self, calls.met(x), *args, **kwargs)
+
+    with patch.object(BaseModel, "apply_model", counted):
+        yield
 
 
 def state_of(model) -> tuple:

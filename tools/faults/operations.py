@@ -22,6 +22,7 @@ FRAMES, SIDE, STEPS = 2, 16, 4
 SOURCE, TARGET = "a red ball on the beach", "a blue ball on the beach"
 
 SMALLER = ("tuning", "null text")  # with a smaller mode for so few frames
+KEEPING = ("inversion", "null text", "tuning")  # with steps that an unfinished run keeps
 
 Operation = Callable[[object], list[Tensor]]
 

@@ -26,11 +26,11 @@ def latent_progress(model, steps):
 
 
 class TuningProgress:
-    """progress(step, loss) of a tuning. The loss curve so far is drawn every few seconds, whatever the host's setting
+    """progress(losses) of a tuning, all so far. Their curve is drawn every few seconds, whatever the host's setting
     for previews of latents; below it stand the frames that were shown last."""
 
     def __init__(self, steps, latent_format, seconds=2.0):
-        self.bar, self.losses, self.seconds = ProgressBar(steps), [], seconds
+        self.bar, self.seconds = ProgressBar(steps), seconds
         self.drawn = time.monotonic()
         self.latent_format, self.frames = latent_format, []
 
@@ -43,17 +43,16 @@ class TuningProgress:
         self.frames = [previewer.decode_latent_to_preview(frame[None]) for frame in z[:SHOWN]]
         self.drawn = -math.inf
 
-    def __call__(self, step, loss):
+    def __call__(self, losses):
         comfy.model_management.throw_exception_if_processing_interrupted()
-        self.losses.append(loss)
         preview = None
         if time.monotonic() - self.drawn > self.seconds:
-            preview = "JPEG", self.picture(), latent_preview.MAX_PREVIEW_RESOLUTION
+            preview = "JPEG", self.picture(losses), latent_preview.MAX_PREVIEW_RESOLUTION
             self.drawn = time.monotonic()
-        self.bar.update_absolute(step + 1, self.bar.total, preview)
+        self.bar.update_absolute(len(losses), self.bar.total, preview)
 
-    def picture(self):
-        plot = Image.fromarray((loss_plot(self.losses)[0] * 255).byte().numpy())
+    def picture(self, losses):
+        plot = Image.fromarray((loss_plot(losses)[0] * 255).byte().numpy())
         if not self.frames:
             return plot
         width = plot.width // len(self.frames)

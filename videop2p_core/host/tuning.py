@@ -25,11 +25,11 @@ def tune(
     prediction = prediction_of(model)
 
     def algorithm(copy, denoise, z0, sigmas):
-        def heard(step, loss):
-            if show_every and (step + 1) % show_every == 0:
+        def heard(losses):
+            if show_every and len(losses) % show_every == 0:
                 show(seen_through_noise(denoise, z0, sigmas, prediction))
             if progress:
-                progress(step, loss)
+                progress(losses)
 
         return tuning.tune(
             denoise, trainable(copy), z0, sigmas, SOURCE, prediction=prediction, progress=heard, **settings
