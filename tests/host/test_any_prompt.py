@@ -26,6 +26,7 @@ from comfyui_videop2p.tests.core.texts import (
 from comfyui_videop2p.tests.host.test_tokens import clip_with
 from comfyui_videop2p.tests.host.wan import tiny_text
 from comfyui_videop2p.videop2p_core import difference
+from comfyui_videop2p.videop2p_core.host.measures import text_features
 from comfyui_videop2p.videop2p_core.host.tokens import read_prompt
 from comfyui_videop2p.videop2p_core.host.typing_clip import typing_clip, unknown_inversions
 from comfyui_videop2p.videop2p_core.plan import EditPlan, parse_weights, parse_words
@@ -89,6 +90,19 @@ def test_every_token_is_of_a_word_and_every_word_is_found(read, text):
     for word in words[:50]:
         assert set(word.tokens) <= set(find_word(prompt, word.text))
     assert unknown_inversions(text) is not None
+
+
+@many(30)
+@given(text=texts())
+@example(text="a cat \ud83d")
+@example(text="embedding:")
+@example(text="(" * 1000 + ")" * 1000)
+@example(text="a (cat:1e30)")
+def test_why_any_prompt_has_no_score(text):
+    """Of a CLIP that does not project it."""
+    clip = clip_with(SD1Tokenizer())
+    clip.encode_from_tokens = lambda tokens, return_pooled: (None, None)
+    assert answer(text_features, clip, text) is None
 
 
 @st.composite

@@ -19,6 +19,7 @@ from .. import metrics
 from ..comparison import coloured
 from .perceptual import lpips_distance
 from .pictures import table_picture
+from .tokens import tokenized
 
 SOURCE = "source_"  # before the name of a figure that the source has too
 # Of each figure: what it is called, how its value is written, and which way is better.
@@ -195,13 +196,13 @@ def _object(frame: Tensor, mask: Tensor) -> Tensor:
 def text_features(clip, prompt: str) -> Tensor:
     """[1, channels]: the prompt in CLIP's common space.
 
-    Raises ValueError where this CLIP does not project it there.
+    Raises ValueError where this CLIP does not project it there, or cannot read it.
     """
     if clip is None:
         raise ValueError("there is no text encoder: connect a CLIP")
     if not prompt.strip():
         raise ValueError("the prompt is empty: write the target prompt")
-    _, pooled = clip.encode_from_tokens(clip.tokenize(prompt), return_pooled=True)
+    _, pooled = clip.encode_from_tokens(tokenized(clip, prompt), return_pooled=True)
     encoders = [] if pooled is None else _encoders(clip, pooled.shape[-1])
     if not encoders or not all(map(_projects, encoders)):
         raise ValueError(

@@ -19,14 +19,34 @@ def read_prompt(clip, text: str) -> Prompt:
     """The words and tokens of a prompt, as `CLIPTextEncode` would encode it with this CLIP.
 
     `(word:1.2)`, escaped brackets and `embedding:name` are understood; a long prompt has several chunks.
-    Raises ValueError where the CLIP's streams (as SDXL's two) split the prompt differently, and for a text that the
-    host cannot read, or would encode into numbers that no model can take.
+    Raises ValueError where the CLIP's streams (as SDXL's two) split the prompt differently, and where `tokenized` does.
     """
+    first, *others = tokenized(clip, text, return_word_ids=True).values()
+    if any(_content(stream) != _content(first) for stream in others):
+        raise ValueError(
+            "The text encoders of this CLIP split the prompt into different tokens: use one of a single kind."
+        )
+    # A textual inversion that is not installed is passed over by ComfyUI, and so is no word.
+    segments = [
+        EMBEDDING.sub(lambda name: name[0] if _content_tokens(clip, name[0]) else "", segment)
+        for segment, _ in _segments(text)
+    ]
+    vectors = iter(_vector_names(clip, segments, first))
+    return Prompt("".join(segments), tuple(_pieces(clip, chunk, vectors) for chunk in first))
+
+
+def tokenized(clip, text: str, **options):
+    """clip.tokenize(text). Raises ValueError for a text that the host cannot read, or would encode into numbers that no
+    model can take."""
     try:
         check_text(text)
-        return _read(clip, text)
+        return clip.tokenize(text, **options)
     except RecursionError:  # of the host's own reading of brackets, a level each
         raise ValueError("the prompt has brackets within brackets by the hundred: take some away") from None
+    except IndexError:  # the host takes the first of no words for the name
+        raise ValueError(
+            "the prompt says 'embedding:' and no name after it: write that of a textual inversion, or take it away"
+        ) from None
 
 
 def check_text(text: str) -> None:
@@ -42,26 +62,6 @@ def check_text(text: str) -> None:
                 f"the prompt gives '{shortened(segment)}' the weight {weight:g}: weights of brackets lie between "
                 f"-{HEAVIEST} and {HEAVIEST}"
             )
-
-
-def _read(clip, text: str) -> Prompt:
-    try:
-        first, *others = clip.tokenize(text, return_word_ids=True).values()
-    except IndexError:  # the host takes the first of no words for the name
-        raise ValueError(
-            "the prompt says 'embedding:' and no name after it: write that of a textual inversion, or take it away"
-        ) from None
-    if any(_content(stream) != _content(first) for stream in others):
-        raise ValueError(
-            "The text encoders of this CLIP split the prompt into different tokens: use one of a single kind."
-        )
-    # A textual inversion that is not installed is passed over by ComfyUI, and so is no word.
-    segments = [
-        EMBEDDING.sub(lambda name: name[0] if _content_tokens(clip, name[0]) else "", segment)
-        for segment, _ in _segments(text)
-    ]
-    vectors = iter(_vector_names(clip, segments, first))
-    return Prompt("".join(segments), tuple(_pieces(clip, chunk, vectors) for chunk in first))
 
 
 def inversions_in(text: str) -> list[str]:
