@@ -23,8 +23,9 @@ def host(tmp_path_factory):
 def browser():
     if CHROMIUM is None:
         pytest.skip("no Chromium on this machine (Debian: apt install chromium): the browser is not tested")
-    from playwright.sync_api import sync_playwright
+    from playwright.sync_api import expect, sync_playwright
 
+    expect.set_options(timeout=30_000)  # as the page's own waits: the machine may have other work
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
         yield browser

