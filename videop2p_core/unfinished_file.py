@@ -15,6 +15,7 @@ from .unfinished import State, Unfinished
 from .weights import WeightsError
 
 VERSION = "1"
+FAILURES = OSError, WeightsError, MemoryError, RuntimeError  # torch says of main memory that is short in the last one
 ALIKE = 1e-4  # relative error of a first step that counts as the same, as GPUs may add in another order
 
 
@@ -38,7 +39,7 @@ class UnfinishedFile(Unfinished):
             return None
         try:
             state = _read(self.path)
-        except WeightsError as error:
+        except FAILURES as error:
             logging.warning(f"An unfinished run is begun anew: {error}")
             return None
         kept = state.pop("first", None)
@@ -51,11 +52,11 @@ class UnfinishedFile(Unfinished):
     def keep(self, done: int, state: Callable[[], State]) -> None:
         if done % self.every:
             return
-        tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in state().items()}
-        tensors["first"] = self._first
         try:
+            tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in state().items()}
+            tensors["first"] = self._first
             weights.write(tensors, self.path, {"version": VERSION, "checksum": _checksum(tensors)})
-        except (OSError, WeightsError) as error:
+        except FAILURES as error:
             logging.warning(f"The run goes on, but after a crash it would begin anew: {error}")
 
 

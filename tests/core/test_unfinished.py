@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from comfyui_videop2p.videop2p_core import weights
+from comfyui_videop2p.videop2p_core import unfinished_file, weights
 from comfyui_videop2p.videop2p_core.guidance import edit_clip
 from comfyui_videop2p.videop2p_core.inversion import Inversion, ddim_invert, optimise_null_text, replay
 from comfyui_videop2p.videop2p_core.schedule import ddim_sigmas, sigmas_from_alphas_cumprod
@@ -143,6 +143,21 @@ def full_disk():
 def test_a_full_disk_stops_no_run(tmp_path, caplog, full_disk):
     assert begun_anew(tmp_path / "kept.safetensors") and "The run goes on" in caplog.text
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("error", [MemoryError(), RuntimeError("can't allocate memory")])
+def test_memory_that_is_short_for_what_is_kept_stops_no_run(tmp_path, caplog, error, monkeypatch):
+    path = tmp_path / "kept.safetensors"
+
+    def short(*_):
+        raise error
+
+    with monkeypatch.context() as patch:
+        patch.setattr(unfinished_file, "_checksum", short)
+        assert begun_anew(path) and "The run goes on" in caplog.text and not path.exists()
+    kept_after(path, 5)
+    monkeypatch.setattr(unfinished_file, "_checksum", short)
+    assert begun_anew(path) and "begun anew" in caplog.text
 
 
 def test_tensors_may_lie_in_memory_in_any_order(tmp_path):

@@ -1,5 +1,9 @@
 """Tuning and inversion that are cancelled, or whose server is killed, go on where they stopped, to the same bits."""
 
+from random import Random
+
+import comfy.hooks
+import comfy.model_patcher
 import folder_paths
 import numpy as np
 import pytest
@@ -7,6 +11,7 @@ import torch
 from comfy.controlnet import ControlBase
 from comfy.hooks import WeightHook
 from comfy.model_management import InterruptProcessingException
+from comfy.patcher_extension import WrappersMP
 from comfyui_videop2p.tests.host.calls import SOURCE, encode, run
 from comfyui_videop2p.tools.faults import crash
 from comfyui_videop2p.tools.faults.faults import Calls, calls_of_models, interrupt, run_out_of_memory
@@ -77,6 +82,83 @@ def test_no_frames_are_shown_of_steps_before_those_kept(runs, model):
     found, rest = forwards(shown, model)
     assert whole == 6 + 3 and rest == 1 + 1 + 2 + 1  # the first step anew, the fourth shown, the others done and shown
     assert all(map(torch.equal, found, expected))
+
+
+# Each a way in which other packs tell their patches what to do, and all the patch itself sees of it.
+STRENGTH = 1.0
+
+
+class Scaled(torch.nn.Module):
+    def __init__(self, strength):
+        super().__init__()
+        self.strength = strength
+
+    def forward(self, strength):
+        return strength
+
+
+def attached(model, strength):
+    model.set_attachments("other", {"strength": strength})
+    return lambda patcher: patcher.get_attachment("other")["strength"]
+
+
+def attached_to_another_model(model, strength):
+    other = comfy.model_patcher.ModelPatcher(torch.nn.Linear(1, 1), model.load_device, model.offload_device)
+    other.set_attachments("other", strength)
+    model.set_additional_models("other", [other])
+    return lambda patcher: patcher.get_additional_models_with_key("other")[0].get_attachment("other")
+
+
+def in_a_network(model, strength):
+    network = Scaled(strength)
+    return lambda patcher: network(network.strength)
+
+
+def in_a_buffer(model, strength):
+    network = torch.nn.Module()
+    network.register_buffer("strength", torch.tensor([1.0] * 1000 + [strength]))
+    return lambda patcher: network.strength[-1].item()
+
+
+def in_the_module(model, strength):
+    global STRENGTH
+    STRENGTH = strength
+    return lambda patcher: STRENGTH
+
+
+@pytest.mark.parametrize(
+    "told",
+    [attached, attached_to_another_model, in_a_network, in_a_buffer, in_the_module],
+    ids=lambda told: told.__name__,
+)
+def test_what_only_the_last_steps_show_is_another_run(runs, model, told):
+    """The first step of an inversion, its cleanest, does not tell them apart."""
+
+    def patched(strength):
+        clone = model.clone()
+        strength_of = told(clone, strength)
+
+        def late(executor, x, t, *args, **kwargs):
+            found, patcher = executor(x, t, *args, **kwargs), executor.class_obj.current_patcher
+            return found * strength_of(patcher) if t.max() > 1 else found
+
+        clone.add_wrapper_with_key(WrappersMP.APPLY_MODEL, "late", late)
+        return clone
+
+    expected = runs["inversion"](patched(0.5))
+    cancelled(runs["inversion"], patched(1.0), 9)
+    assert kept_files()
+    assert all(map(torch.equal, runs["inversion"](patched(0.5)), expected))
+
+
+def test_what_a_run_leaves_on_hooks_is_no_input(runs, model, clip):
+    """Of a LoRA on the prompt, whose keyframes the host sets anew as they come."""
+    hooks = comfy.hooks.create_hook_lora({}, 1.0, 1.0)
+    hooks.set_keyframes_on_hooks(comfy.hooks.HookKeyframeGroup())
+    source = [[entry, {**options, "hooks": hooks}] for entry, options in encode(clip, SOURCE)]
+    cancelled(lambda model: runs["inversion"](model, source=source), model, 9)
+    _, calls = forwards(lambda model: runs["inversion"](model, source=source), model)
+    assert calls < 12 and not kept_files()
 
 
 def test_other_inputs_are_another_run(runs, model, latent):
@@ -222,13 +304,18 @@ def test_networks_are_told_apart_by_their_weights(model):
 
 
 class Slotted:
-    __slots__ = ("strength",)
+    __slots__ = ("strength", "__private")
 
+    def __init__(self, strength):
+        self.strength, self.__private = 0, strength
+
+
+class Named(dict):
     def __init__(self, strength):
         self.strength = strength
 
 
-@pytest.mark.parametrize("kind", [WeightHook, np.float32, np.ones, Slotted])
+@pytest.mark.parametrize("kind", [WeightHook, np.float32, np.ones, Slotted, Named, Scaled])
 def test_what_hides_its_content_is_told_apart(kind):
     assert None is not digest(kind(1)) != digest(kind(2))
 
@@ -237,7 +324,36 @@ def test_code_is_told_apart():
     assert digest(lambda x: x + 1) != digest(lambda x: x + 2) != digest(lambda x: x - 2)
 
 
-@pytest.mark.parametrize("value", [object(), torch.eye(2).to_sparse(), torch.Generator(), {"a": [object()]}])
+def counting():
+    count = 0
+
+    def patch(x):
+        nonlocal count
+        count += 1
+        return x
+
+    return patch
+
+
+def counting_globally(x):
+    global STRENGTH
+    STRENGTH += x
+    return x
+
+
+def counting_within(x):
+    def count():
+        nonlocal x
+        x += 1
+
+    return count
+
+
+def test_a_patch_with_a_state_of_its_own_has_no_name():
+    assert digest(counting()) is None and digest(counting_globally) is None and digest(counting_within) is not None
+
+
+@pytest.mark.parametrize("value", [object(), torch.eye(2).to_sparse(), torch.Generator(), Random(1), {"a": [object()]}])
 def test_what_cannot_be_told_apart_has_no_name(value):
     """So that nothing is kept of the run."""
     assert digest(value) is None and unfinished.Run(None).stage("tuning", 1, None).of_same_run(torch.ones(1)) is None

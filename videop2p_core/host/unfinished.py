@@ -17,7 +17,6 @@ from ..unfinished import Unfinished
 from ..unfinished_file import UnfinishedFile
 from .digest import digest
 from .gradients import computed_in
-from .identity import identity_of
 
 # Steps between two writings: seconds of work beside the moment that a writing takes.
 TUNING, INVERSION, NULL_TEXT = 50, 10, 5
@@ -49,9 +48,7 @@ def unfinished(model, *inputs) -> Iterator[Run]:
     """For one run on a MODEL, all stages of which are forgotten when the block comes to its end. inputs: whatever else
     decides the result."""
     _give_up_old_ones()
-    patched = model.model_options, model.object_patches, model.wrappers, model.injections, model.hook_patches
-    computed = computed_in(model), model.load_device.type
-    run = Run(digest(_code(), identity_of(model), patched, computed, inputs))
+    run = Run(digest(_code(), model, computed_in(model), model.load_device.type, inputs))
     yield run
     if run.name is not None:
         _remove(folder().glob(f"{run.name}_*.safetensors"))
