@@ -179,6 +179,32 @@ def test_inversions_that_cannot_be(idle, inverting, inputs, sentence):
         run("DDIMInvert", **inverting | {"model": idle} | inputs)
 
 
+PARTS = [
+    {"start_percent": 0.1}, {"end_percent": 0.97}, {"area": (4, 4, 0, 0)}, {"area": ("percentage", 1, 0.5, 0, 0)},
+    {"mask": torch.ones(1, 16, 16)}, {"set_area_to_bounds": True},
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("part", PARTS, ids=str)
+def test_a_prompt_for_a_part_of_the_picture_or_of_the_steps(idle, clip, inverting, part):
+    """Elsewhere the host hands on zeros for a prediction."""
+    prompt = [[embedding, options | part] for embedding, options in encode(clip, SOURCE)]
+    for name in ("source", "null"):
+        with refused(f"the {name} conditioning is limited to a part of the picture or of the steps"):
+            run("DDIMInvert", **inverting | {"model": idle, name: prompt})
+    with refused("the positive conditioning is limited to a part"):
+        run("TuneOnVideo", model=idle, positive=prompt, latent=inverting["latent"], steps=1)
+
+
+@pytest.mark.parametrize("spans", [[(0.0, 0.5), (0.5, 1.0)], [(0.4, 1.0), (0.0, 0.2), (0.0, 0.6)]])
+def test_prompts_that_take_turns_are_in_use_everywhere(clip, inverting, spans):
+    ((embedding, options),) = encode(clip, SOURCE)
+    source = [[embedding, options | {"start_percent": start, "end_percent": end}] for start, end in spans]
+    assert run("DDIMInvert", **inverting | {"source": source})[0].trajectory.isfinite().all()
+    with refused("limited to a part"):
+        run("DDIMInvert", **inverting | {"source": source[1:]})
+
+
 def test_a_tuning_of_no_steps(idle, inverting):
     with refused("0 steps were asked for: tuning takes at least 1"):
         run("TuneOnVideo", model=idle, positive=inverting["source"], latent=inverting["latent"], steps=0)

@@ -23,6 +23,7 @@ NO_PAINTERS = (
     comfy.model_base.Stable_Zero123,
     comfy.model_base.Lotus,
 )
+LIMITED = {"area", "mask"}  # options of a CONDITIONING that holds for a part of the picture
 
 
 def check_inflatable(model):
@@ -122,6 +123,24 @@ def check_conditioning(model, **conditionings):
             raise ValueError(
                 f"the {name} conditioning lacks the pooled vector that an SDXL model reads beside the text: encode the "
                 "prompt with the CLIP of the same checkpoint"
+            )
+
+
+def check_everywhere(**conditionings):
+    """CONDITIONINGs by their names, each in use everywhere: where none is, the host hands on zeros for a prediction."""
+    for name, conditioning in conditionings.items():
+        spans = [
+            (options.get("start_percent", 0.0), options.get("end_percent", 1.0))
+            for _, options in conditioning
+            if not (LIMITED & options.keys() or options.get("set_area_to_bounds"))
+        ]
+        covered = 0.0
+        for start, end in sorted(spans):
+            covered = max(covered, end) if start <= covered else covered
+        if covered < 1:
+            raise ValueError(
+                f"the {name} conditioning is limited to a part of the picture or of the steps, and the model would go "
+                "by nothing elsewhere: connect a prompt that is in use everywhere"
             )
 
 

@@ -13,7 +13,7 @@ from ..schedule import to_x
 from . import budget
 from . import inversion as host_inversion
 from . import unfinished as unfinishing
-from .checks import check_conditioning, check_editable, check_hints, check_way, clip_of
+from .checks import check_conditioning, check_editable, check_everywhere, check_hints, check_way, clip_of
 from .identity import identity_of
 from .layout import as_latent, latent_out
 from .painting import check_alike
@@ -46,6 +46,7 @@ def invert(
     check_editable(model)
     check_way(model, method, kept)
     check_conditioning(model, source=source, null=null)
+    check_everywhere(source=source, null=null)
     clip = clip_of(latent, model)
     check_hints(len(clip), source=source, null=null)
     check_alike(model.model, source=source, null=null)
