@@ -4,6 +4,7 @@ from comfy_api.latest import io
 
 from ..videop2p_core.host.comparing import MODES, compare
 from ..videop2p_core.host.measures import measure
+from ..videop2p_core.host.preview import checked_fps
 from .wires import CATEGORY, animated, fps
 
 
@@ -58,6 +59,7 @@ class CompareVideos(io.ComfyNode):
 
     @classmethod
     def execute(cls, before, after, mode, position, gain, before_label, after_label, fps) -> io.NodeOutput:
+        fps = checked_fps(fps)
         frames = compare(before, after, mode, position, gain, before_label, after_label)
         return io.NodeOutput(frames, ui=animated(frames, fps))
 

@@ -3,6 +3,7 @@
 from comfy_api.latest import io
 
 from ..videop2p_core.host.contact_sheet import contact_sheet
+from ..videop2p_core.host.preview import checked_fps
 from ..videop2p_core.host.sweep import sweep_edits
 from ..videop2p_core.sweep import label, parse_numbers
 from .wires import CATEGORY, Edit, animated, fps
@@ -128,8 +129,9 @@ class ContactSheet(io.ComfyNode):
 
     @classmethod
     def execute(cls, images, labels, columns, frame, fps) -> io.NodeOutput:
+        rate = checked_fps(fps[0])
         sheet = contact_sheet(images, labels, columns[0], frame[0])
-        return io.NodeOutput(sheet, ui=animated(sheet, fps[0]))
+        return io.NodeOutput(sheet, ui=animated(sheet, rate))
 
 
 NODES = [SweepEdits, ContactSheet]

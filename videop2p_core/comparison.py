@@ -27,12 +27,10 @@ def difference(before: Tensor, after: Tensor, gain: float) -> Tensor:
 def matched(before: Tensor, after: Tensor) -> tuple[Tensor, Tensor]:
     """Both in colour, at the size of the first; a single frame serves all of the other's.
 
-    Raises ValueError for a clip without frames, and for two clips of unequal numbers of frames.
+    Raises ValueError for two clips of unequal numbers of frames.
     """
     before, after = coloured(before), coloured(after)
     counts = len(before), len(after)
-    if not all(counts):
-        raise ValueError(f"the {'after' if counts[0] else 'before'} video has no frames: connect one with at least one")
     if counts[0] != counts[1] and 1 not in counts:
         raise ValueError(
             f"the before video has {counts[0]} frames, the after video {counts[1]}: connect clips of equal length, or "

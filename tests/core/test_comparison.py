@@ -47,14 +47,6 @@ def test_a_single_frame_serves_all(clips):
         assert [len(clip) for clip in matched(*pair)] == [2, 2]
 
 
-@pytest.mark.parametrize(
-    "counts, sentence",
-    [
-        ((2, 3), "the before video has 2 frames, the after video 3"),
-        ((0, 1), "the before video has no frames"),
-        ((1, 0), "the after video has no frames"),
-    ],
-)
-def test_clips_of_other_lengths_do_not_fit(counts, sentence):
-    with pytest.raises(ValueError, match=sentence):
-        matched(*(torch.zeros(count, 2, 2, 3) for count in counts))
+def test_clips_of_other_lengths_do_not_fit():
+    with pytest.raises(ValueError, match="the before video has 2 frames, the after video 3"):
+        matched(*(torch.zeros(count, 2, 2, 3) for count in (2, 3)))

@@ -143,6 +143,21 @@ def test_the_preview_is_an_animation_in_the_temp_folder(source, edited, tmp_path
     assert "animated" not in compare(source[:1], edited[:1], "wipe").ui.as_dict()
 
 
+@pytest.mark.parametrize(
+    "mode, inputs, sentence",
+    [
+        ("wipe", {"position": torch.nan}, "the position is nan: it lies between 0 and 1"),
+        ("wipe", {"position": 9.0}, "the position is 9"),
+        ("difference", {"gain": torch.nan}, "the gain is nan: give a number above 0"),
+        ("difference", {"gain": torch.inf}, "the gain is inf"),
+        ("wipe", {"fps": 0.0}, "the fps is 0: give 0.1 or more"),
+    ],
+)
+def test_a_number_that_is_none_is_a_sentence(source, edited, mode, inputs, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        compare(source, edited, mode, **inputs)
+
+
 def test_unequal_clips_are_a_sentence(source, edited):
     with pytest.raises(ValueError, match="the before video has 3 frames, the after video 2"):
         compare(source, edited[:2], "wipe")
@@ -251,11 +266,28 @@ def test_why_there_is_no_score(source, edited, projecting, prompt, width, senten
         ({"edited": torch.zeros(3, 32, SIZE, 3)}, "the source is 64 x 64 pixels, the edited clip 64 x 32: scale one"),
         ({"edited": torch.full((3, SIZE, SIZE, 3), torch.nan)}, "the edited clip holds values that are not numbers"),
         ({"mask": torch.zeros(2, SIZE, SIZE)}, "there are 2 masks for 3 frames"),
+        ({"mask": torch.full((3, SIZE, SIZE), torch.nan)}, "the mask holds values that are not numbers"),
+        ({"mask": torch.full((1, SIZE, SIZE), torch.inf)}, "the mask holds values that are not numbers"),
+        ({"mask": torch.ones(5)}, r"the mask has shape \[5\]: give \[frames, height, width\]"),
+        ({"mask": torch.ones(3, 0, 5)}, r"the mask has shape \[3, 0, 5\]"),
     ],
 )
 def test_what_does_not_fit_is_named(source, edited, change, sentence):
     with pytest.raises(ValueError, match=sentence):
         measure(**{"source": source, "edited": edited} | change)
+
+
+def test_a_mask_beyond_0_and_1_is_one_of_0_and_1(source, edited, mask):
+    expected, _ = measure(source, edited, mask=mask)
+    assert measure(source, edited, mask=101 * mask - 1)[0] == expected
+
+
+def test_a_figure_that_is_no_number_is_missing(source, edited):
+    report, _ = measure(1e30 * source, edited)
+    assert set(report) == {"missing"}
+    assert report["missing"]["psnr"] == (
+        "it came out as -inf: connect clips with values of 0 to 1, and models that give numbers for them"
+    )
 
 
 def test_the_table_has_a_line_for_every_figure_and_says_what_is_missing(source, edited, mask, vision):
@@ -378,6 +410,23 @@ def test_a_measurement_can_be_interrupted(source, edited, vision, at_hand, monke
         monkeypatch.setattr(vision, "encode_image", interrupted)
     with pytest.raises(model_management.InterruptProcessingException):
         measure(source, edited, clip_vision=vision)
+
+
+@pytest.mark.parametrize("encodings", [1, 4])
+def test_a_measurement_stops_before_the_next_encoding(source, edited, mask, vision, at_hand, monkeypatch, encodings):
+    at_hand(FakeLPIPS)
+    made = []
+
+    def encode_image(frames):  # without the operations in which some releases of the host look themselves
+        made.append(frames)
+        if len(made) == encodings:
+            model_management.interrupt_current_processing()
+        return {"image_embeds": torch.ones(len(frames), DEMO_WIDTH)}
+
+    monkeypatch.setattr(vision, "encode_image", encode_image)
+    with pytest.raises(model_management.InterruptProcessingException):
+        measure(source, edited, mask=mask, clip_vision=vision)
+    assert len(made) == encodings and not model_management.processing_interrupted()
 
 
 def test_lpips_looks_for_interruption_at_every_frame(source, edited, at_hand, monkeypatch):

@@ -193,6 +193,7 @@ def test_every_step_is_shown_and_may_be_the_last(model, inversion, edit, monkeyp
     [
         ({"words": "ball, star"}, f"'star' is not a word of the source prompt: {SOURCE.replace(' ', ', ')}"),
         ({"words": "white", "branch": "target"}, "'white' is not a word of the target prompt"),
+        ({"step": -1}, f"step -1 was asked for, but the inversion has {STEPS}"),
         ({"step": STEPS + 1}, f"step {STEPS + 1} was asked for, but the inversion has {STEPS}"),
         ({"images": torch.zeros(3, 128, 128, 3)}, f"there are 3 images for a clip of {FRAMES} frames"),
     ],

@@ -216,6 +216,7 @@ def test_inpainting_nodes_take_it(demo, clip, images):
         (box(2), {"grow": 99}, "the region covers every frame whole"),
         (torch.zeros(0, 8, 8), {}, "there are no masks: connect at least one"),
         (torch.full((1, 8, 8), torch.nan), {}, "the masks hold values that are not numbers"),
+        (box(), {"images": torch.zeros(0, 8, 8, 3)}, "the images input has shape [0, 8, 8, 3]"),
         (box(2), {"images": torch.zeros(FRAMES, 8, 8, 3)}, "there are 2 masks for 3 images: connect one for each"),
     ],
 )

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
+
 from torch import Tensor
 
 from .. import comparison
+from .frames import frames_of
 from .pictures import labelled
 
 SIDE_BY_SIDE, WIPE, DIFFERENCE = MODES = ("side by side", "wipe", "difference")
@@ -14,8 +17,12 @@ def compare(
     before: Tensor, after: Tensor, mode: str, position: float, gain: float, before_label: str, after_label: str
 ) -> Tensor:
     """IMAGEs of any size and channels: [frames, strip + height, width or 2 width, 3], without a strip where both labels
-    are empty. Raises ValueError where the numbers of frames do not fit."""
-    before, after = comparison.matched(before, after)
+    are empty. Raises ValueError for clips that are none or do not fit, and for a position or a gain that is none."""
+    if not 0 <= position <= 1:
+        raise ValueError(f"the position is {position:g}: it lies between 0 and 1")
+    if not 0 < gain < math.inf:
+        raise ValueError(f"the gain is {gain:g}: give a number above 0")
+    before, after = comparison.matched(frames_of(before, "the before video"), frames_of(after, "the after video"))
     labels = before_label.strip(), after_label.strip()
     if mode == DIFFERENCE:
         seen = comparison.difference(before, after, gain)

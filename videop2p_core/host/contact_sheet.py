@@ -7,7 +7,8 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor
 
-from ..comparison import coloured, resized
+from ..comparison import resized
+from .frames import frames_of
 from .pictures import GAP, labelled
 
 LEGIBLE = 256  # pixels: how wide a clip is at least, as its label is
@@ -18,7 +19,7 @@ def contact_sheet(clips: Sequence[Tensor], labels: Sequence[str], columns: int, 
     """The clips [frames, any height, any width, 3] row by row, at the size of the first where labels are legible and
     the sheet not too large at that: [frames, height, width, 3]. frame: which one is shown, from 1; 0 for all.
 
-    Raises ValueError for labels, lengths or a frame that do not fit the clips.
+    Raises ValueError for clips that are none, and for labels, lengths or a frame that do not fit them.
     """
     if not clips:
         raise ValueError("there are no clips: connect at least one")
@@ -26,12 +27,11 @@ def contact_sheet(clips: Sequence[Tensor], labels: Sequence[str], columns: int, 
         raise ValueError(f"{columns} columns and frame {frame} were asked for: give at least 1 and 0")
     if len(labels) != len(clips):
         raise ValueError(f"there are {len(clips)} clips and {len(labels)} labels: connect as many labels as clips")
+    clips = [frames_of(clip, f"clip {number}") for number, clip in enumerate(clips, 1)]
     frames, height, width, _ = clips[0].shape
     for number, clip in enumerate(clips, 1):
         if len(clip) != frames:
             raise ValueError(f"clip {number} has {len(clip)} frames, the first {frames}: connect clips of one length")
-    if not frames:
-        raise ValueError("the clips have no frames: connect clips with at least one")
     if frame > frames:
         raise ValueError(f"frame {frame} was asked for, but the clips have {frames}")
     columns = min(columns, len(clips))
@@ -39,9 +39,7 @@ def contact_sheet(clips: Sequence[Tensor], labels: Sequence[str], columns: int, 
     scale = min(max(1, LEGIBLE / width), SIDE / (columns * width), SIDE / (rows * height))
     size = [max(2, 2 * round(scale * side / 2)) for side in (height, width)]  # even, as many video encoders want it
     shown = slice(frame - 1, frame) if frame else slice(None)
-    pictures = [
-        labelled(resized(coloured(clip[shown]), size), label) for clip, label in zip(clips, labels, strict=True)
-    ]
+    pictures = [labelled(resized(clip[shown], size), label) for clip, label in zip(clips, labels, strict=True)]
     cells = [F.pad(picture, (0, 0, GAP, GAP, GAP, GAP)) for picture in pictures]
     cells += [torch.zeros_like(cells[0])] * (rows * columns - len(cells))
     return rearrange(cells, "(rows columns) frames h w c -> frames (rows h) (columns w) c", rows=rows)

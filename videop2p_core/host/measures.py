@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 from dataclasses import dataclass
 from functools import cache
 
@@ -16,7 +17,8 @@ from einops import rearrange
 from torch import Tensor
 
 from .. import metrics
-from ..comparison import coloured
+from ..blend import checked_mask
+from .frames import frames_of
 from .perceptual import lpips_distance
 from .pictures import table_picture
 from .tokens import tokenized
@@ -77,7 +79,7 @@ def measure(source: Tensor, edited: Tensor, mask=None, clip_vision=None, clip=No
 
     def add(name, figure):
         try:
-            figures[name] = figure()
+            figures[name] = _finite(figure())
         except ValueError as error:
             missing[name] = str(error)
         except (RuntimeError, MemoryError) as error:
@@ -108,6 +110,14 @@ def measure(source: Tensor, edited: Tensor, mask=None, clip_vision=None, clip=No
     return Measures(figures, missing)
 
 
+def _finite(figure: float) -> float:
+    if not math.isfinite(figure):
+        raise ValueError(
+            f"it came out as {figure:g}: connect clips with values of 0 to 1, and models that give numbers for them"
+        )
+    return figure
+
+
 def _failure(error: Exception) -> str:
     """In a sentence."""
     said = str(error)
@@ -121,8 +131,8 @@ def _failure(error: Exception) -> str:
 
 
 def _clips(source: Tensor, edited: Tensor) -> tuple[Tensor, Tensor]:
-    source, edited = coloured(source), coloured(edited).to(source)
-    if not len(source) or len(source) != len(edited):
+    source, edited = frames_of(source, "the source"), frames_of(edited, "the edited clip").to(source)
+    if len(source) != len(edited):
         raise ValueError(
             f"the source has {len(source)} frames, the edited clip {len(edited)}: connect the clip that was edited and "
             "the whole of its edit"
@@ -132,20 +142,17 @@ def _clips(source: Tensor, edited: Tensor) -> tuple[Tensor, Tensor]:
         raise ValueError(
             f"the source is {wide} x {high} pixels, the edited clip {width} x {height}: scale one to the other's size"
         )
-    for name, clip in (("source", source), ("edited clip", edited)):
-        if not clip.isfinite().all():
-            raise ValueError(f"the {name} holds values that are not numbers (NaN or infinity): decode it anew")
     return source, edited
 
 
 def _mask_of(mask: Tensor, frames: Tensor) -> Tensor:
     """A MASK at the frames' size, one for each of them: [frames, height, width]."""
-    mask = mask.reshape(-1, 1, *mask.shape[-2:]).to(frames)
+    mask = checked_mask(rearrange(mask, "... height width -> (...) height width") if mask.ndim > 1 else mask)
     if len(mask) not in (1, len(frames)):
         raise ValueError(
             f"there are {len(mask)} masks for {len(frames)} frames: connect one for each frame, or a single one for all"
         )
-    mask = F.interpolate(mask, size=frames.shape[1:3], mode="nearest-exact")
+    mask = F.interpolate(mask[:, None].to(frames), size=frames.shape[1:3], mode="nearest-exact")
     return rearrange(mask, "frames 1 height width -> frames height width").expand(len(frames), -1, -1)
 
 
@@ -166,10 +173,15 @@ def frame_features(clip_vision, frames: Tensor) -> Tensor:
     if clip_vision is None:
         raise ValueError("there is no vision model: connect Load CLIP Vision")
     # The host reserves memory for the weights alone.
-    features = torch.cat([clip_vision.encode_image(some)["image_embeds"] for some in frames.split(AT_ONCE)])
+    features = torch.cat([_embedded(clip_vision, some) for some in frames.split(AT_ONCE)])
     if features.ndim != 2:
         raise ValueError("this vision model has no single embedding of a picture: connect one of CLIP")
     return features
+
+
+def _embedded(clip_vision, frames: Tensor) -> Tensor:
+    model_management.throw_exception_if_processing_interrupted()
+    return clip_vision.encode_image(frames)["image_embeds"]
 
 
 def object_features(clip_vision, frames: Tensor, mask: Tensor | None) -> Tensor:

@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..comparison import coloured
 from ..inversion import DIRECT
 from ..metrics import psnr
+from .frames import frames_of
 from .layout import left_over, pictures_of
 from .pictures import psnr_plot
 
@@ -47,7 +47,7 @@ class Check:
 
 @dataclass(frozen=True)
 class Original:
-    """The frames that were encoded, IMAGE, and the VAE that did so."""
+    """The frames that were encoded, [frames, height, width, 3], and the VAE that did so."""
 
     vae: Any
     images: Tensor
@@ -62,12 +62,12 @@ class Original:
                 f"to check the reconstruction connect the {'vae' if vae is None else 'images'} input as well, or "
                 f"disconnect {'images' if vae is None else 'vae'}"
             )
-        return cls(vae, images)
+        return cls(vae, frames_of(images, "the images input"))
 
     @property
     def pictures(self) -> Tensor:
         """The part that the VAE encodes: [frames, height, width, 3]."""
-        return self.vae.vae_encode_crop_pixels(coloured(self.images))
+        return self.vae.vae_encode_crop_pixels(self.images)
 
     def check_fits(self, base_model, clip: Tensor) -> None:
         """clip: [frames, channels, height, width]"""

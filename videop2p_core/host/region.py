@@ -10,7 +10,7 @@ from comfy.model_management import throw_exception_if_processing_interrupted
 from einops import rearrange, reduce
 from torch import Tensor
 
-from ..comparison import coloured
+from .frames import frames_of
 
 GREY = 0.5  # what video models for inpainting read as "paint here"
 MOST = {"steady": 64, "grow": 512, "feather": 256}
@@ -48,7 +48,7 @@ def edit_region(
     for name, value in {"steady": steady, "grow": grow, "feather": feather}.items():
         if not 0 <= value <= MOST[name]:
             raise ValueError(f"{name} is {value:g}: it lies between 0 and {MOST[name]}")
-    images = None if images is None else coloured(images)
+    images = None if images is None else frames_of(images, "the images input")
     soft = _fitted(masks, images)
     inside = _steadied(soft > threshold, steady)
     if not inside.any():
@@ -81,8 +81,6 @@ def _fitted(masks: Tensor, images: Tensor | None) -> Tensor:
     if images is None:
         return masks
     frames, *size, _ = images.shape
-    if not images.numel():
-        raise ValueError("there are no images: connect at least one, or none of them at all")
     if len(masks) not in (1, frames):
         raise ValueError(
             f"there are {len(masks)} masks for {frames} images: connect one for each image, or a single one for all"

@@ -1,0 +1,20 @@
+"""The frames of an IMAGE, looked through before a node takes them."""
+
+from torch import Tensor
+
+from ..comparison import coloured
+
+
+def frames_of(images: Tensor, name: str) -> Tensor:
+    """IMAGEs of any channels in colour: [frames, height, width, 3]. name: what a sentence calls them, in the singular.
+
+    Raises ValueError where they are none.
+    """
+    if images.ndim != 4 or not images.numel():
+        raise ValueError(
+            f"{name} has shape {list(images.shape)}: give [frames, height, width, channels], at least one of each"
+        )
+    # Frame by frame, as the comparison of a long clip's values takes as much memory as the clip.
+    if not all(frame.isfinite().all() for frame in images):
+        raise ValueError(f"{name} holds values that are not numbers (NaN or infinity): decode it anew")
+    return coloured(images)
