@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
@@ -54,8 +54,11 @@ class Tuning:
     def __post_init__(self):
         object.__setattr__(self, "deltas", MappingProxyType(dict(self.deltas)))
         object.__setattr__(self, "temporal", MappingProxyType(dict(self.temporal)))
-        if len(self.losses) != len(self.grad_norms):
-            raise ValueError(f"the tuning has {len(self.losses)} losses and {len(self.grad_norms)} gradient norms")
+        if self.losses.ndim != 1 or self.losses.shape != self.grad_norms.shape:
+            raise ValueError(
+                f"the tuning has losses of shape {list(self.losses.shape)} and gradient norms of shape "
+                f"{list(self.grad_norms.shape)}; they must be one of each a step"
+            )
 
     @property
     def steps(self) -> int:
@@ -76,12 +79,22 @@ def is_temporal(name: str) -> bool:
     return _TEMPORAL.search(name) is not None
 
 
-def draw(steps: int, latent: Tensor, levels: int, seed: int) -> tuple[Tensor, Tensor]:
-    """The timesteps [steps], uniform over `levels`, and noises [steps, *latent] of a run, the same on every device."""
+def draw(steps: int, latent: Tensor, levels: int, seed: int) -> tuple[Tensor, Iterator[Tensor]]:
+    """The timesteps [steps], uniform over `levels`, and the noises of a run, [*latent] each, the same on every device.
+
+    A noise is drawn when it is its turn, as those of a long run together would take gigabytes.
+    """
     generator = torch.Generator().manual_seed(seed)
     timesteps = torch.randint(levels, (steps,), generator=generator)
-    noises = torch.randn(steps, *latent.shape, generator=generator)
-    return timesteps, noises
+    return timesteps, (torch.randn(latent.shape, generator=generator) for _ in range(steps))
+
+
+def check_settings(learning_rate: float, seed: int) -> None:
+    """Raises ValueError, in a sentence, for what would train to nothing or to no numbers."""
+    if not 0 < learning_rate <= 1:
+        raise ValueError(f"the learning rate is {learning_rate:g}: give a number above 0, and 1 at most")
+    if not 0 <= seed < 2**64:
+        raise ValueError(f"the seed is {seed}: give a whole number from 0 to {2**64 - 1}")
 
 
 def running_mean(losses: Sequence[float], smooth: float = SMOOTH) -> list[float]:
@@ -152,9 +165,10 @@ def tune(
     (0.9, 0.999, eps 1e-8, weight decay 1e-2), gradient norm clipped at 1.0. With a `patience` of so many steps training
     ends early where the `probed_loss` `is_flat`, for PROBES forwards more before the first step and after every
     PROBED_EVERY. `progress` is called with the losses so far after every step. `unfinished` keeps the state of the run:
-    where it holds that of another one with the same inputs this one goes on from there, to the same result. A loss or
-    gradient that is not a number ends the run with a ValueError.
+    where it holds that of another one with the same inputs this one goes on from there, to the same result. A loss,
+    gradient or trained value that is not a number ends the run with a ValueError.
     """
+    check_settings(learning_rate, seed)
     trained = {name: parameters[name] for name in trained_names(parameters, freeze_down_blocks=freeze_down_blocks)}
     if not trained:
         raise ValueError("the model has no attention queries and no temporal attention to tune: inflate a UNet first")
@@ -162,7 +176,7 @@ def tune(
         raise ValueError("give both the timesteps and the noises of a tuning run, or neither")
     if timesteps is None:
         timesteps, noises = draw(steps, z0, len(model_sigmas), seed)
-    if len(timesteps) != steps or noises.shape != (steps, *z0.shape):
+    elif len(timesteps) != steps or noises.shape != (steps, *z0.shape):
         raise ValueError(
             f"{len(timesteps)} timesteps and noises of shape {list(noises.shape)} do not fit {steps} steps of a clip "
             f"of shape {list(z0.shape)}"
@@ -188,7 +202,7 @@ def tune(
     probed = [probe()] if patience else []
     with torch.enable_grad():
         for step, (timestep, noise) in enumerate(zip(timesteps, noises, strict=True)):
-            if step < len(losses):  # of the run before this one
+            if step < len(losses):  # of the run before this one, whose noises had to be drawn all the same
                 continue
             sigma = model_sigmas[timestep.to(model_sigmas.device)].to(z0)
             loss = tuning_loss(denoise, z0, noise.to(z0), sigma, source, prediction=prediction)
@@ -212,6 +226,8 @@ def tune(
                 if is_flat(probed, patience):
                     break
             unfinished.keep(step + 1, state)
+    for parameter in trained.values():  # no loss has seen the last of their changes
+        check_finite(parameter, f"step {len(losses)} of the tuning", LOWER)
     return Tuning(
         deltas={name: (trained[name].detach() - value).float().cpu() for name, value in initial.items()},
         temporal={

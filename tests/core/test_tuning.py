@@ -1,3 +1,5 @@
+import math
+
 import pytest
 import torch
 from comfyui_videop2p.videop2p_core import schedule, tuning
@@ -96,16 +98,37 @@ def test_a_run_is_decided_by_its_seed(clip, table):
     assert not torch.equal(first.losses, other.losses)
 
 
-def test_the_drawn_timesteps_and_noises_can_be_given(clip, table):
+def drawn(clip, table):
+    """(timesteps, noises [4, *clip])"""
     timesteps, noises = tuning.draw(4, clip, len(table), seed=3)
+    return timesteps, torch.stack([*noises])
+
+
+@pytest.mark.parametrize("shape", [(1, 4, 2, 2), (8, 4, 16, 16), (3, 4, 6, 10)])
+def test_noises_drawn_one_by_one_are_those_of_one_draw(shape):
+    """So that a seed gives the tuning that it always gave; true of clips of a multiple of 16 values."""
+    generator = torch.Generator().manual_seed(3)
+    expected = torch.randint(1000, (7,), generator=generator), torch.randn(7, *shape, generator=generator)
+    timesteps, noises = tuning.draw(7, torch.empty(shape), 1000, seed=3)
+    assert torch.equal(timesteps, expected[0]) and torch.equal(torch.stack([*noises]), expected[1])
+
+
+def test_no_noise_is_drawn_before_its_turn(table):
+    """Those of this run would take 400 TB."""
+    timesteps, noises = tuning.draw(10_000, torch.empty(16, 4, 12_500, 12_500, device="meta"), 1000, seed=0)
+    assert len(timesteps) == 10_000 and iter(noises) is noises
+
+
+def test_the_drawn_timesteps_and_noises_can_be_given(clip, table):
+    timesteps, noises = drawn(clip, table)
     assert timesteps.min() >= 0 and timesteps.max() < 1000 and noises.shape == (4, *clip.shape)
-    _, drawn = tune(clip, table, seed=3)
+    _, seeded = tune(clip, table, seed=3)
     _, given = tune(clip, table, seed=99, timesteps=timesteps, noises=noises)
-    assert torch.equal(drawn.losses, given.losses)
+    assert torch.equal(seeded.losses, given.losses)
 
 
 def test_tuning_is_its_formulas_written_out(clip, table):
-    timesteps, noises = tuning.draw(4, clip, len(table), seed=3)
+    timesteps, noises = drawn(clip, table)
     toy = Toy()
     trained = [toy.parameters[name] for name in sorted(TRAINED)]
     optimizer = torch.optim.AdamW(trained, lr=1e-2, betas=(0.9, 0.999), eps=1e-8, weight_decay=1e-2)
@@ -177,6 +200,35 @@ def test_what_cannot_be_tuned_is_named(clip, table):
         tune(clip, table, timesteps=torch.zeros(4, dtype=torch.long))
     with pytest.raises(ValueError, match="2 timesteps and noises of shape .* do not fit 4 steps"):
         tune(clip, table, timesteps=torch.zeros(2, dtype=torch.long), noises=torch.zeros(2, *clip.shape))
+
+
+@pytest.mark.parametrize("rate", [0.0, -1e-3, 1e38, math.inf, math.nan])
+def test_a_learning_rate_that_trains_to_no_numbers_is_named_first(clip, table, rate):
+    toy = Counting()
+    with pytest.raises(ValueError, match=f"the learning rate is {rate:g}: ".replace("+", r"\+")):
+        tune(clip, table, toy, learning_rate=rate, steps=1)
+    assert not toy.forwards
+
+
+@pytest.mark.parametrize("seed", [-1, -(2**63) - 1, 2**64])
+def test_a_seed_out_of_range_is_named_first(clip, table, seed):
+    toy = Counting()
+    with pytest.raises(ValueError, match=f"the seed is {seed}: give a whole number from 0 to 18446744073709551615"):
+        tune(clip, table, toy, seed=seed)
+    assert not toy.forwards
+    assert tune(clip, table, seed=2**64 - 1)[1].seed == 2**64 - 1
+
+
+def test_a_last_step_that_gave_no_numbers_gives_no_tuning(clip, table):
+    """No loss of a later step would show it."""
+    toy = Toy()
+
+    def spoil(losses):
+        if len(losses) == 4:
+            toy.parameters[max(TRAINED)].detach()[0, 0] = math.nan
+
+    with pytest.raises(ValueError, match="step 4 of the tuning gave values that are not numbers.*lower the learning"):
+        tune(clip, table, toy, progress=spoil)
 
 
 def test_a_tuning_cannot_be_changed(clip, table):

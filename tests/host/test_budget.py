@@ -198,6 +198,29 @@ def test_so_does_one_under_the_stock_sampler(demo, model, clip, long_inversion, 
     assert torch.equal(edited["samples"], expected)
 
 
+@pytest.mark.parametrize(("branch", "calls"), [("source", 2), ("target", 4)])
+def test_attention_maps_go_on_in_smaller_passes_without_what_they_had_collected(
+    demo, model, clip, long_inversion, log, branch, calls
+):
+    """In two steps that went well: as many calls of the whole clip are let through."""
+    room = Room(lambda rows: rows <= 2 * 4 or len(room.rows) <= calls)
+    asked = {"inversion": long_inversion, "edit": control(clip, blend_source="ball")[0], "branch": branch}
+    _, masks, _ = run("AttentionMaps", model=room.around(model), **asked)
+    assert max(room.rows[calls + 1 :]) <= 2 * 4 < min(room.rows[:calls])
+    assert warnings_in(log) == [f"Attention Maps {PASSES}"]
+    _, expected, _ = run("AttentionMaps", model=in_fours(demo[0]), **asked)
+    assert all(map(torch.equal, masks, expected))
+
+
+@pytest.mark.parametrize(("branch", "operation"), [("source", budget.SOURCE_MAPS), ("target", budget.TARGET_MAPS)])
+def test_attention_maps_step_down_to_smaller_passes(model, clip, long, long_inversion, free, log, branch, operation):
+    watched, rows = seen_by(model)
+    free(operation.peaks[-1] * budget._forward(model, long["samples"][:5], operation))
+    run("AttentionMaps", model=watched, inversion=long_inversion, edit=control(clip)[0], branch=branch)
+    assert max(rows) <= 2 * 4
+    assert warnings_in(log) == ["Attention Maps saves memory: it takes the clip in passes of 4 frames"]
+
+
 def test_an_inversion_goes_on_in_smaller_passes(inverting, long, log):
     room = Room(lambda rows: rows <= 4)
     run("DDIMInvert", **inverting | {"model": room.around(inverting["model"]), "latent": long})

@@ -104,7 +104,7 @@ def test_the_tuned_model_holds_the_tuning(model, clip):
 
     def loss(denoise, z0, sigmas):
         timesteps, noises = tuning.draw(2, z0, len(sigmas), seed=1)
-        return tuning.tuning_loss(denoise, z0, noises[0], sigmas[timesteps[0]], SOURCE).item()
+        return tuning.tuning_loss(denoise, z0, next(noises), sigmas[timesteps[0]], SOURCE).item()
 
     with torch.inference_mode():
         untuned = run(model, clip[0], clip[0], clip[2], sigmas, loss)

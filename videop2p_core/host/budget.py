@@ -42,6 +42,9 @@ class Operation:
 
 INVERSION = Operation("DDIM inversion", (2.0,))
 EDIT = Operation("Decoupled Sample", (4.0,))
+# Of the source one conditional prediction a step, as an inversion's; of the target an edit.
+SOURCE_MAPS = Operation("Attention Maps", INVERSION.peaks)
+TARGET_MAPS = Operation("Attention Maps", EDIT.peaks)
 NULL_TEXT = Operation("Null-text optimisation", (20.0, 5.0), with_gradients=True)
 TUNING = Operation("Tune on Video", (18.0, 4.5), with_gradients=True)
 

@@ -82,6 +82,11 @@ def gather(
     check_editable(model)
     check_way(model, inversion.method, inversion.records, cache_every)
     check_inversion(model, inversion)
+    found, taken = inversion.noise.shape[1], model.model.latent_format.latent_channels
+    if found != taken:
+        raise ValueError(
+            f"the inverted clip has {found} channels, this model takes {taken}: invert the clip again, with this model"
+        )
     targets = list(targets) or [None] * len(edits)
     if len(targets) != len(edits):
         raise ValueError(f"there are {len(edits)} edits and {len(targets)} target conditionings: connect as many")
@@ -125,9 +130,9 @@ def _for_latent_frames(model, target: Target, frames: int) -> Target:
     return target if target.mask is None else replace(target, mask=for_latent_frames(model.model, target.mask, frames))
 
 
-def in_room(model, parts: Parts, run):
+def in_room(model, parts: Parts, run, operation=budget.EDIT):
     """What run(MODEL) returns, the MODEL in smaller passes where memory is short; records are of the passes that the
-    inversion took."""
+    inversion took. operation: what it runs, an edit in any case."""
     inversion = parts.inversion
     if is_video(model.model):
         edits = [target.edit for target in parts.targets]
@@ -136,7 +141,7 @@ def in_room(model, parts: Parts, run):
         tokens = inversion.source.shape[1]
         budget.check_room_for_step(budget.step_bytes(model, inversion.noise, tokens, cross, temporal))
     may_cut = inversion.records is None
-    return budget.carried_out(budget.EDIT, model, inversion.noise, lambda model, _: run(model), may_cut=may_cut)
+    return budget.carried_out(operation, model, inversion.noise, lambda model, _: run(model), may_cut=may_cut)
 
 
 def sample(model, parts: Parts, *, coupled=False, cache_every=1, callback=None) -> Edited:

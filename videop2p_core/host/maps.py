@@ -18,14 +18,15 @@ from torch import Tensor
 
 from .. import schedule
 from ..blend import Blend, word_columns
-from ..comparison import coloured
 from ..edit import Edit, no_edit
 from ..finite import check_finite
 from ..plan import EditPlan
 from ..prompts import Prompt, word_tokens
+from . import budget
 from .control import Control, Controlled, install
 from .denoiser import SOURCE, Denoiser, run
-from .edits import Parts
+from .edits import Parts, in_room
+from .frames import frames_of
 from .layout import as_clip, for_pictures, latent_out, left_over, pictures_of
 from .pictures import heat_grid, heat_overlay
 from .progress import latent_progress
@@ -60,25 +61,25 @@ def look(model, parts: Parts, plan: EditPlan, words: Sequence[str], branch: str,
     frames, _, *size = inversion.noise.shape
     words = words_of(plan, branch, words)
     columns = columns_of(getattr(plan, branch), words, branch)
-    if step > inversion.steps:
+    if not 0 <= step <= inversion.steps:
         raise ValueError(
             f"step {step} was asked for, but the inversion has {inversion.steps}: give one of them, or 0 for all"
         )
     pictures = pictures_of(model.model, frames)
+    images = None if images is None else frames_of(images, "the images input")
     if images is not None and len(images) != pictures:
         raise ValueError(
             f"there are {len(images)} images for a clip of {pictures} frames: connect the frames that were inverted"
             f"{left_over(model.model, len(images), frames)}"
         )
     word_map_layers(model, size, parts.targets[0].blend_blocks)
-    maps_of = {"source": source_maps, "target": target_maps}[branch]
     first, end = (step - 1, step) if step else (0, inversion.steps)
-    maps = maps_of(model, parts, columns, first, end).cpu()
+    maps = maps_in_room(model, parts, columns, first, end, branch).cpu()
     check_finite(maps, "the attention to the words")
     factor = model.model.latent_format.spacial_downscale_ratio
     masks = masks_of(maps, [factor * side for side in size])
     masks = torch.stack([for_pictures(model.model, mask) for mask in masks])
-    overlays = [heat_overlay(mask, None if images is None else coloured(images)) for mask in masks]
+    overlays = [heat_overlay(mask, images) for mask in masks]
     when = f"step {step} of {inversion.steps}" if step else f"mean of {inversion.steps} steps"
     return Looks(masks, overlays, heat_grid(words, overlays, f"{branch} prompt, {when}"))
 
@@ -95,6 +96,16 @@ def columns_of(prompt: Prompt, words: Sequence[str], role: str) -> Tensor:
     for column, word in enumerate(words):
         columns[list(word_tokens(prompt, word, role=role)), column] = 1
     return columns
+
+
+def maps_in_room(model, parts: Parts, columns: Tensor, first: int, end: int, branch: str) -> Tensor:
+    """`source_maps` or `target_maps`, the MODEL in smaller passes where memory is short."""
+    if branch == "target":
+        return in_room(model, parts, lambda model: target_maps(model, parts, columns, first, end), budget.TARGET_MAPS)
+    return budget.carried_out(
+        budget.SOURCE_MAPS, model, parts.inversion.noise,
+        lambda model, _: source_maps(model, parts, columns, first, end),
+    )  # fmt: skip
 
 
 @torch.no_grad()

@@ -2,26 +2,30 @@
 
 from dataclasses import replace
 
-from ..tuning import Tuning
+from ..tuning import Tuning, check_settings
 from . import budget
 from . import tuning as host_tuning
 from . import unfinished as unfinishing
-from .checks import check_conditioning, check_family, check_hints, clip_of
+from .checks import check_conditioning, check_everywhere, check_family, check_hints, clip_of
 from .identity import TUNINGS, base_of
 from .progress import TuningProgress
 from .unfinished import unfinished
 
 
-def tune(model, positive, latent, *, steps, checkpointing=False, show_every=0, **settings) -> Tuning:
+def tune(
+    model, positive, latent, *, steps, learning_rate, seed=0, checkpointing=False, show_every=0, **settings
+) -> Tuning:
     """Tune a copy of an inflated MODEL, the loss curve in sight, and every `show_every` steps the clip as the model
     sees it; settings go to tuning.tune."""
     check_family(model)
     check_conditioning(model, positive=positive)
+    check_everywhere(positive=positive)
     clip = clip_of(latent, model)
     check_hints(len(clip), positive=positive)
     if steps < 1:
         raise ValueError(f"{steps} steps were asked for: tuning takes at least 1")
-    settings |= {"steps": steps}
+    check_settings(learning_rate, seed)
+    settings |= {"steps": steps, "learning_rate": learning_rate, "seed": seed}
 
     with unfinished(model, positive, clip, settings) as unfinished_run:
 
