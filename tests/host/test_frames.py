@@ -77,6 +77,11 @@ def denoised(monkeypatch):
     return calls
 
 
+def test_nothing_is_no_image():
+    with pytest.raises(ValueError, match=re.escape("the source has shape []: give [frames,")):
+        frames_of(None, "the source")
+
+
 def test_images_of_any_channels_are_taken_in_colour():
     images = clip()
     assert torch.equal(frames_of(images, "it"), images)

@@ -39,7 +39,7 @@ def contact_sheet(clips: Sequence[Tensor], labels: Sequence[str], columns: int, 
     scale = min(max(1, LEGIBLE / width), SIDE / (columns * width), SIDE / (rows * height))
     size = [max(2, 2 * round(scale * side / 2)) for side in (height, width)]  # even, as many video encoders want it
     shown = slice(frame - 1, frame) if frame else slice(None)
-    pictures = [labelled(resized(clip[shown], size), label) for clip, label in zip(clips, labels, strict=True)]
+    pictures = [labelled(resized(clip[shown], size), str(label)) for clip, label in zip(clips, labels, strict=True)]
     cells = [F.pad(picture, (0, 0, GAP, GAP, GAP, GAP)) for picture in pictures]
     cells += [torch.zeros_like(cells[0])] * (rows * columns - len(cells))
     return rearrange(cells, "(rows columns) frames h w c -> frames (rows h) (columns w) c", rows=rows)

@@ -10,10 +10,9 @@ def frames_of(images: Tensor, name: str) -> Tensor:
 
     Raises ValueError where they are none.
     """
-    if images.ndim != 4 or not images.numel():
-        raise ValueError(
-            f"{name} has shape {list(images.shape)}: give [frames, height, width, channels], at least one of each"
-        )
+    shape = list(getattr(images, "shape", ()))
+    if len(shape) != 4 or not images.numel():
+        raise ValueError(f"{name} has shape {shape}: give [frames, height, width, channels], at least one of each")
     # Frame by frame, as the comparison of a long clip's values takes as much memory as the clip.
     if not all(frame.isfinite().all() for frame in images):
         raise ValueError(f"{name} holds values that are not numbers (NaN or infinity): decode it anew")
