@@ -79,6 +79,12 @@ class Inversion:
             raise ValueError(f"an inversion by {self.method} keeps nothing of the source: only {DIRECT} does")
         if self.null is not None and len(self.null) != self.steps:
             raise ValueError(f"the inversion has {len(self.null)} null texts for {self.steps} steps")
+        text, frames = self.initial_null.shape[1:], self.trajectory.shape[1:2]
+        if self.null is not None and not (self.null.shape[1:2] in ((1,), frames) and self.null.shape[2:] == text):
+            raise ValueError(
+                f"the inversion has null texts of shape {list(self.null.shape)}, made from one of shape "
+                f"{list(self.initial_null.shape)} for {list(frames)} frames: there is one, or one for each frame"
+            )
 
     @property
     def steps(self) -> int:

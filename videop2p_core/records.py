@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import shutil
 import weakref
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -20,6 +21,10 @@ from .edit import Edit
 
 QueryKey = tuple[Tensor, Tensor]
 WHOLE = "whole"  # the pass of a clip that is not cut
+GONE = (
+    "the kept source is gone from the temporary folder, or damaged there: invert again, with keep_source at "
+    "'in memory' or 'off', as ComfyUI would not run DDIM Invert anew with the same settings"
+)
 
 
 @dataclass(frozen=True)
@@ -51,7 +56,8 @@ class Records:
         self._memory = {}  # (step, pass) -> {layer: (q, k)}
         self._sizes = {}
         if kept.folder is not None:
-            kept.folder.mkdir(parents=True)
+            with _written(kept.folder):
+                kept.folder.mkdir(parents=True)
             weakref.finalize(self, shutil.rmtree, kept.folder, ignore_errors=True)
 
     @property
@@ -73,7 +79,8 @@ class Records:
             tensors = {
                 f"{name} {layer}": x for layer, pair in layers.items() for name, x in zip("qk", pair, strict=True)
             }
-            save_file({name: x.contiguous() for name, x in tensors.items()}, self._file(step, part))
+            with _written(self.kept.folder):
+                save_file({name: x.contiguous() for name, x in tensors.items()}, self._file(step, part))
 
     def read(self, step: int, part: str) -> Mapping[str, QueryKey] | FileLayers:
         """What `get(layer)` gives the queries and keys of, None for a layer of which none are kept."""
@@ -89,6 +96,11 @@ class Records:
             return self._memory[step, part]
         return FileLayers(self._file(step, part))
 
+    def check_there(self) -> None:
+        """Whether all that was written still is: other programs empty folders of temporary files."""
+        if self.kept.folder is not None and not all(self._file(*key).is_file() for key in self._sizes):
+            raise ValueError(GONE)
+
     def _file(self, step, part):
         return self.kept.folder / f"{step:04} {part}.safetensors"
 
@@ -100,14 +112,29 @@ class FileLayers:
     path: Path
 
     def get(self, layer: str) -> QueryKey | None:
-        with safe_open(self.path, "pt") as file:
-            return (
-                (file.get_tensor(f"q {layer}"), file.get_tensor(f"k {layer}")) if f"q {layer}" in file.keys() else None
-            )
+        try:
+            with safe_open(self.path, "pt") as file:
+                if f"q {layer}" not in file.keys():
+                    return None
+                return file.get_tensor(f"q {layer}"), file.get_tensor(f"k {layer}")
+        except (OSError, SafetensorError) as error:
+            raise ValueError(GONE) from error
+
+
+@contextmanager
+def _written(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, SafetensorError) as error:
+        raise ValueError(
+            f"the source cannot be kept in {folder} ({error}): free space on that disk, or set keep_source to "
+            "'in memory' or 'off'"
+        ) from error
 
 
 def check_kept(records: Records, edit: Edit) -> None:
-    """Whether the records reach as far as the edit's windows; a ValueError says what to do where they do not."""
+    """Whether the records are there and reach as far as the edit's windows; a ValueError says what to do where not."""
+    records.check_there()
     for window, has, needs in (
         ("cross", records.has_cross, lambda step: not edit.is_identity(step)),
         ("temporal", records.has_temporal, lambda step: bool(edit.temporal[step])),

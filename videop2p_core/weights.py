@@ -1,10 +1,13 @@
 """Inversions and tunings as safetensors files: tensors under their field's name, the rest as JSON in the metadata."""
 
 import json
+import math
 import os
 from collections.abc import Iterable, Mapping
-from dataclasses import MISSING, fields
+from dataclasses import fields
 from pathlib import Path
+from types import UnionType
+from typing import get_origin
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -12,7 +15,7 @@ from safetensors.torch import save_file
 
 from . import places
 from .inversion import Inversion
-from .tuning import Tuning
+from .tuning import Tuning, is_temporal, trained_names
 
 VERSION = 1
 _KINDS = {"inversion": Inversion, "tuning": Tuning}
@@ -126,12 +129,14 @@ def _load(path, kind):
         # safetensors maps the file: what is written over it later must not change what was loaded.
         tensors = {name: tensor.clone() for name, tensor in tensors.items()}
         return _KINDS[kind](**_arguments(kind, tensors, json.loads(metadata["settings"])))
-    except (KeyError, TypeError, ValueError, RuntimeError) as error:  # RecursionError among them
+    except (KeyError, TypeError, ValueError, RuntimeError, OverflowError) as error:  # RecursionError among them
         raise WeightsError(f"{path.name} is damaged ({_cause(error)}): make and save it again") from error
 
 
 def _arguments(kind, tensors, settings):
     arguments = dict(settings)
+    if kind == "tuning":
+        arguments |= {field: {} for field in _MAPPINGS}  # either part may be absent
     if "losses" in arguments:  # tuples, as the value holds them
         arguments["losses"] = tuple(map(tuple, arguments["losses"]))
     for name, tensor in tensors.items():
@@ -144,11 +149,23 @@ def _arguments(kind, tensors, settings):
             arguments.setdefault(field, {})[key] = tensor
         else:
             arguments[name] = tensor
-    if kind == "tuning":
-        arguments.setdefault("deltas", {})  # its temporal part alone has none
     for field in fields(_KINDS[kind]):
-        given = arguments.get(field.name, field.default)
-        wanted = (float, int) if isinstance(field.default, float) else type(field.default)
-        if field.default not in (MISSING, None) and not isinstance(given, wanted):
-            raise TypeError(f"its {field.name} is {given!r}")
+        if field.name in arguments and not _is(arguments[field.name], field.type):
+            raise TypeError(f"its {field.name} is {arguments[field.name]!r}")
+    if kind == "tuning":
+        _check_names(arguments["deltas"], arguments["temporal"])
     return arguments
+
+
+def _is(value, kind):
+    if kind is float:
+        return isinstance(value, float | int) and math.isfinite(value)
+    return isinstance(value, kind if isinstance(kind, UnionType) else get_origin(kind) or kind)
+
+
+def _check_names(deltas, temporal):
+    """Whether a tuning says of the base model's tensors what training changed, and of temporal layers what they are."""
+    trained = {name for name in trained_names(deltas) if not is_temporal(name)}
+    strange = [name for name in deltas if name not in trained] + [name for name in temporal if not is_temporal(name)]
+    if strange:
+        raise ValueError(f"it changes {strange[0]:.100}, which one-shot tuning leaves alone")

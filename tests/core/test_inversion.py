@@ -330,6 +330,10 @@ def test_a_quantile_outside_its_range_is_named():
         ({"method": inversion.SHARED_NULL_TEXT}, "by shared null-text has no null texts"),
         ({"null": torch.zeros(10, 1, 1, 1)}, "by direct takes no null texts"),
         ({"method": inversion.SHARED_NULL_TEXT, "null": torch.zeros(3, 1, 1, 1)}, "3 null texts for 10 steps"),
+        *(
+            ({"method": inversion.PER_FRAME_NULL_TEXT, "null": torch.zeros(10, *shape)}, "there is one, or one for eac")
+            for shape in ((2, TOKENS, WIDTH), (1, TOKENS + 1, WIDTH), (1, TOKENS, WIDTH + 1), (), (1,))
+        ),
     ],
 )
 def test_an_inversion_that_cannot_be_is_refused(sigmas, change, message):

@@ -1,4 +1,5 @@
-from dataclasses import fields
+import json
+from dataclasses import fields, replace
 
 import pytest
 import torch
@@ -83,6 +84,67 @@ def test_what_is_not_a_saved_value_is_named(tmp_path, inverted, tuned):
     path.write_bytes(path.read_bytes()[:-10])
     with pytest.raises(weights.WeightsError, match="not a complete safetensors file"):
         weights.load_tuning(path)
+
+
+@pytest.mark.parametrize(
+    "changes, sentence",
+    [
+        ({"deltas": {"out.0.weight": torch.zeros(4)}}, "it changes out.0.weight, which one-shot tuning leaves alone"),
+        ({"deltas": {"input_blocks.0.0.weight": torch.zeros(4, 4, 3, 3)}}, "it changes input_blocks.0.0.weight, which"),
+        ({"deltas": {"b.attn1.to_k.weight": torch.zeros(4, 4)}}, "it changes b.attn1.to_k.weight, which"),
+        ({"deltas": {"b.attn_temp.to_q.weight": torch.zeros(4, 4)}}, "it changes b.attn_temp.to_q.weight, which"),
+        ({"temporal": {"b.attn1.to_q.weight": torch.zeros(4, 4)}}, "it changes b.attn1.to_q.weight, which"),
+    ],
+)
+def test_a_tuning_of_what_tuning_leaves_alone_is_damaged(tmp_path, tuned, changes, sentence):
+    weights.save(replace(tuned, **changes), tmp_path / "file.safetensors")
+    with pytest.raises(weights.WeightsError, match=f"file.safetensors is damaged .{sentence}"):
+        weights.load_tuning(tmp_path / "file.safetensors")
+
+
+def spoilt(value, path, tensors, **settings):
+    """The file of a value with other tensors and settings, whether or not a value could have them."""
+    own, metadata = weights.packed(value)
+    metadata["settings"] = json.dumps(json.loads(metadata["settings"]) | settings)
+    save_file({name: tensor for name, tensor in (own | tensors).items() if name not in settings}, path, metadata)
+
+
+@pytest.mark.parametrize("part", ["deltas", "temporal"])
+def test_a_tuning_has_the_tensors_of_its_file_and_may_lack_either_part(tmp_path, tuned, part):
+    path, without = tmp_path / "file.safetensors", replace(tuned, **{part: {}})
+    weights.save(without, path)
+    assert_same(weights.load_tuning(path), without)
+    spoilt(without, path, {}, **{part: {"b.attn1.to_q.weight": 1}})
+    assert_same(weights.load_tuning(path), without)
+
+
+@pytest.mark.parametrize("losses, grad_norms", [((), ()), ((3, 4), (3,)), ((3, 4), (3, 4)), ((3,), (2,))])
+def test_a_tuning_has_a_loss_and_a_gradient_norm_a_step(tmp_path, tuned, losses, grad_norms):
+    path = tmp_path / "file.safetensors"
+    spoilt(tuned, path, {"losses": torch.zeros(losses), "grad_norms": torch.zeros(grad_norms)})
+    with pytest.raises(weights.WeightsError, match="damaged .the tuning has losses of shape .* one of each a step"):
+        weights.load_tuning(path)
+
+
+@pytest.mark.parametrize("shape", [(2, 3, 7, 5), (2, 1, 8, 5), (2, 1, 7, 4), (2, 7, 5), (2,)])
+def test_null_texts_of_another_shape_are_damaged(tmp_path, inverted, shape):
+    path = tmp_path / "file.safetensors"
+    spoilt(inverted, path, {"null": torch.zeros(shape)})
+    with pytest.raises(weights.WeightsError, match="damaged .the inversion has null texts of shape"):
+        weights.load_inversion(path)
+    spoilt(inverted, path, {"null": torch.zeros(2, 2, 7, 5)})  # one for each frame
+    assert weights.load_inversion(path).null.shape == (2, 2, 7, 5)
+
+
+STRANGE = [{"trajectory": [[1.0]] * 3}, {"records": 1}, {"null": [1, 2]}, {"cfg": 10**400}, {"with_picture": "yes"}]
+
+
+@pytest.mark.parametrize("settings", STRANGE, ids=str)
+def test_settings_of_another_kind_are_damaged(tmp_path, inverted, settings):
+    path = tmp_path / "file.safetensors"
+    spoilt(inverted, path, {}, **settings)
+    with pytest.raises(weights.WeightsError, match="file.safetensors is damaged"):
+        weights.load_inversion(path)
 
 
 def test_a_failed_save_leaves_the_old_file_and_no_litter(tmp_path, inverted, monkeypatch):

@@ -26,6 +26,7 @@ from comfyui_videop2p.tests.core.fuzzing import (
     pickles,
     well_formed,
 )  # fmt: skip
+from comfyui_videop2p.tests.host.calls import FRAMES, STEPS, control, sample
 from comfyui_videop2p.tests.parity.model import OFFICIAL, image_model, load_tensors
 from comfyui_videop2p.videop2p_core import inversion as inversions
 from comfyui_videop2p.videop2p_core import weights
@@ -249,6 +250,23 @@ def test_own_files_of_other_numbers_are_damaged(world, numbers):
     weights.save(of_numbers, world / "models" / files.INVERSIONS / "file.safetensors")
     with pytest.raises(ValueError, match="file.safetensors is damaged .its trajectory is of torch"):
         files.load_inversion("file.safetensors")
+
+
+def test_an_inverted_clip_of_other_channels_than_the_models_is_named(folders, model, clip, inversion):
+    other = replace(inversion, trajectory=torch.zeros(STEPS + 1, FRAMES, 9, 16, 16))
+    weights.save(other, folders / "inversions" / "file.safetensors")
+    loaded = files.load_inversion("file.safetensors")
+    with pytest.raises(ValueError, match="the inverted clip has 9 channels, this model takes 4: invert the clip again"):
+        sample(model, loaded, control(clip)[0])
+
+
+@pytest.mark.parametrize("name, shape", [("out.0.weight", (64,)), ("input_blocks.0.0.weight", (64, 4, 3, 3))])
+def test_a_tuning_of_other_weights_is_refused_before_it_is_in_a_model(folders, model, tuning, name, shape):
+    assert model.get_model_object("diffusion_model").state_dict()[name].shape == shape
+    other = replace(tuning[1], deltas={name: torch.zeros(shape)})
+    weights.save(other, folders / "tunings" / "file.safetensors")
+    with pytest.raises(ValueError, match=f"it changes {name}, which one-shot tuning leaves alone"):
+        files.load_tuning("file.safetensors", model)
 
 
 @pytest.fixture(scope="module")

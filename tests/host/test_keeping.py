@@ -1,6 +1,7 @@
 """The source's queries and keys, kept from its inversion; and masks that freeze."""
 
 import gc
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -119,6 +120,17 @@ def test_records_on_disk_are_those_in_memory_and_go_with_the_inversion(tuned, cl
     del disk
     gc.collect()
     assert not list(Path(temporary).rglob("*.safetensors"))
+
+
+def test_an_emptied_temporary_folder_is_named_before_the_model_runs(tuned, clip, latent, temporary):
+    meter = Meter(tuned)
+    inversion = inverted(meter.model, clip, latent, "on disk", **KEPT)
+    meter.forwards()
+    for left in temporary.iterdir():
+        shutil.rmtree(left)
+    with pytest.raises(ValueError, match="the kept source is gone from the temporary folder"):
+        edited(meter.model, inversion, clip)
+    assert not meter.forwards()
 
 
 def test_records_hold_no_more_than_the_windows_and_the_word_maps_need(tuned, clip, latent):
