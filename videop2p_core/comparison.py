@@ -50,6 +50,7 @@ def resized(images: Tensor, size: tuple[int, int]) -> Tensor:
     """Images [frames, any height, any width, 3] at size (height, width)."""
     if images.shape[1:3] == tuple(size):
         return images
-    images = rearrange(images, "frames height width colour -> frames colour height width")
-    images = F.interpolate(images, size=tuple(size), mode="bilinear", antialias=True)
-    return rearrange(images, "frames colour height width -> frames height width colour")
+    columns = rearrange(images, "frames height width colour -> frames colour height width")
+    columns = columns.to(torch.promote_types(images.dtype, torch.float32))  # torch has no such filter in halves
+    columns = F.interpolate(columns, size=tuple(size), mode="bilinear", antialias=True)
+    return rearrange(columns, "frames colour height width -> frames height width colour").to(images)

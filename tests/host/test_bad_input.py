@@ -18,6 +18,7 @@ from comfy_extras.nodes_custom_sampler import Noise_EmptyNoise, SamplerCustomAdv
 from comfyui_videop2p.tests.host.calls import SOURCE, STEPS, TARGET, control, encode, run, sample
 from comfyui_videop2p.tests.host.graphs import Graph, error_of, queue
 from comfyui_videop2p.videop2p_core import weights
+from comfyui_videop2p.videop2p_core.host.checks import check_everywhere
 from comfyui_videop2p.videop2p_core.host.identity import identity_of
 from comfyui_videop2p.videop2p_core.tuning import Tuning
 from safetensors.torch import save_file
@@ -181,7 +182,7 @@ def test_inversions_that_cannot_be(idle, inverting, inputs, sentence):
 
 PARTS = [
     {"start_percent": 0.1}, {"end_percent": 0.97}, {"area": (4, 4, 0, 0)}, {"area": ("percentage", 1, 0.5, 0, 0)},
-    {"mask": torch.ones(1, 16, 16)}, {"set_area_to_bounds": True},
+    {"mask": torch.ones(1, 16, 16)}, {"set_area_to_bounds": True}, {"strength": 0},
 ]  # fmt: skip
 
 
@@ -203,6 +204,18 @@ def test_prompts_that_take_turns_are_in_use_everywhere(clip, inverting, spans):
     assert run("DDIMInvert", **inverting | {"source": source})[0].trajectory.isfinite().all()
     with refused("limited to a part"):
         run("DDIMInvert", **inverting | {"source": source[1:]})
+
+
+@pytest.mark.parametrize("name, text", [("source", SOURCE), ("null", ""), ("target", TARGET)])
+def test_an_edit_of_a_prompt_for_a_part(idle, clip, inversion, edit, name, text):
+    prompt = [[embedding, options | {"mask": torch.ones(1, 16, 16)}] for embedding, options in encode(clip, text)]
+    with refused(f"the {name} conditioning is limited to a part"):
+        sample(idle, inversion, edit, **{name: [prompt]})
+
+
+def test_what_limits_nothing_is_taken(inverting):
+    unlimited = {"area": None, "mask": None, "start_percent": None, "end_percent": None, "strength": 1.0}
+    check_everywhere(source=[[embedding, options | unlimited] for embedding, options in inverting["source"]])
 
 
 def test_a_tuning_of_no_steps(idle, inverting):

@@ -77,6 +77,11 @@ def denoised(monkeypatch):
     return calls
 
 
+def test_whole_numbers_are_no_image():
+    with pytest.raises(ValueError, match="the source holds uint8: give values of 0 to 1"):
+        frames_of((255 * clip()).byte(), "the source")
+
+
 def test_nothing_is_no_image():
     with pytest.raises(ValueError, match=re.escape("the source has shape []: give [frames,")):
         frames_of(None, "the source")

@@ -40,6 +40,13 @@ def test_a_large_view_full_of_detail_is_shown(shown):
     assert 0.99 * LARGEST < picture.width * picture.height < 1.01 * LARGEST
 
 
+def test_a_large_view_in_half_precision_is_shown(shown):
+    """As the host hands images on under --fp16-intermediates."""
+    frames = torch.rand(1, 1100, 8000, 3).half()
+    (seen,) = run("CompareVideos", before=frames, after=frames, mode="wipe", before_label="", after_label="")
+    assert seen.dtype == torch.half and len(shown()) == 1
+
+
 def test_what_a_webp_holds_is_shown_as_it_is():
     for size in ((64, LONGEST), (2160, 3840)):
         frames = torch.zeros(1, *size, 3)

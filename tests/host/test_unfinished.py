@@ -1,21 +1,31 @@
 """Tuning and inversion that are cancelled, or whose server is killed, go on where they stopped, to the same bits."""
 
+import inspect
+import subprocess
+import sys
+from functools import partial
+from pathlib import Path
 from random import Random
 
+import comfy.controlnet
 import comfy.hooks
 import comfy.model_patcher
+import comfy.ops
 import folder_paths
 import numpy as np
 import pytest
 import torch
+from comfy.cldm.cldm import ControlNet
 from comfy.controlnet import ControlBase
 from comfy.hooks import WeightHook
 from comfy.model_management import InterruptProcessingException
 from comfy.patcher_extension import WrappersMP
-from comfyui_videop2p.tests.host.calls import SOURCE, encode, run
+from comfy.t2i_adapter.adapter import Adapter
+from comfyui_videop2p.tests.host.calls import FRAMES, SOURCE, encode, run
 from comfyui_videop2p.tools.faults import crash
 from comfyui_videop2p.tools.faults.faults import Calls, calls_of_models, interrupt, run_out_of_memory
 from comfyui_videop2p.videop2p_core.host import unfinished
+from comfyui_videop2p.videop2p_core.host.demo import UNET
 from comfyui_videop2p.videop2p_core.host.digest import digest
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -126,9 +136,27 @@ def in_the_module(model, strength):
     return lambda patcher: STRENGTH
 
 
+def helper():
+    return STRENGTH
+
+
+def in_a_helper(model, strength):
+    global STRENGTH
+    STRENGTH = strength
+    return lambda patcher: helper()
+
+
+def in_a_class(model, strength):
+    class Late:
+        def __call__(self, patcher):
+            return strength
+
+    return Late()
+
+
 @pytest.mark.parametrize(
     "told",
-    [attached, attached_to_another_model, in_a_network, in_a_buffer, in_the_module],
+    [attached, attached_to_another_model, in_a_network, in_a_buffer, in_the_module, in_a_helper, in_a_class],
     ids=lambda told: told.__name__,
 )
 def test_what_only_the_last_steps_show_is_another_run(runs, model, told):
@@ -253,6 +281,42 @@ def test_what_a_run_leaves_on_a_controlnet_is_no_input(runs, model, clip):
     assert forwards(lambda model: tuning(model, positive=positive), model)[1] < 6
 
 
+def control_net():
+    settings = {name: value for name, value in UNET.items() if name in inspect.signature(ControlNet).parameters}
+    network = ControlNet(hint_channels=3, dtype=torch.float32, operations=comfy.ops.disable_weight_init, **settings)
+    for parameter in network.parameters():
+        torch.nn.init.normal_(parameter, std=0.02)
+    return network
+
+
+def control_lora():
+    own = "input_hint_block", "zero_convs", "middle_block_out"
+    return comfy.controlnet.ControlLora(
+        {name: value.detach() for name, value in control_net().state_dict().items() if name.startswith(own)}
+    )
+
+
+def t2i_adapter():
+    network = Adapter(channels=[64, 128, 128], nums_rb=1, cin=192, ksize=1, sk=True, use_conv=False, xl=False)
+    return comfy.controlnet.T2IAdapter(network, 3, 8, "nearest-exact")
+
+
+def controlled_by_a_network():
+    return comfy.controlnet.ControlNet(control_net(), load_device=torch.device("cpu"))
+
+
+@pytest.mark.parametrize("make", [controlled_by_a_network, control_lora, t2i_adapter])
+def test_what_a_run_leaves_on_the_hosts_own_controls_is_no_input(runs, model, clip, make):
+    control = make().copy().set_cond_hint(torch.rand(FRAMES, 3, 128, 128), 1.0, (0.0, 1.0))
+    source = [
+        [entry, {**options, "control": control, "control_apply_to_uncond": False}]
+        for entry, options in encode(clip, SOURCE)
+    ]
+    cancelled(lambda model: runs["inversion"](model, source=source), model, 9)
+    _, calls = forwards(lambda model: runs["inversion"](model, source=source), model)
+    assert calls < 12 and not kept_files()
+
+
 # --- the name of a run's inputs ---------------------------------------------------------------------------------------
 
 
@@ -291,6 +355,47 @@ def test_inputs_of_other_shapes_and_orders_have_other_names():
     inner = []
     inner.append(inner)
     assert digest(inner) == digest(inner)
+
+
+def test_a_part_of_a_large_network_is_told_apart():
+    def masked(strength):
+        mask = torch.ones(512, 512)
+        mask[:, 100:120] = strength
+        network = torch.nn.Module()
+        network.register_buffer("mask", mask)
+        return network
+
+    assert digest(masked(1)) == digest(masked(1)) != digest(masked(2))
+
+
+FRESH = """
+import runpy
+runpy.run_path({pack!r})["use_host"]()
+from comfyui_videop2p.tests.host.test_unfinished import VALUES, digest
+print(digest(VALUES))
+"""
+VALUES = torch.sigmoid, partial(torch.softmax, dim=1), [].append, {len, max}, torch.Tensor.add
+
+
+def test_names_are_the_same_in_every_process():
+    program = FRESH.format(pack=str(Path(__file__).parents[2] / "tools" / "pack.py"))
+    fresh = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120)
+    assert fresh.stdout.split() == [digest(VALUES)], fresh.stderr
+
+
+class Secretive:
+    def __getattribute__(self, name):
+        raise RuntimeError("nothing is told")
+
+
+class Endless(dict):
+    def items(self):
+        raise KeyError
+
+
+@pytest.mark.parametrize("kind", [Secretive, lambda: [Endless(a=1)], lambda: torch.nn.LazyLinear(2), lambda: 10**5000])
+def test_what_cannot_be_looked_at_ends_no_run(kind):
+    assert digest(kind()) is None
 
 
 def test_networks_are_told_apart_by_their_weights(model):

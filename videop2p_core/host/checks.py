@@ -129,19 +129,25 @@ def check_conditioning(model, **conditionings):
 def check_everywhere(**conditionings):
     """CONDITIONINGs by their names, each in use everywhere: where none is, the host hands on zeros for a prediction."""
     for name, conditioning in conditionings.items():
-        spans = [
-            (options.get("start_percent", 0.0), options.get("end_percent", 1.0))
-            for _, options in conditioning
-            if not (LIMITED & options.keys() or options.get("set_area_to_bounds"))
-        ]
         covered = 0.0
-        for start, end in sorted(spans):
+        for start, end in sorted(_span(options) for _, options in conditioning if _is_whole(options)):
             covered = max(covered, end) if start <= covered else covered
         if covered < 1:
             raise ValueError(
-                f"the {name} conditioning is limited to a part of the picture or of the steps, and the model would go "
-                "by nothing elsewhere: connect a prompt that is in use everywhere"
+                f"the {name} conditioning is limited to a part of the picture or of the steps: connect a prompt that "
+                "is in use everywhere"
             )
+
+
+def _is_whole(options) -> bool:
+    limited = any(options.get(name) is not None for name in LIMITED) or options.get("set_area_to_bounds")
+    return not limited and options.get("strength") != 0
+
+
+def _span(options) -> tuple[float, float]:
+    """The part of the run in which an entry is in use."""
+    start, end = options.get("start_percent"), options.get("end_percent")
+    return 0.0 if start is None else start, 1.0 if end is None else end
 
 
 def check_hints(frames: int, **conditionings):

@@ -6,15 +6,27 @@ import dis
 import functools
 import hashlib
 import logging
+import sys
 from collections.abc import Iterable, Iterator, Mapping
 from enum import Enum
-from pathlib import PurePath
-from types import BuiltinFunctionType, CodeType, FunctionType, MethodType, ModuleType
+from pathlib import Path, PurePath
+from types import (
+    BuiltinFunctionType,
+    ClassMethodDescriptorType,
+    CodeType,
+    FunctionType,
+    GetSetDescriptorType,
+    MemberDescriptorType,
+    MethodDescriptorType,
+    MethodType,
+    ModuleType,
+    WrapperDescriptorType,
+)
 
 import numpy as np
 import torch
 from comfy.context_windows import IndexListContextHandler
-from comfy.controlnet import ControlBase
+from comfy.controlnet import ControlBase, ControlLora
 from comfy.hooks import HookKeyframe, HookKeyframeGroup
 from comfy.model_base import BaseModel
 from comfy.model_patcher import ModelPatcher
@@ -27,38 +39,60 @@ from .original import original_weights
 
 PLAIN = (
     str, bytes, int, float, complex, type(None), type(...), slice, range, np.generic, torch.dtype, torch.device, Enum,
-    PurePath, BuiltinFunctionType,
+    PurePath,
 )  # fmt: skip
-FUNCTIONS = (FunctionType, BuiltinFunctionType, type(functools.cache(repr)))
-KINDS = (ModuleType, type, logging.Logger, Clip)  # told apart by their names
+NAMED = (
+    ModuleType, logging.Logger, Clip, ClassMethodDescriptorType, GetSetDescriptorType, MemberDescriptorType,
+    MethodDescriptorType, WrapperDescriptorType, type(functools.cache(repr)),
+)  # fmt: skip
 # What a run leaves on the objects that it used, and a fresh process has not.
 WHILE_RUNNING = {
     ControlBase: {
         "cond_hint", "timestep_range", "extra_concat", "model_sampling_current", "control_input", "multigpu_clones",
     },
+    ControlLora: {"control_model", "manual_cast_dtype"},  # made of its weights
+    torch.nn.AvgPool2d: {"padding"},  # a T2I-Adapter's
     IndexListContextHandler: {"_model", "_step"},
     HookKeyframe: {"start_t"},
     HookKeyframeGroup: {
         "_current_keyframe", "_current_used_steps", "_current_index", "_current_strength", "_curr_t", "curr_t",
     },
+    # What the host notes on a network while it is loaded, and torch on every one.
+    torch.nn.Module: vars(torch.nn.Module()).keys() - {"_forward_hooks", "_forward_pre_hooks"} | {
+        "current_patcher", "current_weight_patches_uuid", "device", "dynamic_patchers", "dynamic_pins", "dynamic_vbars",
+        "lowvram_patch_counter", "model_loaded_weight_memory", "model_lowvram", "model_offload_buffer_memory",
+        "seed_key", "skip_injection", "_pin_state", "_v",
+    },
 }  # fmt: skip
-# What the host notes on a network while it is loaded, and torch on every one.
-WHILE_LOADED = vars(torch.nn.Module()).keys() - {"_forward_hooks", "_forward_pre_hooks"} | {
-    "current_patcher", "current_weight_patches_uuid", "device", "dynamic_patchers", "dynamic_pins", "dynamic_vbars",
-    "lowvram_patch_counter", "model_loaded_weight_memory", "model_lowvram", "model_offload_buffer_memory",
-    "seed_key", "skip_injection", "_pin_state", "_v",
+# Of a class, what says nothing of its objects or has no content that can be read.
+UNSAID = {
+    "__annotations__", "__dict__", "__doc__", "__orig_bases__", "__parameters__", "__slotnames__", "__weakref__",
+    "_abc_impl",
 }  # fmt: skip
+OURS = __name__.removesuffix(".host.digest")
+HOSTS = {
+    "comfy", "comfy_api", "comfy_execution", "comfy_extras", "folder_paths", "latent_preview", "node_helpers", "nodes",
+}  # fmt: skip
+INSTALLED = {"site-packages", "dist-packages"}
 MOST = 100_000  # values looked at
-VALUES = 4096  # of each tensor of a network that are looked at, at least, where it has as many
+WHOLE, VALUES = 2**16, 2**12  # the largest tensor of a network that is read whole, and values read of larger ones
 
 
 def digest(*values) -> str | None:
     """Of all that can be told apart in values: containers, tensors bit by bit, functions with their code, what they
-    enclose and the data of their modules that they name, objects with their attributes, networks with their settings
-    and values out of each of their tensors.
+    enclose and what they name of their modules, objects with their attributes and classes, networks with their settings
+    and values out of each of their tensors. What is the host's, Python's or an installed library's goes by its name.
 
     None where there is something that cannot be told apart from another: no run is to be taken for another's.
     """
+    try:
+        return _digest(values)
+    except Exception as error:  # whatever the objects of other packs do when they are looked at
+        logging.debug(f"Video-P2P: the inputs of a run have no name, so nothing is kept of it: {error!r}")
+        return None
+
+
+def _digest(values) -> str | None:
     found, met, waiting = hashlib.sha256(), {}, list(reversed(values))
     while waiting:
         value = waiting.pop()
@@ -79,8 +113,10 @@ def digest(*values) -> str | None:
 
 def _parts(value) -> list | None:
     """What a value consists of, in the end of PLAIN ones; None where that cannot be said."""
-    if isinstance(value, KINDS):
-        return [getattr(value, "__qualname__", ""), getattr(value, "__module__", "")]
+    if isinstance(value, NAMED):
+        return [getattr(value, "__name__", ""), getattr(value, "__qualname__", ""), getattr(value, "__module__", "")]
+    if isinstance(value, type):
+        return _of_class(value)
     if isinstance(value, Tensor):
         return _of_tensor(value)
     if isinstance(value, torch.nn.Module):
@@ -94,15 +130,25 @@ def _parts(value) -> list | None:
     if isinstance(value, (list, tuple)):
         return [*value, *_own(value)]
     if isinstance(value, (set, frozenset)):
-        return sorted(value, key=repr) + _own(value)
+        names = [_digest([item]) for item in value]
+        return None if None in names else [*sorted(names), *_own(value)]
     if isinstance(value, MethodType):
         return [value.__func__, value.__self__]
     if isinstance(value, functools.partial):
         return [value.func, value.args, value.keywords]
+    if isinstance(value, (staticmethod, classmethod)):
+        return [value.__func__]
+    if isinstance(value, property):
+        return [value.fget, value.fset, value.fdel]
+    if isinstance(value, functools.cached_property):
+        return [value.func]
     if isinstance(value, CodeType):
         return [value.co_code, value.co_consts, value.co_names]
     if isinstance(value, FunctionType):
         return _of_function(value)
+    if isinstance(value, BuiltinFunctionType):
+        bound = [] if isinstance(value.__self__, (ModuleType, type)) else [value.__self__]
+        return [value.__module__, value.__qualname__, *bound]
     return _of_object(value)
 
 
@@ -119,7 +165,7 @@ def _of_tensor(tensor):
 def _of_network(network: torch.nn.Module):
     tensors = [*network.named_parameters(), *network.named_buffers()]
     modules = list(network.modules())
-    settings = [_without(vars(module), WHILE_LOADED) for module in modules if not isinstance(module, CastWeightBiasOp)]
+    settings = [_own(module) for module in modules if not isinstance(module, CastWeightBiasOp)]
     return [*map(type, modules), *settings, *_looked_at(tensors)]
 
 
@@ -140,7 +186,18 @@ def _looked_at(tensors: Iterable[tuple[str, Tensor]]) -> Iterator:
     """Of tensors by their names: a training changes every value, and there may be gigabytes of them."""
     for name, tensor in tensors:
         values = tensor.detach().flatten()
-        yield from (name, tuple(tensor.shape), values[:: max(len(values) // VALUES, 1)])
+        if len(values) > WHOLE:
+            values = values[_places(len(values)).to(values.device)]
+        yield from (name, tuple(tensor.shape), values)
+
+
+@functools.lru_cache(maxsize=64)
+def _places(length: int) -> Tensor:
+    """Drawn, as at even distances they might all lie in one column."""
+    return torch.randint(length, (VALUES,), generator=torch.Generator().manual_seed(0))
+
+
+# --- code -------------------------------------------------------------------------------------------------------------
 
 
 def _of_function(function):
@@ -169,10 +226,15 @@ def _enclosed(function) -> Iterator:
 
 
 def _named(function) -> Iterator:
-    """The data of its module that a function names; functions and classes go by their names in its code."""
-    for name in sorted(_names_in(function.__code__)):
+    """What a function names of its module, and of the modules of its pack."""
+    names = sorted(_names_in(function.__code__))
+    for name in names:
         value = function.__globals__.get(name)
-        if not isinstance(value, (ModuleType, type, *FUNCTIONS)):
+        if isinstance(value, ModuleType) and not _is_installed(value.__name__):
+            yield from ((name, inner, vars(value)[inner]) for inner in names if inner in vars(value))
+        elif isinstance(value, FunctionType) and _is_installed(value.__module__):
+            yield from (name, value.__qualname__)
+        else:
             yield from (name, value)
 
 
@@ -184,22 +246,38 @@ def _inner(code: CodeType) -> list[CodeType]:
     return [part for part in code.co_consts if isinstance(part, CodeType)]
 
 
+def _of_class(kind: type):
+    """Its bases by name, and what stands in those that are a pack's or were made when a node ran."""
+    told = [base for base in kind.__mro__ if not _is_installed(base.__module__) or "<locals>" in base.__qualname__]
+    inside = [item for base in told for item in vars(base).items() if item[0] not in UNSAID]
+    return [*(f"{base.__module__}.{base.__qualname__}" for base in kind.__mro__), *inside]
+
+
+@functools.cache
+def _is_installed(module: str | None) -> bool:
+    """Whether a module is the host's, Python's, a library's or this pack's own, and not another pack's."""
+    root = str(module).partition(".")[0]
+    if root in HOSTS or root in sys.stdlib_module_names or f"{module}.".startswith(f"{OURS}."):
+        return True
+    file = getattr(sys.modules.get(module), "__file__", None)
+    return file is not None and not INSTALLED.isdisjoint(Path(file).parts)
+
+
+# --- objects ----------------------------------------------------------------------------------------------------------
+
+
 def _of_object(value):
     kind = type(value)
     if _hides_state(kind) or not (hasattr(value, "__dict__") or _slots(kind)):
         return None
-    left_out = {name for known, names in WHILE_RUNNING.items() if isinstance(value, known) for name in names}
     slots = {name: getattr(value, name) for name in _slots(kind) if hasattr(value, name)}
-    return _own(value, left_out) + [part for item in slots.items() for part in item]
+    return [kind, *_own(value), *slots.items()]
 
 
-def _own(value, left_out=frozenset()) -> list:
+def _own(value) -> list:
     """Its attributes, apart from slots."""
-    return [part for item in _without(getattr(value, "__dict__", {}), left_out).items() for part in item]
-
-
-def _without(attributes, left_out) -> dict:
-    return {name: value for name, value in attributes.items() if name not in left_out}
+    left_out = {name for kind, names in WHILE_RUNNING.items() if isinstance(value, kind) for name in names}
+    return [item for item in getattr(value, "__dict__", {}).items() if item[0] not in left_out]
 
 
 def _slots(kind) -> list[str]:

@@ -9,7 +9,7 @@ import torch
 from ..inversion import Inversion
 from ..plan import EditPlan
 from . import budget
-from .checks import check_conditioning, check_editable, check_hints, check_inversion, check_way
+from .checks import check_conditioning, check_editable, check_everywhere, check_hints, check_inversion, check_way
 from .layout import as_clip, as_latent, for_latent_frames, for_pictures, is_video
 from .painting import check_alike, check_inverted_alike
 from .pictures import alignment_picture
@@ -121,6 +121,7 @@ def gather(
             word_map_layers(model, inversion.noise.shape[-2:], target.blend_blocks)
         given = {"source": source, "null": null, "target": target.conditioning}
         check_conditioning(model, **given)
+        check_everywhere(**given)
         check_alike(model.model, **given)
         check_hints(len(inversion.noise), **given)
     return Parts(inversion, source, null, compiled)
