@@ -207,8 +207,9 @@ def test_prompts_that_take_turns_are_in_use_everywhere(clip, inverting, spans):
 
 
 @pytest.mark.parametrize("name, text", [("source", SOURCE), ("null", ""), ("target", TARGET)])
-def test_an_edit_of_a_prompt_for_a_part(idle, clip, inversion, edit, name, text):
-    prompt = [[embedding, options | {"mask": torch.ones(1, 16, 16)}] for embedding, options in encode(clip, text)]
+@pytest.mark.parametrize("part", PARTS, ids=str)
+def test_an_edit_of_a_prompt_for_a_part(idle, clip, inversion, edit, part, name, text):
+    prompt = [[embedding, options | part] for embedding, options in encode(clip, text)]
     with refused(f"the {name} conditioning is limited to a part"):
         sample(idle, inversion, edit, **{name: [prompt]})
 

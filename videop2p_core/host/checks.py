@@ -13,7 +13,7 @@ from .inflate import is_image_unet
 from .inversion import embedding_of
 from .layout import as_clip, is_video
 from .painting import check_frames
-from .sampling import check_one_gpu
+from .sampling import check_one_gpu, in_use
 from .wan import is_wan
 
 # With a UNet too, but the first knows a fifth of the noise levels alone, and the others draw by a picture.
@@ -127,12 +127,13 @@ def check_conditioning(model, **conditionings):
 
 
 def check_everywhere(**conditionings):
-    """CONDITIONINGs by their names, each in use everywhere: where none is, the host hands on zeros for a prediction."""
+    """CONDITIONINGs by their names, each in use everywhere if it is there at all: where none is in use, the host hands
+    on zeros for a prediction."""
     for name, conditioning in conditionings.items():
         covered = 0.0
-        for start, end in sorted(_span(options) for _, options in conditioning if _is_whole(options)):
+        for start, end in sorted(in_use(options) for _, options in conditioning if _is_whole(options)):
             covered = max(covered, end) if start <= covered else covered
-        if covered < 1:
+        if conditioning and covered < 1:
             raise ValueError(
                 f"the {name} conditioning is limited to a part of the picture or of the steps: connect a prompt that "
                 "is in use everywhere"
@@ -142,12 +143,6 @@ def check_everywhere(**conditionings):
 def _is_whole(options) -> bool:
     limited = any(options.get(name) is not None for name in LIMITED) or options.get("set_area_to_bounds")
     return not limited and options.get("strength") != 0
-
-
-def _span(options) -> tuple[float, float]:
-    """The part of the run in which an entry is in use."""
-    start, end = options.get("start_percent"), options.get("end_percent")
-    return 0.0 if start is None else start, 1.0 if end is None else end
 
 
 def check_hints(frames: int, **conditionings):

@@ -114,6 +114,8 @@ def gather(
         for edit, target in zip(edits, targets, strict=True)
     ]
     source = source or (edits[0].source if edits else None)
+    for target in compiled:
+        check_everywhere(source=source, null=null, target=target.conditioning)
     check_parts(inversion, source, null, compiled)
     check_inverted_alike(model.model, inversion.with_picture, source)
     for target in compiled:
@@ -121,7 +123,6 @@ def gather(
             word_map_layers(model, inversion.noise.shape[-2:], target.blend_blocks)
         given = {"source": source, "null": null, "target": target.conditioning}
         check_conditioning(model, **given)
-        check_everywhere(**given)
         check_alike(model.model, **given)
         check_hints(len(inversion.noise), **given)
     return Parts(inversion, source, null, compiled)

@@ -312,7 +312,7 @@ def check_parts(inversion, source, null, targets):
                 f"the {name} conditioning is not the one that the clip was inverted with: connect the same prompt"
             )
     for target in targets:
-        if _in_use(target.conditioning) != _in_use(source):
+        if in_use(target.conditioning[0][1]) != in_use(source[0][1]):
             raise ValueError(
                 "the source and the target conditioning are in use at different steps: "
                 "give both the same timestep range"
@@ -339,10 +339,10 @@ def same_embedding(conditioning, embedding) -> bool:
     return found.shape == embedding.shape and torch.allclose(found.to(embedding), embedding, atol=1e-3)
 
 
-def _in_use(conditioning):
-    """The part of the run in which a conditioning's first entry is in use."""
-    options = conditioning[0][1]
-    return options.get("start_percent", 0.0), options.get("end_percent", 1.0)
+def in_use(options) -> tuple[float, float]:
+    """The part of the run in which an entry of a conditioning is in use, by its options."""
+    start, end = options.get("start_percent"), options.get("end_percent")
+    return 0.0 if start is None else start, 1.0 if end is None else end
 
 
 def _with_embedding(entries, embedding):
