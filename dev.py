@@ -15,6 +15,7 @@ if sys.version_info < (3, 11):
     sys.exit(f"dev.py: the pinned requirements need Python 3.11 or newer and this is {this}: run it with a newer one")
 
 import argparse
+import itertools
 import os
 import signal
 import subprocess
@@ -23,6 +24,7 @@ import webbrowser
 from tools import audit as vulnerabilities
 from tools import environment
 from tools import lock as locked
+from tools.gpu import modes as pretended
 from tools.host import Host, HostError
 
 INTERRUPTED = 2  # pytest's exit code
@@ -145,6 +147,21 @@ def faults(arguments):
     return run_module("tools.faults.report", arguments)
 
 
+def gpu(arguments):
+    """run the pack's whole path, or what pytest is given, on a pretend CUDA device: MODE ..., then pytest's arguments"""
+    names = list(itertools.takewhile(pretended.MODES.__contains__, arguments))
+    if not arguments[len(names) :]:
+        return run_module("tools.gpu.report", names)
+    codes = [
+        in_environment(
+            "-m", "pytest", *arguments[len(names) :], cwd=environment.ROOT,
+            variables=pretended.environment(pretended.MODES[name]),
+        )
+        for name in names or pretended.SHORT
+    ]  # fmt: skip
+    return max(codes)
+
+
 def lock(arguments):
     """write requirements-dev.lock anew after a change of requirements-dev.txt; --upgrade for newer needs of those"""
     return locked.write(*arguments)
@@ -175,6 +192,7 @@ COMMANDS = {
     "parity": parity,
     "bench": bench,
     "faults": faults,
+    "gpu": gpu,
     "lock": lock,
     "licences": licences,
     "audit": audit,
@@ -185,9 +203,9 @@ def run_module(module, arguments):
     return in_environment(environment.ROOT / "tools" / "pack.py", module, *arguments)
 
 
-def in_environment(*command, cwd=None, host=None):
+def in_environment(*command, cwd=None, host=None, variables=os.environ):
     python, comfyui = environment.ready(host)
-    process = subprocess.Popen([python, *command], cwd=cwd, env={**os.environ, "COMFYUI_PATH": str(comfyui)})
+    process = subprocess.Popen([python, *command], cwd=cwd, env={**variables, "COMFYUI_PATH": str(comfyui)})
     while True:
         try:
             return process.wait()

@@ -12,6 +12,7 @@ import urllib.request
 from pathlib import Path
 
 from .environment import ROOT
+from .pack import host_flags
 
 PACK = "comfyui-videop2p"
 # A proxy set for the outside world must not stand between us and this machine.
@@ -58,7 +59,7 @@ class Host:
         command = [
             self.python, str(main), "--port", str(self.port), "--base-directory", str(self.folder),
             "--database-url", "sqlite:///:memory:", "--disable-auto-launch", "--disable-api-nodes",
-            *([] if has_accelerator(self.python) else ["--cpu"]), *self.flags,
+            *([] if has_accelerator(self.python) else ["--cpu"]), *host_flags(), *self.flags,
         ]  # fmt: skip
         if self.models.is_dir():
             command += ["--models-directory", str(self.models)]

@@ -40,7 +40,8 @@ def host_path():
 
 
 def use_host(*flags):
-    """Make `import comfy`, `import nodes`, ... work in this process; flags are ComfyUI's own command-line flags."""
+    """Make `import comfy`, `import nodes`, ... work in this process; flags are ComfyUI's own command-line flags, to which
+    VP2P_HOST_FLAGS adds."""
     path = str(host_path())
     if path not in sys.path:
         sys.path.insert(0, path)
@@ -52,11 +53,32 @@ def use_host(*flags):
     comfy.options.enable_args_parsing()
     # ComfyUI reads the command line once, on import; ours is not meant for it.
     own_argv = sys.argv
-    sys.argv = [own_argv[0], *([] if torch.cuda.is_available() else ["--cpu"]), *flags]
+    sys.argv = [own_argv[0], *([] if torch.cuda.is_available() else ["--cpu"]), *host_flags(), *flags]
     try:
-        import comfy.cli_args  # noqa: F401
+        import comfy.cli_args
     finally:
         sys.argv = own_argv
+    if torch.cuda.is_available() and comfy.cli_args.enables_dynamic_vram():
+        use_dynamic_vram()
+
+
+def host_flags():
+    return os.environ.get("VP2P_HOST_FLAGS", "").split()
+
+
+def use_dynamic_vram():
+    """As ComfyUI's main.py turns it on: its default on NVIDIA's devices."""
+    import comfy.memory_management
+    import comfy.model_management
+    import comfy.model_patcher
+    import comfy_aimdo.control
+
+    if not comfy.model_management.is_nvidia():
+        return
+    devices = [device.index for device in comfy.model_management.get_all_torch_devices()]
+    if comfy_aimdo.control.init() and comfy_aimdo.control.init_devices(devices):
+        comfy.model_patcher.CoreModelPatcher = comfy.model_patcher.ModelPatcherDynamic
+        comfy.memory_management.aimdo_enabled = True
 
 
 def main(argv):
