@@ -151,7 +151,7 @@ def gpu(arguments):
     """run the pack's whole path, or what pytest is given, on a pretend CUDA device: MODE ..., then pytest's arguments"""
     names = list(itertools.takewhile(pretended.MODES.__contains__, arguments))
     if not arguments[len(names) :]:
-        return run_module("tools.gpu.report", names)
+        return run_module("tests.gpu.report", names)
     codes = [
         in_environment(
             "-m", "pytest", *arguments[len(names) :], cwd=environment.ROOT,

@@ -97,6 +97,17 @@ def check_settings(learning_rate: float, seed: int) -> None:
         raise ValueError(f"the seed is {seed}: give a whole number from 0 to {2**64 - 1}")
 
 
+def check_reached(trained: Mapping[str, Tensor]) -> None:
+    """Raises ValueError, in a sentence, where the first loss gave a trained tensor no gradient."""
+    lacking = [name for name, parameter in trained.items() if parameter.grad is None]
+    if lacking:
+        raise ValueError(
+            f"no gradient reached {len(lacking)} of the {len(trained)} tensors to be tuned ({lacking[0]} for one), so "
+            "they would learn nothing: this model does not compute with them; load it with ComfyUI's own loader and "
+            "without nodes that replace its layers"
+        )
+
+
 def running_mean(losses: Sequence[float], smooth: float = SMOOTH) -> list[float]:
     """v := smooth v + (1 - smooth) loss, corrected for its start."""
     means, mean = [], 0.0
@@ -166,7 +177,8 @@ def tune(
     ends early where the `probed_loss` `is_flat`, for PROBES forwards more before the first step and after every
     PROBED_EVERY. `progress` is called with the losses so far after every step. `unfinished` keeps the state of the run:
     where it holds that of another one with the same inputs this one goes on from there, to the same result. A loss,
-    gradient or trained value that is not a number ends the run with a ValueError.
+    gradient or trained value that is not a number ends the run with a ValueError, and so does a tensor that no gradient
+    reaches.
     """
     check_settings(learning_rate, seed)
     trained = {name: parameters[name] for name in trained_names(parameters, freeze_down_blocks=freeze_down_blocks)}
@@ -208,6 +220,8 @@ def tune(
             loss = tuning_loss(denoise, z0, noise.to(z0), sigma, source, prediction=prediction)
             check_finite(loss, f"step {step + 1} of the tuning", LOWER)
             loss.backward()
+            if step == 0:
+                check_reached(trained)
             norm = torch.nn.utils.clip_grad_norm_(trained.values(), 1.0, foreach=False)
             check_finite(norm, f"the gradient of step {step + 1} of the tuning", LOWER)
             grad_norms.append(norm.item())

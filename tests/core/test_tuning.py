@@ -297,3 +297,13 @@ def test_where_a_patient_run_ends_is_no_chance(clip, table):
     runs = [tune(clip, table, steps=400, seed=seed, patience=40)[1] for seed in range(6)]
     ends = [tuned.steps for tuned in runs]
     assert 150 < min(ends) and max(ends) <= 1.2 * min(ends) < 400
+
+
+def test_a_tensor_that_no_gradient_reaches_is_named(clip, table):
+    """A layer that computes with a copy of its weight, as where weights are streamed to a device."""
+    toy, name = Toy(), sorted(TRAINED)[0]
+    parameter = toy.parameters[name]
+    toy.parameters = {**toy.parameters, name: parameter.detach().clone()}
+    trained = {**toy.parameters, name: parameter}
+    with pytest.raises(ValueError, match=f"no gradient reached 1 of the {len(TRAINED)} tensors to be tuned .{name}"):
+        tuning.tune(toy, trained, clip, table, None, steps=2, learning_rate=1e-2)

@@ -38,7 +38,8 @@ def predict(model, clip, latent):
     """What one step of a stock sampler makes of a latent."""
     guider = comfy.samplers.CFGGuider(model)
     guider.set_conds(encode(clip, SOURCE), encode(clip, SOURCE))
-    return guider.sample(
-        latent["samples"], torch.zeros_like(latent["samples"]), comfy.samplers.sampler_object("euler"),
-        torch.tensor([2.0, 0.0]), disable_pbar=True, seed=0,
-    )  # fmt: skip
+    with torch.inference_mode():
+        return guider.sample(
+            latent["samples"], torch.zeros_like(latent["samples"]), comfy.samplers.sampler_object("euler"),
+            torch.tensor([2.0, 0.0]), disable_pbar=True, seed=0,
+        )  # fmt: skip

@@ -4,9 +4,12 @@ Weights are scaled so that every layer gives about what it is given, and forward
 """
 
 import json
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from unittest.mock import patch
 
+import comfy.memory_management
 import comfy.ops
 import torch
 from comfy.cldm.cldm import ControlNet
@@ -66,9 +69,16 @@ def write_models(folder: Path) -> None:
         save_file(tensors(noise), path)
 
 
+@contextmanager
+def with_weights():
+    """Layers have weights as soon as they are made, whatever moves them later: dynamic VRAM waits for a state dict."""
+    with patch.object(comfy.memory_management, "aimdo_enabled", False):
+        yield
+
+
 def checkpoint(noise: "Noise") -> dict[str, torch.Tensor]:
     config = json.loads((host_path() / "comfy" / "sd1_clip_config.json").read_text())
-    with torch.device("meta"):
+    with with_weights(), torch.device("meta"):
         unet, vae = UNetModel(**UNET, out_channels=4), AutoencoderKL(embed_dim=4, ddconfig=VAE)
         text = CLIPTextModel(config, torch.float32, "meta", comfy.ops.disable_weight_init)
     return {
@@ -79,7 +89,7 @@ def checkpoint(noise: "Noise") -> dict[str, torch.Tensor]:
 
 
 def control_net(noise: "Noise") -> dict[str, torch.Tensor]:
-    with torch.device("meta"):
+    with with_weights(), torch.device("meta"):
         network = ControlNet(**UNET, hint_channels=3)
     return noise.weights(network)
 

@@ -8,12 +8,16 @@ goes for the layers too that training begins with at zero, which would hide all 
 from dataclasses import dataclass
 
 import comfy.model_base
+import comfy.ops
 import comfy.sd
 import torch
 from comfy import latent_formats, model_management, model_patcher, sd1_clip, sdxl_clip, supported_models
+from comfy.cldm.cldm import ControlNet as ControlNetwork
+from comfy.controlnet import ControlNet
 from comfy.supported_models_base import ClipTarget
 from comfy.text_encoders import sd2_clip
-from comfyui_videop2p.videop2p_core.host.demo import DEMO_FILE, VAE_PREFIX, read_demo_file, with_prefix
+from comfyui_videop2p.tests.host.checkpoints import Noise, with_weights
+from comfyui_videop2p.videop2p_core.host.demo import DEMO_FILE, UNET, VAE_PREFIX, read_demo_file, with_prefix
 
 TEXT = {"num_hidden_layers": 3, "intermediate_size": 64}  # the least of which one is the last but one
 COMMON = {
@@ -93,7 +97,8 @@ def tiny_model(family: str, disable_dynamic=False) -> model_patcher.ModelPatcher
     kind = FAMILIES[family]
     config = kind.unet(kind.config)
     config.set_inference_dtype(torch.float32, None)
-    model = config.get_model({}, "", model_management.unet_offload_device())
+    with with_weights():
+        model = config.get_model({}, "", model_management.unet_offload_device())
     fill(model)
     patcher_of = model_patcher.ModelPatcher if disable_dynamic else model_patcher.CoreModelPatcher
     patcher = patcher_of(model, model_management.get_torch_device(), model_management.unet_offload_device())
@@ -104,7 +109,8 @@ def tiny_model(family: str, disable_dynamic=False) -> model_patcher.ModelPatcher
 def tiny_clip(family: str) -> comfy.sd.CLIP:
     """With CLIP's own tokenizer and widths, so that a CONDITIONING is what the family's UNets read."""
     configs = {f"clip_{letter}_model_config": TEXT for letter in "lhg"}
-    clip = comfy.sd.CLIP(ClipTarget(*FAMILIES[family].clip), model_options=configs)
+    with with_weights():
+        clip = comfy.sd.CLIP(ClipTarget(*FAMILIES[family].clip), model_options=configs)
     fill(clip.cond_stage_model)
     return clip
 
@@ -113,6 +119,16 @@ def tiny_vae() -> comfy.sd.VAE:
     """The demo model's: 4 channels, an eighth of the size."""
     tensors, metadata = read_demo_file(DEMO_FILE)
     return comfy.sd.VAE(sd=with_prefix(tensors, VAE_PREFIX), metadata=metadata)
+
+
+def demo_control_net() -> ControlNet:
+    """A ControlNet of the demo UNet's architecture, of random weights, as Load ControlNet gives one."""
+    with torch.inference_mode():
+        settings = {key: value for key, value in UNET.items() if key != "out_channels"}
+        with with_weights():
+            network = ControlNetwork(**settings, hint_channels=3, operations=comfy.ops.manual_cast)
+        network.load_state_dict(Noise(values=2**22).weights(network))
+        return ControlNet(network, load_device=model_management.get_torch_device())
 
 
 @torch.no_grad()

@@ -12,7 +12,6 @@ import comfy.samplers
 import folder_paths
 import pytest
 import torch
-from comfy.cldm.cldm import ControlNet
 from comfy_extras.nodes_custom_sampler import (
     BasicScheduler,
     Noise_EmptyNoise,
@@ -23,9 +22,10 @@ from comfyui_videop2p.demo import scenes
 from comfyui_videop2p.tests.host.calls import FRAMES, SOURCE, STEPS, TARGET, control, encode, run, sample
 from comfyui_videop2p.tests.host.checkpoints import Noise, lora
 from comfyui_videop2p.tests.host.graphs import Graph, succeeded
+from comfyui_videop2p.tests.host.models import demo_control_net
 from comfyui_videop2p.tools.host import LOCAL
 from comfyui_videop2p.videop2p_core.host import inversion as host_inversion
-from comfyui_videop2p.videop2p_core.host.demo import DEMO_CLIPS, UNET
+from comfyui_videop2p.videop2p_core.host.demo import DEMO_CLIPS
 from comfyui_videop2p.videop2p_core.host.identity import identity_of
 from safetensors.torch import save_file
 
@@ -101,12 +101,7 @@ def assert_null_text_runs_on_this_model(model, source, null, latent):
 
 @pytest.fixture(scope="module")
 def control_net():
-    """A ControlNet of the demo UNet's architecture, of random weights, as Load ControlNet gives one."""
-    with torch.inference_mode():
-        settings = {key: value for key, value in UNET.items() if key != "out_channels"}
-        network = ControlNet(**settings, hint_channels=3, operations=comfy.ops.manual_cast)
-        network.load_state_dict(Noise(values=2**22).weights(network))
-        return comfy.controlnet.ControlNet(network, load_device=comfy.model_management.get_torch_device())
+    return demo_control_net()
 
 
 @pytest.fixture(scope="module")

@@ -19,6 +19,7 @@ import sentencepiece
 import torch
 from comfy.ldm.wan.model import WanModel
 from comfy.supported_models_base import ClipTarget
+from comfyui_videop2p.tests.host.checkpoints import with_weights
 
 WIDTH = 32  # of the text
 SIZES = {"dim": 64, "ffn_dim": 128, "freq_dim": 32, "text_dim": WIDTH, "num_heads": 4, "num_layers": 4}
@@ -38,9 +39,10 @@ def tiny_wan(kind="t2v", seed=0, **sizes):
     config_class, settings = CLASSES[kind]
     unet_config = {"image_model": "wan2.1", **SIZES, **settings, **(VACE if kind == "vace" else {}), **sizes}
     config = config_class(dict(unet_config))
-    device = torch.device("cpu")
+    device = comfy.model_management.unet_offload_device()
     config.set_inference_dtype(torch.float32, None)
-    model = config.get_model({}, "", device)
+    with with_weights():
+        model = config.get_model({}, "", device)
     generator = torch.Generator().manual_seed(seed)
     for name, parameter in model.diffusion_model.named_parameters():
         if name.endswith("norm_q.weight") or name.endswith("norm_k.weight") or name.endswith("norm3.weight"):
@@ -51,14 +53,15 @@ def tiny_wan(kind="t2v", seed=0, **sizes):
             value = 0.02 * torch.randn(parameter.shape, generator=generator)
         parameter.data = value
     model.diffusion_model.requires_grad_(False)
-    return comfy.model_patcher.CoreModelPatcher(model, load_device=device, offload_device=device)
+    return comfy.model_patcher.CoreModelPatcher(model, comfy.model_management.get_torch_device(), device)
 
 
 def loaded_wan(eight_bits):
     """A small MODEL from a file's weights by the host's own loader: in half precision, or in 8 bits with scales."""
     sizes = {"dim": 128, "ffn_dim": 256, "num_heads": 1, "num_layers": 2}
     made = {"operations": comfy.ops.disable_weight_init, "dtype": torch.float16, "device": "cpu"}
-    network = WanModel(**CLASSES["t2v"][1], **sizes, text_dim=4096, freq_dim=256, **made)
+    with with_weights():
+        network = WanModel(**CLASSES["t2v"][1], **sizes, text_dim=4096, freq_dim=256, **made)
     generator, tensors = torch.Generator().manual_seed(0), {}
     for name, value in network.state_dict().items():
         weight = torch.randn(value.shape, generator=generator) / max(value[0].numel(), 50) ** 0.5
@@ -92,10 +95,11 @@ def tiny_text(length=512):
         "is_gated_act": True, "layer_norm_epsilon": 1e-6, "relative_attention_num_buckets": 32, "vocab_size": 80,
         "eos_token_id": 1, "pad_token_id": 0, "model_type": "umt5",
     }  # fmt: skip
-    clip = comfy.sd.CLIP(
-        ClipTarget(wan_text.WanT5Tokenizer, wan_text.te()), tokenizer_data={"spiece_model": spiece},
-        model_options={"umt5xxl_model_config": config},
-    )  # fmt: skip
+    with with_weights():
+        clip = comfy.sd.CLIP(
+            ClipTarget(wan_text.WanT5Tokenizer, wan_text.te()), tokenizer_data={"spiece_model": spiece},
+            model_options={"umt5xxl_model_config": config},
+        )  # fmt: skip
     getattr(clip.tokenizer, clip.tokenizer.clip).min_length = length
     generator = torch.Generator().manual_seed(1)
     for name, parameter in clip.cond_stage_model.named_parameters():

@@ -15,7 +15,6 @@ from ..environment import SetupError, home
 
 HERE = Path(__file__).resolve().parent
 FLOAT32, LEGACY = "--force-fp32", "--disable-dynamic-vram"
-HALF = ("fp16", "bf16", "dynamic-fp16", "novram-fp16")
 
 
 @dataclass(frozen=True)
@@ -26,6 +25,11 @@ class Mode:
     flags: tuple[str, ...]
     device: dict[str, str] = field(default_factory=dict)
     between: str = ""
+
+    @property
+    def exact(self) -> bool:
+        """Whether numbers are those of the CPU."""
+        return FLOAT32 in self.flags
 
 
 MODES = {

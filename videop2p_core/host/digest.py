@@ -155,7 +155,7 @@ def _parts(value) -> list | None:
 def _of_tensor(tensor):
     if tensor.is_meta:
         return [str(tensor.dtype), tuple(tensor.shape)]
-    content = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy()
+    content = tensor.data.cpu().contiguous().reshape(-1).view(torch.uint8).numpy()
     return [str(tensor.dtype), tuple(tensor.shape), hashlib.sha256(content).digest()]
 
 
@@ -182,7 +182,7 @@ def _of_model(model: ModelPatcher):
 def _looked_at(tensors: Iterable[tuple[str, Tensor]]) -> Iterator:
     """Of tensors by their names: a training changes every value, and there may be gigabytes of them."""
     for name, tensor in tensors:
-        values = tensor.detach().flatten()
+        values = tensor.data.flatten()
         if len(values) > WHOLE:
             values = values[_places(len(values)).to(values.device)]
         yield from (name, tuple(tensor.shape), values)

@@ -23,8 +23,8 @@ from ..weights import WeightsError
 from .checks import check_family
 from .identity import TUNINGS, base_of
 from .inflate import inflation_of
-from .original import NETWORK, original_weights
-from .temporal import TemporalLayers
+from .original import NETWORK, original_weights, values_of
+from .temporal import temporal_shapes
 from .tune import tuning_of
 
 CPU = torch.device("cpu")
@@ -62,8 +62,8 @@ class Layout:
     def __init__(self, model):
         unet = model.get_model_object("diffusion_model")
         self.config = model.model.model_config.unet_config
-        self.shapes = {name: value.shape for name, value in unet.state_dict().items()}
-        self.shapes |= {name: value.shape for name, value in TemporalLayers(unet, "meta").state_dict().items()}
+        self.shapes = {name: value.shape for name, value in values_of(unet).items()}
+        self.shapes |= temporal_shapes(unet)
         self.names = foreign.names_of(comfy.utils.unet_to_diffusers(self.config), self.shapes)
 
 
@@ -176,7 +176,7 @@ def check_readable(config: Mapping[str, Any], layout: Layout) -> None:
         ) from error
     with torch.device("meta"):
         unet = UNet2DConditionModel.from_config(foreign.image_config(config))
-    expected = {name: value.shape for name, value in unet.state_dict().items()}
+    expected = {name: value.shape for name, value in values_of(unet).items()}
     if expected != {theirs: layout.shapes[own] for theirs, own in layout.names.items() if not is_temporal(own)}:
         raise ValueError(
             "the official code could not read this model: its UNet is built otherwise than those of Stable Diffusion "

@@ -16,10 +16,12 @@ import comfy.patcher_extension
 import torch
 from comfy.ldm.modules.attention import SpatialTransformer
 from comfy.ldm.modules.diffusionmodules.openaimodel import ResBlock
+from comfy.model_patcher import ModelPatcher
 from torch.utils.checkpoint import checkpoint
 
 from .denoiser import run
 from .inflate import inflate, inflation_of, temporal_of
+from .original import values_of
 from .temporal import temporal_patcher
 
 # What torch says, and what is to be done.
@@ -58,12 +60,13 @@ def _run_on_a_copy(model, positive, negative, latent, sigmas, algorithm, checkpo
         if any("control" in options for _, options in (*positive, *negative)):
             _separate_skips(frozen)
 
-        def with_frozen_weights(denoise, z0, sigmas):
-            frozen.model.requires_grad_(False)  # loading may have made new parameters of patched weights
+        def on_own_weights(denoise, z0, sigmas):
+            for patcher in _with_temporal(frozen):
+                _hold_weights(patcher.model)
             return algorithm(frozen, denoise, z0, sigmas)
 
         try:
-            return run(frozen, *map(_outside_inference, (positive, negative, latent, sigmas)), with_frozen_weights)
+            return run(frozen, *map(_outside_inference, (positive, negative, latent, sigmas)), on_own_weights)
         except RuntimeError as error:
             fault = next((fault for said, fault in FAULTS.items() if said in str(error)), None)
             if fault is None:
@@ -80,13 +83,42 @@ def differentiable_copy(model):
         duplicate.set_model_compute_dtype(torch.float32)  # half-precision gradients underflow
     inflation, temporal = inflation_of(model), temporal_of(model)
     if temporal is not None:
-        temporal = temporal_patcher(duplicate, temporal.model.state_dict(), dtype=torch.float32)
+        # Weights that are streamed while they are used get no gradients.
+        temporal = temporal_patcher(duplicate, values_of(temporal.model), dtype=torch.float32, kind=ModelPatcher)
     if inflation is not None:
         duplicate = inflate(duplicate, inflation, temporal)
     try:
         yield duplicate
     finally:
         duplicate.detach()
+
+
+def _load_in_full(executor, model, *args, **kwargs):
+    """As a node would: what the host moves of other models for it was made in inference mode."""
+    with torch.inference_mode():
+        prepared = executor(model, *args, **kwargs | {"force_full_load": True, "force_offload": False})
+        for patcher in _with_temporal(model):  # --novram loads nothing whatever is asked for
+            patcher.load(patcher.load_device, full_load=True)
+        return prepared
+
+
+def _with_temporal(model):
+    return [patcher for patcher in (model, temporal_of(model)) if patcher is not None]
+
+
+def _hold_weights(module):
+    """Frozen weights that torch can differentiate through, in layers that cast them to what they compute in."""
+    for part in module.modules():
+        if hasattr(part, "comfy_cast_weights"):
+            part.comfy_cast_weights = True
+        for name, parameter in part.named_parameters(recurse=False):
+            if parameter.is_inference():
+                parameter = torch.nn.Parameter(parameter.clone(), requires_grad=False)
+                setattr(part, name, parameter)
+            parameter.requires_grad_(False)
+        for name, buffer in part.named_buffers(recurse=False):
+            if buffer.is_inference():
+                setattr(part, name, buffer.clone())
 
 
 def computed_in(model):
@@ -126,13 +158,11 @@ def _checkpointed(forward):
     return checkpointed
 
 
-def _load_in_full(executor, *args, **kwargs):
-    return executor(*args, **kwargs | {"force_full_load": True, "force_offload": False})
-
-
 def _deep_copy(model):
     if model.cached_patcher_init is not None:
-        return model.clone(disable_dynamic=True, force_deepcopy=True)
+        duplicate = model.clone(disable_dynamic=True, force_deepcopy=True)
+        _bring_to_precision(duplicate.model)
+        return duplicate
     if model.is_dynamic():
         raise ValueError(
             "the loader of this model gives no way to load it a second time, which tuning and null-text need: use Load "
@@ -155,6 +185,16 @@ def _deep_copy(model):
     duplicate.is_injected = False
     duplicate.unpatch_model(model.offload_device)
     return duplicate
+
+
+def _bring_to_precision(module):
+    """Layers that waited for their weights have those of the file, in the file's precision: a LoRA would be rounded to
+    it."""
+    for part in module.modules():
+        for name, parameter in part.named_parameters(recurse=False):
+            dtype = getattr(part, f"{name}_comfy_model_dtype", None)
+            if dtype not in (None, parameter.dtype) and type(parameter) is torch.nn.Parameter:
+                setattr(part, name, torch.nn.Parameter(parameter.to(dtype), requires_grad=False))
 
 
 def _separate_skips(model):

@@ -80,5 +80,5 @@ def _digest(names: Iterable[str], tensors: Iterable[torch.Tensor]) -> str:
     digest = hashlib.sha256("\n".join(names).encode())
     for tensor in tensors:
         # Half precision, so that a model is the same loaded in either.
-        digest.update(tensor.detach().flatten()[:VALUES].to("cpu", torch.float16).numpy().tobytes())
+        digest.update(tensor.data.flatten()[:VALUES].to("cpu", torch.float16).numpy().tobytes())
     return digest.hexdigest()[:8]

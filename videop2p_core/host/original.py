@@ -1,5 +1,6 @@
 """The weights of a MODEL's network as its loader left them, and what is patched onto them."""
 
+import torch
 from comfy.model_patcher import get_key_weight
 
 NETWORK = "diffusion_model."
@@ -16,13 +17,22 @@ def original_weights(model) -> dict[str, list]:
     return {name: [_original(model, name), *model.patches.get(name, ())] for name in names}
 
 
+def values_of(module: torch.nn.Module) -> dict[str, torch.Tensor]:
+    """The tensors of a network by their names, to be read.
+
+    The host moves weights inside of inference mode and outside of it; those that were made in the one and moved in the
+    other have no version to be detached at, but their data.
+    """
+    return {name: value.data for name, value in module.state_dict(keep_vars=True).items()}
+
+
 def _original(model, name):
     weight, _, convert = get_key_weight(model.model, name)
     if name in model.backup:
         weight = model.backup[name].weight
     if name in model.hook_backup:
         weight = model.hook_backup[name][0]
-    return weight, convert or _as_it_is
+    return weight.data, convert or _as_it_is  # see values_of
 
 
 def _as_it_is(weight, **_):

@@ -32,13 +32,14 @@ class TemporalLayers(nn.Module):
     """One temporal attention a transformer block, under the block's own name.
 
     state_dict keys: `<block name>.attn_temp.{to_q,to_k,to_v,to_out.0}.*` and `<block name>.norm_temp.*`.
+    operations: makes the layers, torch.nn's own or the host's, which may have no weights before they are given some.
     """
 
-    def __init__(self, unet, device=None, dtype=None):
+    def __init__(self, unet, operations=nn, device=None, dtype=None):
         super().__init__()
         for name, block in transformer_blocks(unet).items():
             channels = block.n_heads * block.d_head
-            layer = TemporalAttention(channels, block.n_heads, comfy.ops.manual_cast, device, dtype)
+            layer = TemporalAttention(channels, block.n_heads, operations, device, dtype)
             parent = self
             *path, last = name.split(".")
             for part in path:
@@ -51,24 +52,33 @@ class TemporalLayers(nn.Module):
         """{block name: TemporalAttention}"""
         return {name: module for name, module in self.named_modules() if isinstance(module, TemporalAttention)}
 
-    def reset(self, seed):
-        """Untrained: the identity, from one seed."""
-        generator = torch.Generator().manual_seed(seed)
-        for layer in self.layers().values():
-            layer.reset(generator)
-        return self
+
+def temporal_shapes(unet) -> dict[str, torch.Size]:
+    """The shape of every tensor of a UNet's temporal layers."""
+    return {name: value.shape for name, value in TemporalLayers(unet, device="meta").state_dict().items()}
 
 
-def temporal_patcher(model, state=None, seed=0, dtype=None):
+def untrained(unet, seed: int) -> dict[str, torch.Tensor]:
+    """The state of temporal layers that are the identity, from one seed: float32, on the CPU."""
+    generator = torch.Generator().manual_seed(seed)
+    layers = TemporalLayers(unet)
+    for layer in layers.layers().values():
+        layer.reset(generator)
+    return layers.state_dict()
+
+
+def temporal_patcher(model, state=None, seed=0, dtype=None, kind=None):
     """Temporal layers for a MODEL, as a patcher of their own: from a state dict, else untrained from a seed.
 
-    dtype: of the weights; by default the one that the model computes in.
+    dtype: of the weights; by default the one that the model computes in. kind: of the patcher, the host's for models by
+    default.
     """
     unet = model.get_model_object("diffusion_model")
-    layers = TemporalLayers(unet, model.offload_device, dtype or model.model.get_dtype_inference())
-    if state is None:
-        layers.reset(seed)
-    else:
-        layers.load_state_dict(state)
+    dtype = dtype or model.model.get_dtype_inference()
+    layers = TemporalLayers(unet, comfy.ops.manual_cast, model.offload_device, dtype)
+    state = untrained(unet, seed) if state is None else state
+    # Layers that wait for their weights take them as they come, in whatever precision.
+    layers.load_state_dict({name: value.to(model.offload_device, dtype) for name, value in state.items()})
     layers.requires_grad_(False)
-    return comfy.model_patcher.CoreModelPatcher(layers, model.load_device, model.offload_device)
+    kind = kind or comfy.model_patcher.CoreModelPatcher
+    return kind(layers, model.load_device, model.offload_device)

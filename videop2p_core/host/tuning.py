@@ -9,7 +9,7 @@ from ..tuning import Tuning, is_temporal
 from .denoiser import SOURCE, model_sigmas, prediction_of
 from .gradients import run_differentiable
 from .inflate import inflate, inflation_of, temporal_of
-from .temporal import TemporalLayers, temporal_patcher
+from .temporal import temporal_patcher, temporal_shapes
 
 
 def tune(
@@ -80,7 +80,7 @@ def _check_fits(model, tuned):
     unet = model.get_model_object("diffusion_model")
     own = {name: parameter.shape for name, parameter in unet.named_parameters()}
     if tuned.temporal:
-        own |= {name: value.shape for name, value in TemporalLayers(unet, "meta").state_dict().items()}
+        own |= temporal_shapes(unet)
     given = {name: value.shape for part in (tuned.deltas, tuned.temporal) for name, value in part.items()}
     strange = sorted(name for name, shape in given.items() if own.get(name) != shape)
     lacking = sorted(name for name in own if is_temporal(name) and tuned.temporal and name not in given)

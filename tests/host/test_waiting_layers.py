@@ -1,0 +1,46 @@
+"""Under dynamic VRAM, ComfyUI's default on NVIDIA, its layers have no weights until a state dict is loaded."""
+
+import comfy.memory_management
+import pytest
+import torch
+from comfyui_videop2p.tests.host.calls import SOURCE, encode, run
+from comfyui_videop2p.videop2p_core.host.demo import load_demo_model
+from comfyui_videop2p.videop2p_core.host.foreign import Layout
+from comfyui_videop2p.videop2p_core.host.gradients import differentiable_copy
+from comfyui_videop2p.videop2p_core.host.inflate import temporal_of
+from comfyui_videop2p.videop2p_core.host.tune import tuned
+
+
+@pytest.fixture
+def waiting(monkeypatch):
+    """The demo model, inflated while layers wait for their weights."""
+    monkeypatch.setattr(comfy.memory_management, "aimdo_enabled", True)
+    with torch.inference_mode():
+        demo = load_demo_model()
+    return run("InflateUNet", model=demo[0])[0], demo[1]
+
+
+def test_an_inflated_model_has_all_its_weights(waiting, model):
+    """`model` was made of layers that have theirs at once."""
+    expected, found = (temporal_of(inflated).model.state_dict() for inflated in (model, waiting[0]))
+    assert found.keys() == expected.keys() and len(found) == 7 * len(temporal_of(model).model.layers())
+    assert all(torch.equal(found[name], expected[name]) for name in expected)
+    assert Layout(waiting[0]).shapes == Layout(model).shapes
+
+
+def test_it_learns_what_a_model_learns_whose_layers_wait_for_nothing(waiting, inverting, tuning):
+    model, clip = waiting
+    learnt = run(
+        "TuneOnVideo", model=model, positive=encode(clip, SOURCE), latent=inverting["latent"], steps=2,
+        learning_rate=1e-3,
+    )  # fmt: skip
+    torch.testing.assert_close(learnt[1].losses, tuning[1].losses, rtol=1e-5, atol=0)
+    assert all(delta.any() for delta in learnt[1].deltas.values())
+    assert tuned(model, learnt[1]) and tuned(model, tuning[1])
+
+
+def test_the_copy_that_is_trained_has_the_precision_of_the_model(waiting):
+    """The demo model's file is in half precision, to which a LoRA would be rounded."""
+    with torch.inference_mode(False), differentiable_copy(waiting[0]) as copy:
+        kinds = {parameter.dtype for parameter in copy.model.diffusion_model.parameters()}
+    assert kinds == {waiting[0].model.get_dtype()}
