@@ -148,7 +148,7 @@ def faults(arguments):
 
 
 def gpu(arguments):
-    """run the pack's whole path, or what pytest is given, on a pretend CUDA device: MODE ..., then pytest's arguments"""
+    """run the pack's whole path, or what pytest is given, on a pretend CUDA device: [MODE ...] [pytest's arguments]"""
     names = list(itertools.takewhile(pretended.MODES.__contains__, arguments))
     if not arguments[len(names) :]:
         return run_module("tests.gpu.report", names)

@@ -40,8 +40,10 @@ def host_path():
 
 
 def use_host(*flags):
-    """Make `import comfy`, `import nodes`, ... work in this process; flags are ComfyUI's own command-line flags, to which
-    VP2P_HOST_FLAGS adds."""
+    """Make `import comfy`, `import nodes`, ... work in this process.
+
+    flags: ComfyUI's own command-line flags, beside those in VP2P_HOST_FLAGS.
+    """
     path = str(host_path())
     if path not in sys.path:
         sys.path.insert(0, path)

@@ -6,14 +6,21 @@ the CPU saved in the mode.
 
 from __future__ import annotations
 
+import json
+import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from comfyui_videop2p.tools.environment import ROOT
 from comfyui_videop2p.tools.gpu.modes import MODES, Mode, environment
+from safetensors.torch import load_file
+
+from .compare import Difference, differences
 
 AT_ONCE = 2
 THEIRS, SAVED = "from theirs", "edit, saved and loaded"
