@@ -144,11 +144,6 @@ class World:
             latent = {"samples": self.edited(self.inversion)["target 0"]}
             return stock.VAEDecode().decode(self.demo[2], latent)[0]
 
-    # --- what is saved ------------------------------------------------------------------------------------------------
-
-    def saved(self, kind: str) -> str:
-        return folder_paths.get_filename_list(f"videop2p_{kind}")[0]
-
 
 # --- the stations, in the order of a graph ----------------------------------------------------------------------------
 
@@ -292,8 +287,8 @@ def saving(world: World) -> Iterator[tuple[str, Results]]:
 
 
 def from_files(world: World) -> Results:
-    (inversion,) = world.node("LoadInversion", inversion_name=world.saved("inversions"))
-    model, _ = world.node("LoadTuning", model=world.model, tuning_name=world.saved("tunings"))
+    (inversion,) = world.node("LoadInversion", inversion_name="inversion_00001_.safetensors")
+    model, _ = world.node("LoadTuning", model=world.model, tuning_name="tuning_00001_.safetensors")
     return world.edited(inversion, model=model)
 
 
