@@ -162,6 +162,11 @@ def gpu(arguments):
     return max(codes)
 
 
+def card(arguments):
+    """what the pack does on this machine's own GPU, and how long it takes there: --json FILE"""
+    return run_module("tools.gpu.card", arguments)
+
+
 def lock(arguments):
     """write requirements-dev.lock anew after a change of requirements-dev.txt; --upgrade for newer needs of those"""
     return locked.write(*arguments)
@@ -193,6 +198,7 @@ COMMANDS = {
     "bench": bench,
     "faults": faults,
     "gpu": gpu,
+    "card": card,
     "lock": lock,
     "licences": licences,
     "audit": audit,
@@ -203,9 +209,10 @@ def run_module(module, arguments):
     return in_environment(environment.ROOT / "tools" / "pack.py", module, *arguments)
 
 
-def in_environment(*command, cwd=None, host=None, variables=os.environ):
+def in_environment(*command, cwd=None, host=None, variables=None):
     python, comfyui = environment.ready(host)
-    process = subprocess.Popen([python, *command], cwd=cwd, env={**variables, "COMFYUI_PATH": str(comfyui)})
+    variables = {**os.environ, **(variables or {}), "COMFYUI_PATH": str(comfyui)}
+    process = subprocess.Popen([python, *command], cwd=cwd, env=variables)
     while True:
         try:
             return process.wait()

@@ -84,7 +84,7 @@ def read(name: str, actual: Path, expected: Path, exact: bool) -> Report:
 
 
 def walk_on_cpu(out: Path, *arguments) -> None:
-    walk(out, dict(os.environ), *arguments)
+    walk(out, {"CUDA_VISIBLE_DEVICES": ""}, *arguments)
 
 
 def walk_in_mode(mode: Mode, out: Path, *arguments) -> None:
@@ -94,7 +94,7 @@ def walk_in_mode(mode: Mode, out: Path, *arguments) -> None:
 def walk(out: Path, variables: dict[str, str], *arguments) -> None:
     command = map(str, [sys.executable, ROOT / "tools" / "pack.py", "tests.gpu.path", out, *arguments])
     threads = {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "passive"}
-    done = subprocess.run(list(command), env=variables | threads, capture_output=True, text=True)
+    done = subprocess.run(list(command), env=os.environ | variables | threads, capture_output=True, text=True)
     if done.returncode:
         raise RuntimeError(f"the path broke off:\n{done.stdout[-2000:]}{done.stderr[-4000:]}")
 

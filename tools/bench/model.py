@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from unittest.mock import patch
 
+import comfy.memory_management
 import comfy.model_management
 import comfy.supported_models
 import torch
@@ -29,15 +31,15 @@ UNET = {
     "use_linear_in_transformer": False,
     "legacy": False,
     "adm_in_channels": None,
-    "dtype": torch.float32,
 }
 
 Build = Callable[[], ModelPatcher]  # makes an image MODEL; new processes are sent it, so it must pickle
 
 
-def sd15() -> ModelPatcher:
-    """A MODEL of SD1.5's size in float32."""
-    model = comfy.supported_models.SD15(dict(UNET)).get_model({}, "", "cpu")
+def sd15(dtype: torch.dtype = torch.float32) -> ModelPatcher:
+    """A MODEL of SD1.5's size."""
+    with patch.object(comfy.memory_management, "aimdo_enabled", False):  # layers have weights before they are given any
+        model = comfy.supported_models.SD15({**UNET, "dtype": dtype}).get_model({}, "", "cpu")
     randomise(model.diffusion_model)
     device = comfy.model_management.get_torch_device()
     return ModelPatcher(model, load_device=device, offload_device=torch.device("cpu"))

@@ -53,12 +53,11 @@ SHORT = ("dynamic", "legacy")  # what the tests run
 
 
 def environment(mode: Mode) -> dict[str, str]:
-    """Of a process, and of those that it starts, on the pretend device in a mode."""
+    """What puts a process, and those that it starts, on the pretend device in a mode."""
     if sys.platform != "linux" or shutil.which("g++") is None:
         raise SetupError("the pretend device is built with g++ on Linux: install it (Debian: apt install g++)")
     paths = [str(HERE / "aimdo"), str(HERE / "site"), *filter(None, [os.environ.get("PYTHONPATH")])]
     return {
-        **os.environ,
         "PRETEND_CUDA": "1",
         "PRETEND_CUDA_BUILD": str(home() / "pretend-cuda"),
         "PYTHONPATH": os.pathsep.join(paths),
