@@ -261,6 +261,18 @@ def test_a_patch_that_stops_gradients_is_named(model, clip):
         null_text(model, clip)
 
 
+def test_where_no_other_node_patched_the_model_none_is_blamed(model, clip, monkeypatch):
+    def fail(*args, **kwargs):
+        raise RuntimeError("a variable has been modified by an inplace operation")
+
+    monkeypatch.setattr(inversion, "optimise_null_text", fail)
+    with pytest.raises(RuntimeError, match="^a variable has been modified by an inplace operation$"):
+        null_text(model, clip)
+    model.set_model_output_block_patch(lambda h, skip, options: (h, skip))
+    with pytest.raises(RuntimeError, match="another node's patch on this model writes into what it is given"):
+        null_text(model, clip)
+
+
 def test_half_precision_learns_in_float32(clip):
     def load(disable_dynamic=False):
         model = image_model(REFERENCE)

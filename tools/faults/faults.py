@@ -16,6 +16,8 @@ import torch
 from comfy.model_base import BaseModel
 from torch import Tensor
 
+from ...videop2p_core.host.original import values_of
+
 
 class Injected(RuntimeError):
     """What a neighbouring node might raise."""
@@ -96,7 +98,7 @@ def calls_of_models(calls: Calls):
 def state_of(model) -> tuple:
     """All that an operation must leave as it was: weights, and what is patched onto the MODEL."""
     digest = hashlib.sha256()
-    for name, value in sorted(model.model.state_dict().items()):
+    for name, value in sorted(values_of(model.model).items()):
         digest.update(name.encode())
         digest.update(value.contiguous().cpu().view(torch.uint8).numpy().tobytes())
     patched = model.model_options, model.object_patches, model.patches, model.injections, model.attachments

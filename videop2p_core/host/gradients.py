@@ -19,25 +19,20 @@ from comfy.ldm.modules.diffusionmodules.openaimodel import ResBlock
 from comfy.model_patcher import ModelPatcher
 from torch.utils.checkpoint import checkpoint
 
+from .beside import has_motion
 from .denoiser import run
-from .inflate import inflate, inflation_of, temporal_of
+from .inflate import FrameAttention, inflate, inflation_of, temporal_of
 from .original import values_of
 from .temporal import temporal_patcher
 
-# What torch says, and what is to be done.
-PATCHED = (
-    "another node's patch on this model {}, so that it cannot be differentiated through: connect the model without it"
-)
-FAULTS = {
-    "Inference tensors cannot be saved": PATCHED.format(
+# What torch says where another node's patch cannot be differentiated through, and what that patch does.
+PATCHED = {
+    "Inference tensors cannot be saved": (
         "holds weights that were loaded for inference (a hypernetwork or motion modules, for instance)"
     ),
-    "modified by an inplace operation": PATCHED.format("writes into what it is given (FreeU_V2, for instance)"),
-    "functions with out=... arguments don't support automatic differentiation": (
-        "so little memory is free that ComfyUI takes attention in slices, which cannot be differentiated through: give "
-        "fewer or smaller frames, or start ComfyUI with --use-pytorch-cross-attention"
-    ),
+    "modified by an inplace operation": "writes into what it is given (FreeU_V2, for instance)",
 }
+IN_SLICES = "functions with out=... arguments don't support automatic differentiation"
 
 
 def run_differentiable(model, positive, negative, latent, sigmas, algorithm, *, checkpointing=False):
@@ -68,10 +63,34 @@ def _run_on_a_copy(model, positive, negative, latent, sigmas, algorithm, checkpo
         try:
             return run(frozen, *map(_outside_inference, (positive, negative, latent, sigmas)), on_own_weights)
         except RuntimeError as error:
-            fault = next((fault for said, fault in FAULTS.items() if said in str(error)), None)
+            fault = _fault(model, str(error))
             if fault is None:
                 raise
             raise RuntimeError(fault) from error
+
+
+def _fault(model, said: str) -> str | None:
+    """What is to be done about an error of torch's on this MODEL; None where its cause is not known."""
+    if IN_SLICES in said:
+        return (
+            "so little memory is free that ComfyUI takes attention in slices, which cannot be differentiated through: "
+            "give fewer or smaller frames, or start ComfyUI with --use-pytorch-cross-attention"
+        )
+    deed = next((deed for words, deed in PATCHED.items() if words in said), None)
+    if deed is None or not is_patched_by_others(model):
+        return None
+    return (
+        f"another node's patch on this model {deed}, so that it cannot be differentiated through: connect the model "
+        "without it"
+    )
+
+
+def is_patched_by_others(model) -> bool:
+    """Whether nodes of others put anything into the layers of a MODEL."""
+    options = model.model_options["transformer_options"]
+    patches = [patch for patches in options.get("patches", {}).values() for patch in patches]
+    others = [patch for patch in patches if not isinstance(patch, FrameAttention)]
+    return bool(others or options.get("patches_replace") or model.injections or has_motion(model))
 
 
 @contextmanager
