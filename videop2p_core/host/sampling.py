@@ -18,7 +18,7 @@ from ..schedule import to_z
 from .beside import check_beside, check_one_after_another, check_windows
 from .caching import FeatureCache, cached
 from .control import Control, Controlled, LayersOnGrid, install
-from .denoiser import unguided
+from .denoiser import unguided, with_embedding
 from .layout import as_clip, as_latent, is_video
 from .passes import cut, cut_conditioning, during, merged, passes_of
 from .temporal import cells_of, transformer_blocks
@@ -204,7 +204,7 @@ class EditSampler(comfy.samplers.Sampler):
             else:
                 control.replay(branch.step, branch.target)
             positive, negative = pairs[SOURCE if branch.target is None else branch.target]
-            negative = negative if branch.null is None else _with_embedding(negative, branch.null)
+            negative = negative if branch.null is None else with_embedding(negative, branch.null)
             positive, negative = (cut_conditioning(cond, x, window, model_options) for cond in (positive, negative))
             options, proximal = during(window, model_options), Proximal(inversion)
             if branch.proximal and branch.cfg != 1:
@@ -343,14 +343,6 @@ def in_use(options) -> tuple[float, float]:
     """The part of the run in which an entry of a conditioning is in use, by its options."""
     start, end = options.get("start_percent"), options.get("end_percent")
     return 0.0 if start is None else start, 1.0 if end is None else end
-
-
-def _with_embedding(entries, embedding):
-    """Prepared conditioning with another text embedding in its first entry."""
-    first, *others = entries
-    conds = first["model_conds"]
-    text = type(conds["c_crossattn"])(embedding)
-    return [{**first, "model_conds": {**conds, "c_crossattn": text}}, *others]
 
 
 @dataclass
