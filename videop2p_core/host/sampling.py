@@ -25,6 +25,9 @@ from .temporal import cells_of, transformer_blocks
 from .wan import ChosenBlocks, chosen_blocks, is_wan, with_slots
 
 SOURCE, NULL = "source", "null"
+# Of a token's embedding. Half precision moves one by 0.003 at most and 8 bits by 0.04, a weight of 1.1 by 0.08 and
+# another word by 0.2.
+ALIKE = 0.07
 
 
 @dataclass(frozen=True)
@@ -334,9 +337,16 @@ def check_parts(inversion, source, null, targets):
 
 
 def same_embedding(conditioning, embedding) -> bool:
-    """Whether a CONDITIONING's first entry holds this embedding [1, tokens, channels]."""
+    """Whether a CONDITIONING's first entry holds this embedding [1, tokens, channels], encoded in whatever precision.
+
+    Each token for itself: in the whole of a text, most of which is padding, a word would not be missed.
+    """
     found = conditioning[0][0]
-    return found.shape == embedding.shape and torch.allclose(found.to(embedding), embedding, atol=1e-3)
+    if found.shape != embedding.shape:
+        return False
+    found, embedding = found.float().cpu(), embedding.float().cpu()
+    size = torch.maximum(found.norm(dim=-1), embedding.norm(dim=-1))
+    return bool(((found - embedding).norm(dim=-1) <= ALIKE * size).all())
 
 
 def in_use(options) -> tuple[float, float]:
