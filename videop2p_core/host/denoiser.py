@@ -49,8 +49,9 @@ def with_embedding(entries, embedding):
     first, *others = entries
     conds = first["model_conds"]
     own = conds["c_crossattn"]
-    # The host predicts two halves in one call only where their texts lie on one device.
-    text = type(own)(embedding.to(own.cond.device))
+    # The host predicts two halves in one call only where their texts lie on one device. One that is being optimised is
+    # predicted by itself, and its gradient had to come all the way back.
+    text = type(own)(embedding if embedding.requires_grad else embedding.to(own.cond.device))
     return [{**first, "model_conds": {**conds, "c_crossattn": text}}, *others]
 
 

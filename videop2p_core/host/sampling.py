@@ -171,7 +171,7 @@ class EditSampler(comfy.samplers.Sampler):
     def sample(
         self, guider, sigmas, extra_args, callback, noise, latent_image=None, denoise_mask=None, *args, **kwargs
     ):
-        inversion, seed = self.inversion.to(noise.device), extra_args["seed"]
+        inversion, seed = self.inversion.on(noise.device), extra_args["seed"]
         height, width = noise.shape[-2:]
         null = SOURCE if has_source_for_null(inversion, self.coupled) else NULL
         video = is_video(guider.inner_model)
@@ -190,6 +190,10 @@ class EditSampler(comfy.samplers.Sampler):
         model_options = create_model_options_clone(given_options)
         install(control, model_options)
         clip = as_clip(noise)
+        given_masks = [
+            None if target.mask is None else fit_mask(target.mask.to(noise), len(clip), (height, width))
+            for target in self.targets
+        ]
         denoised = clip
         check_windows(given_options)
         handler = given_options.get("context_handler")
@@ -253,8 +257,8 @@ class EditSampler(comfy.samplers.Sampler):
                 and not any(m is None for m in maps)
             ):
                 masks.append(local_mask(target.blend, *maps, (height, width)))
-            if target.mask is not None:
-                masks.append(fit_mask(target.mask.to(noise), len(clip), (height, width)))
+            if given_masks[index] is not None:
+                masks.append(given_masks[index])
             if denoise_mask is not None:
                 masks.append(as_clip(latent_mask(step)).mean(dim=1))
             self.masks[index] = prod(masks) if masks else None
