@@ -65,15 +65,13 @@ def edited_attention(q, k, v, source_q, source_k, source, target, heads, attend=
     """A_s (S V) + A_t (T V): any prompt-to-prompt edit of the attention maps A_s, A_t without forming them.
 
     q, source_q [frames, tokens, channels], k, v [frames, N_target, channels], source_k [frames, N_source, channels],
-    source (S) [N_source, N_target], target (the diagonal of T) [N_target] -> [frames, tokens, channels]
+    source (S) [N_source, N_target], target (the diagonal of T) [N_target], either None where it is zero
+    -> [frames, tokens, channels]
     """
-    # Asked before the matrices travel: on a GPU each answer would wait for the device.
-    from_source, from_target = bool(source.any()), bool(target.any())
-    source, target = source.to(v), target.to(v)
-    if not from_target:
-        return attend(source_q, source_k, source @ v, heads)
+    if target is None:
+        return torch.zeros_like(q) if source is None else attend(source_q, source_k, source @ v, heads)
     own = attend(q, k, target[:, None] * v, heads)
-    return own + attend(source_q, source_k, source @ v, heads) if from_source else own
+    return own if source is None else own + attend(source_q, source_k, source @ v, heads)
 
 
 def word_probabilities(q, k, words, heads):

@@ -20,6 +20,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
+from .ferry import sent
 from .prompts import Prompt, align, word_tokens
 
 Pair = tuple[Tensor, Tensor]  # S [..., N_source, N_target], T [..., N_target]
@@ -60,6 +61,16 @@ class Edit:
     def is_identity(self, step: int) -> bool:
         """Whether cross attention at this step is left alone: S = 0 and T = 1."""
         return self._identity[step]
+
+    @cached_property
+    def _acting(self) -> tuple[tuple[bool, bool], ...]:
+        return tuple(zip(*((part != 0).flatten(1).any(1).tolist() for part in (self.source, self.target)), strict=True))
+
+    def pair(self, step: int, like: Tensor) -> tuple[Tensor | None, Tensor | None]:
+        """S [N_source, N_target] and the diagonal of T [N_target] of a step, on the device and in the dtype of `like`;
+        None in the place of zeros."""
+        parts = zip((self.source[step], self.target[step]), self._acting[step], strict=True)
+        return tuple(sent(part, like.device).to(like) if acts else None for part, acts in parts)
 
     def values(self, step: int, values: Tensor) -> Pair:
         """S V [..., N_source, channels] and T V [..., N_target, channels] from V [..., N_target, channels]."""

@@ -15,6 +15,7 @@ from torch import Tensor
 from . import inversion as inversions
 from . import schedule
 from .blend import blend_latents
+from .ferry import sent
 from .finite import check_finite
 from .inversion import Inversion
 
@@ -76,7 +77,8 @@ def edit_clip(
     mask: Mask = lambda step, target: None,
     progress: Progress | None = None,
 ) -> tuple[Tensor, list[Tensor]]:
-    """Edit an inverted clip: z_0 of the source branch [*latent] and of each target, at the model's scale.
+    """Edit an inverted clip: z_0 of the source branch [*latent] and of each target, at the model's scale, where the
+    inversion runs (`Inversion.on`).
 
     All predictions of a step are asked for at once, so that `denoise` may take the clip in parts, each with all of its
     branches. `source_needed(step)` says whether any target looks at
@@ -85,7 +87,8 @@ def edit_clip(
     are no numbers end it with a ValueError.
     """
     direct = inversion.method == inversions.DIRECT
-    source = schedule.to_x(inversion.noise, inversion.sigmas[0], flow=inversion.flow)
+    device = inversion.sigmas.device
+    source = schedule.to_x(sent(inversion.noise, device), inversion.sigmas[0], flow=inversion.flow)
     edited = [source] * targets
     for step, (sigma, next_sigma) in enumerate(pairwise(inversion.sigmas)):
         asked = [(target_branch(inversion, step, i, coupled), x) for i, x in enumerate(edited)]
@@ -97,15 +100,14 @@ def edit_clip(
         ]
         edited = advanced[len(advanced) - targets :]
         if direct:
-            source = schedule.to_x(inversion.latent_after(step), next_sigma, flow=inversion.flow)
+            source = schedule.to_x(sent(inversion.latent_after(step), device), next_sigma, flow=inversion.flow)
         else:
             source = advanced[0]
         for i, keep in enumerate([mask(step, i) for i in range(targets)]):
             if keep is not None:
                 edited[i] = blend_latents(source, edited[i], keep)
         # The direct method drops the source's prediction, but not what its attention showed.
-        for x in (*advanced, *edited):
-            check_finite(x, f"step {step + 1} of the edit")
+        check_finite((*advanced, *edited), f"step {step + 1} of the edit")
         if progress:
             progress(step, source, edited)
     end = inversion.sigmas[-1]

@@ -3,10 +3,14 @@
 A denoiser is a function `denoise(x, sigma, conditioning) -> denoised` (shapes of x kept, sigma a scalar tensor).
 `source` is whatever that function takes as the source prompt's conditioning; null texts are passed to it as tensors
 [1 or frames, tokens, channels].
+
+A run is where its sigmas are. What there is of every step, latents and null texts, stays in main memory: of a long clip
+it is gigabytes.
 """
 
+import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
 
@@ -15,6 +19,7 @@ from einops import rearrange, repeat
 from torch import Tensor
 
 from . import schedule
+from .ferry import sent
 from .finite import check_finite
 from .records import Records
 from .unfinished import Unfinished
@@ -90,10 +95,9 @@ class Inversion:
     def steps(self) -> int:
         return len(self.sigmas) - 1
 
-    def to(self, device) -> "Inversion":
-        """The same inversion with its tensors on `device`."""
-        tensors = {field.name: getattr(self, field.name) for field in fields(self)}
-        return replace(self, **{name: value.to(device) for name, value in tensors.items() if torch.is_tensor(value)})
+    def on(self, device) -> "Inversion":
+        """The same inversion for a run on `device`, which takes a step of it at a time there."""
+        return replace(self, sigmas=self.sigmas.to(device))
 
     @property
     def noise(self) -> Tensor:
@@ -107,8 +111,8 @@ class Inversion:
 
 @dataclass(frozen=True)
 class NullText:
-    """null [steps, 1 or frames, tokens, channels]; reconstruction [steps, *latent], z after each step; losses[i][j]
-    before update j of step i."""
+    """null [steps, 1 or frames, tokens, channels]; reconstruction [steps, *latent], z after each step; both in main
+    memory; losses[i][j] before update j of step i."""
 
     null: Tensor
     reconstruction: Tensor
@@ -137,7 +141,7 @@ def ddim_invert(
     progress: Progress | None = None,
     unfinished: Unfinished | None = None,
 ) -> Tensor:
-    """The clip's DDIM trajectory, guidance 1: [steps + 1, *latent], index 0 = z0.
+    """The clip's DDIM trajectory, guidance 1: [steps + 1, *latent] in main memory, index 0 = z0.
 
     Each step up evaluates the network at the latent of the level below with the label of the level above. `rounds`
     repeats the evaluation at the estimate so far (fixed-point inversion, arXiv 2309.04907 and 2403.14602); 0 is plain
@@ -145,8 +149,8 @@ def ddim_invert(
     it holds that of another one with the same inputs this one goes on from there. Values that are no numbers end it
     with a ValueError.
     """
-    trajectory = [z0]
-    x = schedule.to_x(z0, sigmas[-1], flow=flow)
+    trajectory = [z0.cpu()]
+    z, x = z0, schedule.to_x(z0, sigmas[-1], flow=flow)
     unfinished = unfinished or Unfinished()
 
     def state():
@@ -155,18 +159,20 @@ def ddim_invert(
     for step, (low, high) in enumerate(pairwise(sigmas.flip(0))):
         if step < len(trajectory) - 1:  # of the run before this one
             continue
-        estimate = schedule.to_x(trajectory[-1], high, flow=flow)
+        estimate = schedule.to_x(z, high, flow=flow)
         for _ in range(rounds + 1):
             direction = schedule.direction(estimate, denoise(estimate, high, source), high)
             estimate = schedule.ddim_step(x, direction, low, high)
         x = estimate
-        trajectory.append(schedule.to_z(x, high, flow=flow))
+        z = schedule.to_z(x, high, flow=flow)
+        trajectory.append(z.cpu())
         check_finite(x, f"step {step + 1} of the inversion")
         if step == 0 and (kept := unfinished.of_same_run(trajectory[1] - trajectory[0])):
-            x, trajectory = kept["x"].to(z0), list(kept["trajectory"].to(z0))
+            x, trajectory = kept["x"].to(z0), list(kept["trajectory"].to(z0.dtype))
+            z = trajectory[-1].to(z0)
         if progress:
-            for done in range(step, len(trajectory) - 1):
-                progress(done, trajectory[done + 1])
+            for done, reached in enumerate([*trajectory[step + 1 : -1], z], step):
+                progress(done, reached.to(z))
         unfinished.keep(step + 1, state)
     return torch.stack(trajectory)
 
@@ -210,7 +216,7 @@ def optimise_null_text(
     null = repeat(initial_null, "1 tokens channels -> frames tokens channels", frames=frames if per_frame else 1)
 
     nulls, reconstruction, losses = [], [], []
-    x = schedule.to_x(trajectory[-1], sigmas[0], flow=flow)
+    x = schedule.to_x(sent(trajectory[-1], sigmas.device), sigmas[0], flow=flow)
     unfinished = unfinished or Unfinished()
 
     def state():
@@ -226,7 +232,7 @@ def optimise_null_text(
         if step < len(nulls):  # of the run before this one
             continue
         cond = denoise(x, sigma, source)
-        goal = trajectory[steps - 1 - step]
+        goal = sent(trajectory[steps - 1 - step], x.device)
 
         def advance(null, x=x, cond=cond, sigma=sigma, next_sigma=next_sigma):
             denoised = guide(denoise(x, sigma, null), cond, cfg)
@@ -246,24 +252,26 @@ def optimise_null_text(
 
         null = null.detach()
         x = advance(null)
-        nulls.append(null)
-        reconstruction.append(schedule.to_z(x, next_sigma, flow=flow))
+        z = schedule.to_z(x, next_sigma, flow=flow)
+        nulls.append(null.cpu())
+        reconstruction.append(z.cpu())
         check_finite(x, f"step {step + 1} of the null-text optimisation")
         if step == 0 and (kept := unfinished.of_same_run(reconstruction[0] - trajectory[-1])):
             x = kept["x"].to(x)
-            nulls, reconstruction = list(kept["nulls"].to(null)), list(kept["reconstruction"].to(x))
+            nulls, reconstruction = list(kept["nulls"].to(null.dtype)), list(kept["reconstruction"].to(x.dtype))
             losses = [row[~row.isnan()].tolist() for row in kept["losses"]]
-            null = nulls[-1]
+            null, z = nulls[-1].to(null), reconstruction[-1].to(x)
         if progress:
-            for done in range(step, len(reconstruction)):
-                progress(done, reconstruction[done])
+            for done, reached in enumerate([*reconstruction[step:-1], z], step):
+                progress(done, reached.to(z))
         unfinished.keep(step + 1, state)
     return NullText(torch.stack(nulls), torch.stack(reconstruction), tuple(map(tuple, losses)))
 
 
 @torch.no_grad()
 def reconstruct(denoise: Denoise, inversion: Inversion, source: Any, *, progress: Progress | None = None) -> Tensor:
-    """The source branch run down again by the inversion's own method: z after each step, [steps, *latent].
+    """The source branch run down again by the inversion's own method: z after each step, [steps, *latent], in main
+    memory.
 
     direct puts every latent back on the stored path (arXiv 2310.01506); negative-prompt and proximal have the source
     prompt as their null text (arXiv 2305.16807), so guidance cancels and one conditional forward a step remains.
@@ -276,19 +284,20 @@ def reconstruct(denoise: Denoise, inversion: Inversion, source: Any, *, progress
 @torch.no_grad()
 def replay(denoise: Denoise, inversion: Inversion, source: Any, *, progress: Progress | None = None) -> Tensor:
     """The noise run down again without a look at the stored path, under guidance where there are null texts: z after
-    each step, [steps, *latent]. How exact the inversion itself is."""
+    each step, [steps, *latent], in main memory. How exact the inversion itself is."""
     flow = inversion.flow
-    x = schedule.to_x(inversion.noise, inversion.sigmas[0], flow=flow)
+    x = schedule.to_x(sent(inversion.noise, inversion.sigmas.device), inversion.sigmas[0], flow=flow)
     reconstruction = []
     for step, (sigma, next_sigma) in enumerate(pairwise(inversion.sigmas)):
         denoised = denoise(x, sigma, source)
         if inversion.null is not None:
             denoised = guide(denoise(x, sigma, inversion.null[step]), denoised, inversion.cfg)
         x = schedule.ddim_step(x, schedule.direction(x, denoised, sigma), sigma, next_sigma)
-        reconstruction.append(schedule.to_z(x, next_sigma, flow=flow))
+        z = schedule.to_z(x, next_sigma, flow=flow)
+        reconstruction.append(z.cpu())
         check_finite(x, f"step {step + 1} of the reconstruction")
         if progress:
-            progress(step, reconstruction[-1])
+            progress(step, z)
     return torch.stack(reconstruction)
 
 
@@ -300,7 +309,10 @@ def proximal(guidance: Tensor, *, quantile: float = 0.7, soft: bool = False) -> 
     """
     if not 0 <= quantile <= 1:
         raise ValueError(f"the proximal quantile is {quantile}; it must lie between 0 and 1")
-    threshold = torch.quantile(rearrange(guidance.abs().float(), "frames ... -> frames (...)"), quantile, dim=1)
+    # torch.quantile computes in float64, which Metal has none of.
+    ranked = rearrange(guidance.abs().float(), "frames ... -> frames (...)").sort(dim=1).values
+    place = quantile * (ranked.shape[1] - 1)
+    threshold = torch.lerp(ranked[:, math.floor(place)], ranked[:, math.ceil(place)], place % 1)
     threshold = threshold.to(guidance.dtype).reshape(-1, *(1,) * (guidance.ndim - 1))  # [frames, 1, ...]
     if soft:
         return guidance - guidance.clamp(-threshold, threshold)

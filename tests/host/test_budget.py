@@ -9,7 +9,7 @@ import torch
 from comfy.patcher_extension import WrappersMP
 from comfy_extras.nodes_custom_sampler import Noise_EmptyNoise, SamplerCustomAdvanced
 from comfyui_videop2p.tests.host.calls import FRAMES, SOURCE, STEPS, control, encode, run, sample
-from comfyui_videop2p.videop2p_core.host import budget, gradients
+from comfyui_videop2p.videop2p_core.host import budget, gradients, room
 from comfyui_videop2p.videop2p_core.records import Kept
 
 LONG = 9  # frames
@@ -23,7 +23,12 @@ def long():
 @pytest.fixture
 def free(monkeypatch):
     """free(bytes): all that the host says is free."""
-    return lambda amount: monkeypatch.setattr(budget, "free_memory", lambda device: amount)
+
+    def patch(amount):
+        for module in (budget, room):
+            monkeypatch.setattr(module, "free_memory", lambda device: amount)
+
+    return patch
 
 
 @pytest.fixture

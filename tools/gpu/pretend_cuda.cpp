@@ -312,6 +312,19 @@ struct Hooks final : at::CUDAHooksInterface {
   }
 };
 
+// A copy between main memory and the device: without non_blocking the program waits for it and for all before it, and so
+// it does where what was computed goes to memory that is not page-locked.
+void note_copy(const Tensor& to, const Tensor& from, bool non_blocking) {
+  if (to.is_cuda() == from.is_cuda() || !to.numel()) return;
+  const Tensor& here = to.is_cuda() ? from : to;
+  bool locked = at::detail::getCUDAHooks().isPinnedPtr(here.const_data_ptr());
+  if (!non_blocking || (to.is_cpu() && !locked)) {
+    note(std::string("waits for the device: a copy ") + (to.is_cuda() ? "from" : "to") + " main memory");
+  } else if (!locked) {
+    note("copy from memory that is not page-locked");
+  }
+}
+
 std::string stack_name(const c10::OperatorHandle& op) {
   return op.schema().name();
 }
@@ -340,6 +353,9 @@ void pretend(const c10::OperatorHandle& op, torch::jit::Stack* stack) {
     ++syncs;
     note("waits for the device: " + call.name);
   }
+
+  if (call.name == "aten::copy_")
+    note_copy((*stack)[start].toTensor(), (*stack)[start + 1].toTensor(), (*stack)[start + 2].toBool());
 
   torch::jit::Stack inner;
   for (size_t i = 0; i < n; ++i) {
@@ -458,6 +474,7 @@ void pretend_limit(int device, int64_t bytes) { limit[device] = bytes; }
 int pretend_current() { return current_device; }
 void pretend_set_current(int device) { current_device = device; }
 int64_t pretend_calls() { return calls; }
+void pretend_tell(const char* what) { note(what); }
 void pretend_note(int on) { noting = on; }
 const char* pretend_notes() {
   static std::string text;

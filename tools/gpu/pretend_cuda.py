@@ -113,7 +113,7 @@ class Stream:
         self.cuda_stream = self.stream_id = id(self)
 
     def synchronize(self):
-        pass
+        _wait("a stream")
 
     def wait_stream(self, other):
         pass
@@ -142,7 +142,7 @@ class Event:
         pass
 
     def synchronize(self):
-        pass
+        _wait("an event")
 
     def wait(self, stream=None):
         pass
@@ -217,8 +217,8 @@ def _patch_torch_cuda():
         "mem_get_info": _memory, "memory_stats": _memory_stats, "memory_allocated": held,
         "max_memory_allocated": peak, "memory_reserved": held, "max_memory_reserved": peak,
         "reset_peak_memory_stats": reset_peak, "empty_cache": lambda: None, "ipc_collect": lambda: None,
-        "synchronize": lambda device=None: None, "Stream": Stream, "Event": Event, "current_stream": current_stream,
-        "default_stream": current_stream, "stream": InStream, "StreamContext": InStream,
+        "synchronize": lambda device=None: _wait("all"), "Stream": Stream, "Event": Event, "stream": InStream,
+        "current_stream": current_stream, "default_stream": current_stream, "StreamContext": InStream,
         "is_current_stream_capturing": lambda: False, "get_allocator_backend": lambda: "native",
         "cudart": lambda: runtime, "manual_seed": _seed, "manual_seed_all": _seed,
         "get_rng_state": lambda device=None: _generator(device).get_state(),
@@ -242,6 +242,10 @@ def _pin(data, size, flags=0):
 def _unpin(data):
     _library.pretend_unpin(ctypes.c_void_p(data))
     return 0
+
+
+def _wait(what):
+    _library.pretend_tell(f"waits for the device: {what}".encode())
 
 
 def _generator(device=None):

@@ -1,7 +1,8 @@
 """What an operation expects to need of memory, and what it gives up where there is less.
 
-By the host's own account: its estimate of one forward, its free memory. Peaks are multiples of that estimate, 0.32 GiB
-for an SD1.5 in float32, 8 frames at 32x32. There an edit (1.20 GiB), null-text (1.58) and tuning (2.20, of which 0.92
+By the host's own account: its estimate of one forward, its free memory, of which weights take what activations leave
+(room.py). What there is of every step lies in main memory. Peaks are multiples of the estimate, 0.32 GiB for an SD1.5
+in float32, 8 frames at 32x32. There an edit (1.20 GiB), null-text (1.58) and tuning (2.20, of which 0.92
 are what it trains) with recomputed activations were measured by `python dev.py bench`; the others are guesses on the
 safe side: an inversion half of an edit, kept activations four times recomputed ones.
 """
@@ -9,7 +10,7 @@ safe side: an inversion half of an edit, kept activations four times recomputed 
 import gc
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from math import prod
 from typing import Any, TypeVar
@@ -23,6 +24,7 @@ from ..tuning import trained_names
 from .gradients import computed_in
 from .inflate import in_passes, inflation_of
 from .layout import is_video
+from .room import free_memory, leave_room, room
 from .temporal import cells_of, transformer_blocks
 from .wan import wan_blocks
 
@@ -51,10 +53,12 @@ TUNING = Operation("Tune on Video", (18.0, 4.5), with_gradients=True)
 
 @dataclass(frozen=True)
 class Plan:
-    """How an operation runs: its way, and the frames of a pass, None for those that the MODEL takes by itself."""
+    """How an operation runs: its way, and the frames of a pass, None for those that the MODEL takes by itself. needed:
+    bytes that it is expected to take beside the weights."""
 
     way: int
     frames: int | None = None
+    needed: float = 0
 
     def said(self) -> str:
         if self.frames is None:
@@ -62,7 +66,9 @@ class Plan:
         return f"it takes the clip in passes of {self.frames} frames"
 
     def on(self, model):
-        return model if self.frames is None else in_passes(model, self.frames, overlap=1)
+        model = model.clone() if self.frames is None else in_passes(model, self.frames, overlap=1)
+        leave_room(model, self.needed)
+        return model
 
 
 def plans(operation: Operation, model, clip, way: int = 0, may_cut: bool = True) -> list[Plan]:
@@ -110,7 +116,7 @@ def ran_out(error: RuntimeError) -> bool:
 
 def expected(operation: Operation, model, clip, *, way=0, beside: float = 0, may_cut: bool = True) -> list[Plan]:
     """Those of `plans` that memory is expected to suffice for, the last of them all at least."""
-    room = _room(model, operation)
+    available = room(model, copied=operation.with_gradients)
     handler = model.model_options.get("context_handler")
     whole = len(clip) if handler is None else min(len(clip), handler.context_length + 1)
 
@@ -118,15 +124,15 @@ def expected(operation: Operation, model, clip, *, way=0, beside: float = 0, may
         frames = clip[: plan.frames or whole]
         return operation.peaks[plan.way] * _forward(model, frames, operation) + beside
 
-    found = plans(operation, model, clip, way, may_cut)
+    found = [replace(plan, needed=needs(plan)) for plan in plans(operation, model, clip, way, may_cut)]
     logging.info(
-        f"{operation.name} expects to need {needs(found[0]) / GIB:.2f} GiB beside the weights, "
-        f"{room / GIB:.2f} GiB are free"
+        f"{operation.name} expects to need {found[0].needed / GIB:.2f} GiB beside the weights, "
+        f"{available / GIB:.2f} GiB are free for it"
     )
-    enough = next((i for i, plan in enumerate(found) if needs(plan) <= room), len(found) - 1)
+    enough = next((i for i, plan in enumerate(found) if plan.needed <= available), len(found) - 1)
     if enough:
         logging.warning(f"{operation.name} saves memory: {found[enough].said()}")
-    if needs(found[enough]) > room:
+    if found[enough].needed > available:
         logging.warning(f"{operation.name} may run out of memory: there is nothing left to save")
     return found[enough:]
 
@@ -193,24 +199,9 @@ def place_of(kept: Kept, expected: int, folder) -> Kept:
     return kept
 
 
-def free_memory(device) -> int:
-    """Bytes, by the host's account."""
-    return comfy.model_management.get_free_memory(device)
-
-
 def _forward(model, clip, operation):
     """The host's estimate of one forward under fused attention, in bytes."""
     # Gradients are float32 whatever the model computes in.
     dtype = torch.float32 if operation.with_gradients else computed_in(model)
     places = len(clip) * prod(clip.shape[2:])
     return places * comfy.model_management.dtype_size(dtype) * 0.01 * model.model.memory_usage_factor * 2**20
-
-
-def _room(model, operation):
-    """Bytes free for activations once the weights are loaded."""
-    device = model.load_device
-    free = free_memory(device)
-    if comfy.model_management.is_device_cpu(device):  # where the weights are there already, but no copy of them is
-        return free - operation.with_gradients * model.model_size()
-    loaded = sum(m.model_loaded_memory() for m in comfy.model_management.current_loaded_models if m.device == device)
-    return free + loaded - model.model_size()

@@ -6,7 +6,7 @@ all other patches are known, wraps whatever sits in them, and leaves nothing beh
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from uuid import UUID
 
 import torch
@@ -15,8 +15,9 @@ from comfy.patcher_extension import WrappersMP, add_wrapper_with_key
 from ..attention import attention, edited_attention, word_probabilities
 from ..blend import Blend
 from ..edit import Edit
+from ..ferry import Ferry, sent
 from ..records import Records
-from .slots import CONTROL, host_attention
+from .slots import CONTROL, host_attention, may_lock_pages
 from .temporal import transformer_blocks
 from .wan import ChosenBlocks, is_wan, wan_blocks
 from .word_maps import WordMaps
@@ -66,8 +67,9 @@ class Control:
         full: Callable[[int], bool] = lambda step: True, on_cpu: bool = False,
     ):  # fmt: skip
         self.source, self.targets, self.records, self.full = source, targets, records, full
-        self.on_cpu = on_cpu
+        self.on_cpu, self.ferry = on_cpu, Ferry(may_lock_pages())
         self.step, self.mode, self.target = 0, RECORD, None
+        self.matrices = {}  # what the layers of this branch multiply by, on their device
         self.kept = {}  # layer -> (q, k) of the source in this step and pass
         self.unseen = None  # layers that did not run since, None before the model did
         self.source_maps = [WordMaps() for _ in targets]
@@ -77,13 +79,14 @@ class Control:
 
     def record(self, step):
         self.kept = {}
-        self.step, self.mode, self.target, self.unseen = step, RECORD, None, None
+        self.step, self.mode, self.target, self.unseen, self.matrices = step, RECORD, None, None, {}
 
     def recall(self, step, part):
         self.kept = self.records.read(step, part)
 
     def replay(self, step, target):
-        self.step, self.mode, self.target, self.unseen = step, REPLAY, target, None
+        self.ferry.land()
+        self.step, self.mode, self.target, self.unseen, self.matrices = step, REPLAY, target, None, {}
 
     def source_needed(self, step):
         """Whether any target looks at the source in this step, and nobody kept what it sees."""
@@ -149,15 +152,16 @@ class Control:
         target = self.targets[self.target]
         tokens = target.edit.target.shape[1]
         own = q[rows], once(k[rows], tokens, "target"), once(v[rows], tokens, "target")
+        recorded = cache(partial(self._recorded, layer, own[0]))  # once for all that asks, however far it travels
         if self._counts(target, self.step) and target.layers.feed(layer, options):
-            words = target.layers.by_frame(self._target_words(layer, *own[:2], heads), options)
+            words = target.layers.by_frame(self._target_words(recorded, *own[:2], heads), options)
             self.target_maps[self.target].add(layer, words, options)
             if self.records is not None:
-                self._add_source_words(self.target, layer, *self._recorded(layer, own[0]), options)
+                self._add_source_words(self.target, layer, *recorded(), options)
         if target.edit.is_identity(self.step) or self._left_out(layer):
             return unedited()
-        pair = target.edit.source[self.step], target.edit.target[self.step]
-        edited = edited_attention(*own, *self._recorded(layer, own[0]), *pair, heads, attend)
+        pair = self._matrix(("pair", v.dtype), lambda: target.edit.pair(self.step, v))
+        edited = edited_attention(*own, *recorded(), *pair, heads, attend)
         if occupant:
             whole = unedited()
             return _splice(whole, rows, whole[rows] + edited - attend(*own, heads))
@@ -213,7 +217,7 @@ class Control:
     def _keep(self, layer, q, k):
         if str(layer) not in self.kept:  # the first evaluation of a step counts, as in WordMaps.add
             # A slice would keep the other half of the batch alive for the whole step.
-            self.kept[str(layer)] = tuple(x.to("cpu", copy=True) if self.on_cpu else x.clone() for x in (q, k))
+            self.kept[str(layer)] = tuple(self.ferry.out(x, x.dtype) if self.on_cpu else x.clone() for x in (q, k))
 
     def _left_out(self, layer):
         """Whether the source left this layer out of a step in which the target, new to its features, does not."""
@@ -230,22 +234,29 @@ class Control:
             raise ValueError(
                 "the source and the target conditioning cover different areas of the picture: an edit needs both whole"
             )
-        return tuple(x.to(q) for x in kept)
+        return tuple(self.ferry.back(x, q) for x in kept)
 
     def _add_source_words(self, index, layer, q, k, options):
         target = self.targets[index]
         if self._counts(target, self.step) and target.layers.feed(layer, options):
-            words = word_probabilities(q, k, target.blend.source.to(q.device), options["n_heads"])
+            columns = self._matrix(("source", index), lambda: sent(target.blend.source, q.device))
+            words = word_probabilities(q, k, columns, options["n_heads"])
             self.source_maps[index].add(layer, target.layers.by_frame(words, options), options)
 
-    def _target_words(self, layer, q, k, heads):
+    def _target_words(self, recorded, q, k, heads):
         """The word maps of the target, as they are after the edit."""
         target = self.targets[self.target]
-        words = target.blend.target.to(q.device, torch.float32)
+        words = target.blend.target.float()
         if target.edit.is_identity(self.step):
-            return word_probabilities(q, k, words, heads)
-        taken, kept = target.edit.values(self.step, words)
-        return word_probabilities(*self._recorded(layer, q), taken, heads) + word_probabilities(q, k, kept, heads)
+            return word_probabilities(q, k, self._matrix("target", lambda: sent(words, q.device)), heads)
+        pair = self._matrix("edited", lambda: [sent(x, q.device) for x in target.edit.values(self.step, words)])
+        return word_probabilities(*recorded(), pair[0], heads) + word_probabilities(q, k, pair[1], heads)
+
+    def _matrix(self, name, make):
+        """What `make` gives, made for the first layer of a branch that asks."""
+        if name not in self.matrices:
+            self.matrices[name] = make()
+        return self.matrices[name]
 
 
 def install(control, model_options):

@@ -35,7 +35,7 @@ class Denoiser:
     def __call__(self, x, sigma, conditioning):
         comfy.model_management.throw_exception_if_processing_interrupted()
         if isinstance(conditioning, torch.Tensor):
-            conds = [None, self._with_embedding(conditioning)]
+            conds = [None, with_embedding(self.guider.conds[NULL], conditioning)]
         else:
             conds = [None, None]
             conds[conditioning == NULL] = self.guider.conds[conditioning]
@@ -43,11 +43,16 @@ class Denoiser:
         x = as_latent(model, x)
         return as_clip(unguided(model, x, sigma.to(x).expand(len(x)), *conds, self.model_options))
 
-    def _with_embedding(self, embedding):
-        first, *others = self.guider.conds[NULL]
-        conds = dict(first["model_conds"])
-        conds["c_crossattn"] = type(conds["c_crossattn"])(embedding)
-        return [first | {"model_conds": conds}, *others]
+
+def with_embedding(entries, embedding):
+    """Prepared conditioning with another text embedding in its first entry, which lies where the host's own does."""
+    first, *others = entries
+    conds = first["model_conds"]
+    own = conds["c_crossattn"]
+    # The host predicts two halves in one call only where their texts lie on one device. One that is being optimised is
+    # predicted by itself, and its gradient had to come all the way back.
+    text = type(own)(embedding if embedding.requires_grad else embedding.to(own.cond.device))
+    return [{**first, "model_conds": {**conds, "c_crossattn": text}}, *others]
 
 
 def unguided(model, x, sigma, conditional, unconditional, model_options):

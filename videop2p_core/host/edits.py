@@ -13,6 +13,7 @@ from .checks import check_conditioning, check_editable, check_everywhere, check_
 from .layout import as_clip, as_latent, for_latent_frames, for_pictures, is_video
 from .painting import check_alike, check_inverted_alike
 from .pictures import alignment_picture
+from .room import leave_room, room_left
 from .sampling import (
     Edited,
     EditGuider,
@@ -187,10 +188,16 @@ class DecoupledGuider(EditGuider):
             raise ValueError("an edit runs on the inversion's own noise levels: connect the sigmas of Decoupled Guider")
 
         def edited(model):
-            guider = self if model is self.model else DecoupledGuider(model, self.parts, self.cache_every)
+            guider = self if _cut_alike(model, self.model) else DecoupledGuider(model, self.parts, self.cache_every)
+            leave_room(guider.model_patcher, room_left(model))
             return EditGuider.sample(guider, noise, latent_image, sampler, sigmas, *args, **kwargs)
 
         return in_room(self.model, self.parts, edited)
+
+
+def _cut_alike(model, other) -> bool:
+    """Whether both take a clip in the same passes."""
+    return model.model_options.get("context_handler") is other.model_options.get("context_handler")
 
 
 class DecoupledSampler(comfy.samplers.Sampler):

@@ -6,6 +6,7 @@ call, so they serve a deep copy of the model as well as the model.
 """
 
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 
 import torch
 from comfy.context_windows import create_prepare_sampling_wrapper
@@ -141,16 +142,25 @@ class FrameAttention:
                 f"frame attention got {len(n)} rows for a batch of {self.clip.rows}: another node on this model cuts "
                 "frames into tiles (HyperTile, for instance), remove it"
             )
-        table = frames_read(self.inflation.frames_read, self.clip.frames, self.inflation.window)
-        if len(table) == 1:
+        if self.clip.frames == 1:
             return n, context, value
-        if self.clip.holds(options):
+        held = self.clip.holds(options)
+        if held:
             self.clip.tokens = context.shape[1]
-            own = torch.arange(len(table))[:, None]
-            table = torch.cat([table, own], dim=1)  # BesideFrames takes them off again
-        table = table.to(n.device)
+        table = _frames_read(self.inflation.frames_read, self.clip.frames, self.inflation.window, held, n.device)
         read = read_frames(context, table)
         return n, read, read if value is context else read_frames(value, table)
+
+
+@lru_cache(maxsize=16)
+def _frames_read(rule, frames, window, own, device):
+    """attention.frames_read on a device, each frame itself behind it where `own`, which BesideFrames takes off again.
+    One for all layers: sent by each it would keep the device waiting."""
+    with torch.inference_mode(False):  # gradients remember what was read by
+        table = frames_read(rule, frames, window)
+        if own:
+            table = torch.cat([table, torch.arange(frames)[:, None]], dim=1)
+        return table.to(device)
 
 
 @dataclass(frozen=True)
@@ -168,10 +178,12 @@ class BesideFrames:
         tokens, attend = self.clip.tokens, host_attention(options)
         (k_read, k_own), (v_read, v_own) = ((x[:, :-tokens], x[:, -tokens:]) for x in (k, v))
         out = self.occupant(q, k_own, v_own, options)
-        if out is v_own or torch.equal(out, v_own):
+        if out is v_own:
             return out
         heads = options["n_heads"]
-        return out + attend(q, k_read, v_read, heads) - attend(q, k_own, v_own, heads)
+        read = out + attend(q, k_read, v_read, heads) - attend(q, k_own, v_own, heads)
+        # Or a copy of the values; to ask which would wait for the device.
+        return torch.where((out == v_own).all(), out, read)
 
 
 @dataclass(frozen=True)

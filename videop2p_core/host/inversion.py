@@ -33,7 +33,7 @@ def ddim_invert(model, positive, negative, latent, *, steps=50, rounds=0, record
             denoise, z0, sigmas, SOURCE, rounds=rounds, flow=flow, progress=progress, unfinished=unfinished
         )
 
-    return run(model, positive, negative, latent, sigmas, algorithm).cpu(), sigmas.cpu()
+    return run(model, positive, negative, latent, sigmas, algorithm), sigmas.cpu()
 
 
 def optimise_null_text(
@@ -45,7 +45,7 @@ def optimise_null_text(
 
     def algorithm(_, denoise, z0, sigmas):
         return inversion.optimise_null_text(
-            denoise, trajectory.clone().to(z0), sigmas, SOURCE, initial_null.clone().to(z0), flow=flow,
+            denoise, trajectory.clone().to(z0.dtype), sigmas, SOURCE, initial_null.clone().to(z0), flow=flow,
             progress=progress, **settings,
         )  # fmt: skip
 
@@ -59,10 +59,10 @@ def reconstruct(model, positive, negative, inverted, *, replay=False, progress=N
     way = inversion.replay if replay else inversion.reconstruct
 
     def algorithm(denoise, z0, sigmas):
-        return way(denoise, inverted.to(z0.device), SOURCE, progress=progress)
+        return way(denoise, inverted.on(z0.device), SOURCE, progress=progress)
 
     latent = as_clip(latent_out(model.model, inverted.trajectory[0]))
-    return run(model, positive, negative, latent, inverted.sigmas, algorithm).cpu()
+    return run(model, positive, negative, latent, inverted.sigmas, algorithm)
 
 
 def invert(
@@ -105,7 +105,7 @@ def invert(
             per_frame=method == inversion.PER_FRAME_NULL_TEXT, checkpointing=checkpointing, progress=progress,
             unfinished=texts,
         )  # fmt: skip
-        null, losses = null_text.null.cpu(), null_text.losses
+        null, losses = null_text.null, null_text.losses
     return Inversion(
         method=method, trajectory=trajectory, sigmas=sigmas, source=source, initial_null=initial_null, null=null,
         cfg=cfg, rounds=rounds, flow=prediction_of(model) == "flow", losses=losses, prompt=prompt,

@@ -2,13 +2,16 @@
 
 from contextlib import contextmanager
 
+import torch
 from comfy.model_patcher import create_model_options_clone
 
 from ..attention import attention
 from ..blend import blend_grid
+from ..ferry import Ferry
 from ..records import WHOLE, Records
 from .control import host_attention, install, once, rows_of, with_cross_attention
 from .denoiser import SOURCE, Denoiser
+from .slots import may_lock_pages
 
 
 class Keeper:
@@ -22,12 +25,14 @@ class Keeper:
         self.grid = blend_grid(*size)
         self.step = 0
         self.found = {}  # pass -> {layer: (q, k)} of this step
+        self.ferry = Ferry(may_lock_pages())
 
     @contextmanager
     def at(self, step: int):
         """One evaluation. Of several of a step the last counts: fixed-point rounds come nearer each time."""
         self.step = step
         yield
+        self.ferry.land()
         for part, layers in self.found.items():
             self.records.write(step, part, layers)
         self.found = {}
@@ -57,7 +62,7 @@ class Keeper:
         window = options.get("context_window")
         part = self.found.setdefault(WHOLE if window is None else window.key, {})
         # In half precision at once: a step of a large clip in full would be the peak of the inversion.
-        part[str(layer)] = q.half().cpu(), k.half().cpu()
+        part[str(layer)] = tuple(self.ferry.out(x, torch.float16) for x in (q, k))
 
 
 def keeping(denoise: Denoiser, records: Records, sigmas, tokens: int, size: tuple[int, int]):

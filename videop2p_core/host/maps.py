@@ -19,6 +19,7 @@ from torch import Tensor
 from .. import schedule
 from ..blend import Blend, word_columns
 from ..edit import Edit, no_edit
+from ..ferry import sent
 from ..finite import check_finite
 from ..plan import EditPlan
 from ..prompts import Prompt, word_tokens
@@ -119,7 +120,7 @@ def source_maps(model, parts: Parts, columns: Tensor, first: int, end: int) -> T
     layers = word_map_layers(model, inversion.noise.shape[-2:], parts.targets[0].blend_blocks)
 
     def algorithm(denoise, z0, sigmas):
-        path, entry = inversion.to(z0.device), denoise.guider.conds[SOURCE][0]["uuid"]
+        path, entry = inversion.on(z0.device), denoise.guider.conds[SOURCE][0]["uuid"]
         unedited = Controlled(nothing(len(columns), path.steps), entry, Blend(columns, columns), layers)
         control = Control(entry, [unedited])
         maps = control.source_maps[0]
@@ -128,7 +129,7 @@ def source_maps(model, parts: Parts, columns: Tensor, first: int, end: int) -> T
         denoise = Denoiser(denoise.guider, options)
         for step in range(first, end):
             control.record(step)
-            x = schedule.to_x(path.latent_after(step - 1), sigmas[step], flow=path.flow)
+            x = schedule.to_x(sent(path.latent_after(step - 1), z0.device), sigmas[step], flow=path.flow)
             denoised = denoise(x, sigmas[step], SOURCE)
             maps.close_step(layers.grid)
             progress(step, denoised)

@@ -2,6 +2,7 @@
 
 from functools import partial
 
+import comfy.model_management
 from comfy.ldm.modules.attention import optimized_attention
 
 CONTROL = "videop2p_control"  # where transformer_options carry an edit's control
@@ -10,3 +11,8 @@ CONTROL = "videop2p_control"  # where transformer_options carry an edit's contro
 def host_attention(options):
     """attend(q, k, v, heads) as the host itself would in this call."""
     return partial(optimized_attention, attn_precision=options.get("attn_precision"), transformer_options=options)
+
+
+def may_lock_pages() -> bool:
+    """Whether the host itself takes page-locked memory, which some systems have none of and users can turn off."""
+    return comfy.model_management.MAX_PINNED_MEMORY > 0

@@ -1,0 +1,78 @@
+"""What of a device's memory activations may take, and the host asked to leave it to them.
+
+The host loads as many weights as leave room for one forward, and keeps the others in main memory, from where they
+travel as layers need them. So activations may take nearly all of a device, where the host knows what they need.
+"""
+
+import math
+from dataclasses import dataclass
+
+import comfy.model_management
+from comfy.model_management import VRAMState
+from comfy.patcher_extension import WrappersMP
+
+from .gradients import computed_in
+from .inflate import temporal_of
+
+KEY = "videop2p_room"
+OFFLOADING = (VRAMState.NO_VRAM, VRAMState.LOW_VRAM, VRAMState.NORMAL_VRAM)
+
+
+def free_memory(device) -> int:
+    """Bytes, by the host's account."""
+    return comfy.model_management.get_free_memory(device)
+
+
+def room(model, copied: bool) -> int:
+    """Bytes that activations of a MODEL may take at most; copied: of a copy of it, whose weights stay on the device."""
+    device = model.load_device
+    free = free_memory(device)
+    if comfy.model_management.is_device_cpu(device):  # where the weights are there already, but no copy of them is
+        return free - copied * _copied_bytes(model)
+    loaded = sum(m.model_loaded_memory() for m in comfy.model_management.current_loaded_models if m.device == device)
+    return free + loaded - (_copied_bytes(model) if copied else least_loaded(model))
+
+
+def least_loaded(model) -> int:
+    """Bytes of a MODEL's weights that are on its device at once where activations take the rest."""
+    if not model.is_dynamic() and comfy.model_management.vram_state not in OFFLOADING:
+        return model.model_size()
+    layers = max(_layer_bytes(module, computed_in(model)) for module in model.model.modules())
+    return min(model.model_size(), (1 + comfy.model_management.NUM_STREAMS) * layers)  # some travel ahead
+
+
+@dataclass(frozen=True)
+class Room:
+    """A wrapper around the host's loading for sampling. needed: bytes"""
+
+    needed: float
+
+    def __call__(self, executor, model, noise_shape, *args, **kwargs):
+        # The host knows what a forward needs, not what an edit does: it is told of wider frames.
+        times = max(1.0, self.needed / model.model.memory_required(list(noise_shape)))
+        *shape, width = noise_shape
+        return executor(model, [*shape, math.ceil(times * width)], *args, **kwargs)
+
+
+def leave_room(model, needed: float) -> None:
+    """Ask the host to leave so many bytes free of weights while this MODEL, a clone of one's own, samples."""
+    model.remove_wrappers_with_key(WrappersMP.PREPARE_SAMPLING, KEY)
+    model.add_wrapper_with_key(WrappersMP.PREPARE_SAMPLING, KEY, Room(needed))
+
+
+def room_left(model) -> float:
+    """What `leave_room` asked for."""
+    return max((asked.needed for asked in model.get_wrappers(WrappersMP.PREPARE_SAMPLING, KEY)), default=0)
+
+
+def _copied_bytes(model):
+    temporal = temporal_of(model)
+    layers = 0 if temporal is None else sum(4 * value.numel() for value in temporal.model.parameters())  # in float32
+    return model.model_size() + layers
+
+
+def _layer_bytes(module, dtype):
+    """Of a layer's own weights, and of those once more that it casts to what it computes in."""
+    parameters = list(module.parameters(recurse=False))
+    cast = sum(p.numel() for p in parameters if p.dtype != dtype) * comfy.model_management.dtype_size(dtype)
+    return sum(p.nbytes for p in parameters) + cast
