@@ -31,7 +31,7 @@ INTERRUPTED = 2  # pytest's exit code
 # What touches the host most; `test --host VERSION` takes all.
 ON_OLDEST = [
     f"tests/host/test_{name}.py"
-    for name in ("laws", "nodes", "wiring", "gradients", "bad_input", "region", "schema", "graph", "pack")
+    for name in ("laws", "nodes", "wiring", "gradients", "bad_input", "region", "schema", "graph", "pack", "seam")
 ]
 
 
@@ -122,6 +122,11 @@ def schema(arguments):
     return run_module("tools.schema", arguments)
 
 
+def seam(arguments):
+    """write down anew what the pack relies on of ComfyUI, after a change of what it takes from there"""
+    return run_module("tools.seam.write", arguments)
+
+
 def train(arguments):
     """train the demo model (demo/README.md)"""
     return run_module("demo.train", arguments)
@@ -192,6 +197,7 @@ COMMANDS = {
     "gallery": gallery,
     "locales": locales,
     "schema": schema,
+    "seam": seam,
     "train": train,
     "demo-eval": demo_eval,
     "parity": parity,

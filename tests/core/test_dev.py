@@ -255,7 +255,7 @@ def test_what_is_chosen_runs_once(ran):
 
 
 def test_dev_lists_its_commands():
-    for name in ("setup", "test", "host", "train", "demo-eval", "parity", "lock", "licences", "audit"):
+    for name in ("setup", "test", "host", "train", "demo-eval", "parity", "lock", "licences", "audit", "seam"):
         assert f"    {name} " in dev("--help").stdout
 
 
