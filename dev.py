@@ -43,7 +43,7 @@ def setup(arguments):
 
 
 def test(arguments):
-    """run all tests, some also on the oldest ComfyUI, or with --host VERSION on that one; the rest goes to pytest"""
+    """run all tests, some on the oldest ComfyUI and the newest frontend too; --host VERSION: on that; more to pytest"""
     parser = argparse.ArgumentParser(prog="dev.py test", add_help=False, allow_abbrev=False)
     parser.add_argument("--host")
     options, arguments = parser.parse_known_args(arguments)
@@ -53,7 +53,13 @@ def test(arguments):
     if own or code == INTERRUPTED or any(map(chooses, arguments)):
         return code
     print(f"\nOnce more on ComfyUI {environment.OLDEST_HOST}, the oldest that the pack runs on:", flush=True)
-    return in_environment(*pytest, *ON_OLDEST, cwd=environment.ROOT, host=environment.OLDEST_HOST) or code
+    code = in_environment(*pytest, *ON_OLDEST, cwd=environment.ROOT, host=environment.OLDEST_HOST) or code
+    if code == INTERRUPTED:
+        return code
+    print(f"\nIn the browser once more, on ComfyUI's newest frontend, {environment.FRONTEND}:", flush=True)
+    frontend = environment.ready_frontend(environment.ready()[0])
+    variables = {"VP2P_FRONTEND": str(frontend)}
+    return in_environment(*pytest, "tests/browser", cwd=environment.ROOT, variables=variables) or code
 
 
 def chooses(argument):
