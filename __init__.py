@@ -4,6 +4,10 @@ WEB_DIRECTORY = "./web"
 
 
 async def comfy_entrypoint():
-    from .nodes import VideoP2PExtension
+    from .nodes import TOPICS
+
+    if not TOPICS:
+        return None  # the log says what this ComfyUI lacks
+    from .nodes.extension import VideoP2PExtension
 
     return VideoP2PExtension()

@@ -31,7 +31,7 @@ INTERRUPTED = 2  # pytest's exit code
 # What touches the host most; `test --host VERSION` takes all.
 ON_OLDEST = [
     f"tests/host/test_{name}.py"
-    for name in ("laws", "nodes", "wiring", "gradients", "bad_input", "region", "schema", "graph", "pack")
+    for name in ("laws", "nodes", "wiring", "gradients", "bad_input", "region", "schema", "graph", "pack", "seam")
 ]
 
 
@@ -43,7 +43,7 @@ def setup(arguments):
 
 
 def test(arguments):
-    """run all tests, some also on the oldest ComfyUI, or with --host VERSION on that one; the rest goes to pytest"""
+    """run all tests, some on the oldest ComfyUI and the newest frontend too; --host VERSION: on that; more to pytest"""
     parser = argparse.ArgumentParser(prog="dev.py test", add_help=False, allow_abbrev=False)
     parser.add_argument("--host")
     options, arguments = parser.parse_known_args(arguments)
@@ -53,7 +53,13 @@ def test(arguments):
     if own or code == INTERRUPTED or any(map(chooses, arguments)):
         return code
     print(f"\nOnce more on ComfyUI {environment.OLDEST_HOST}, the oldest that the pack runs on:", flush=True)
-    return in_environment(*pytest, *ON_OLDEST, cwd=environment.ROOT, host=environment.OLDEST_HOST) or code
+    code = in_environment(*pytest, *ON_OLDEST, cwd=environment.ROOT, host=environment.OLDEST_HOST) or code
+    if code == INTERRUPTED:
+        return code
+    print(f"\nIn the browser once more, on ComfyUI's newest frontend, {environment.FRONTEND}:", flush=True)
+    frontend = environment.ready_frontend(environment.ready()[0])
+    variables = {"VP2P_FRONTEND": str(frontend)}
+    return in_environment(*pytest, "tests/browser", cwd=environment.ROOT, variables=variables) or code
 
 
 def chooses(argument):
@@ -120,6 +126,11 @@ def locales(arguments):
 def schema(arguments):
     """write tests/host/schema.json anew after a node or an input was added; --break though workflows break"""
     return run_module("tools.schema", arguments)
+
+
+def seam(arguments):
+    """write down anew what the pack relies on of ComfyUI, after a change of what it takes from there"""
+    return run_module("tools.seam.write", arguments)
 
 
 def train(arguments):
@@ -192,6 +203,7 @@ COMMANDS = {
     "gallery": gallery,
     "locales": locales,
     "schema": schema,
+    "seam": seam,
     "train": train,
     "demo-eval": demo_eval,
     "parity": parity,

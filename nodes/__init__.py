@@ -1,17 +1,37 @@
 """What an artist sees: one file a topic, each with its NODES."""
 
-from comfy_api.latest import ComfyExtension
+from types import ModuleType
 
-from . import compare, control, demo, export, inflate, inspect, invert, region, sample, sweep, tune
+from ..videop2p_core.host import seam
 
-TOPICS = [demo, inflate, tune, export, invert, control, sample, sweep, inspect, region, compare]
+NAMES = ("demo", "inflate", "tune", "export", "invert", "control", "sample", "sweep", "inspect", "region", "compare")
 
 
-class VideoP2PExtension(ComfyExtension):
-    async def on_load(self):
-        from ..videop2p_core.host.routes import add_routes
+def _topic(name: str) -> ModuleType:
+    match name:
+        case "demo":
+            from . import demo as topic
+        case "inflate":
+            from . import inflate as topic
+        case "tune":
+            from . import tune as topic
+        case "export":
+            from . import export as topic
+        case "invert":
+            from . import invert as topic
+        case "control":
+            from . import control as topic
+        case "sample":
+            from . import sample as topic
+        case "sweep":
+            from . import sweep as topic
+        case "inspect":
+            from . import inspect as topic
+        case "region":
+            from . import region as topic
+        case "compare":
+            from . import compare as topic
+    return topic
 
-        add_routes()
 
-    async def get_node_list(self):
-        return [node for topic in TOPICS for node in topic.NODES]
+TOPICS = seam.imported(NAMES, _topic)  # those that this ComfyUI has everything for

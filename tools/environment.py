@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tarfile
 import tempfile
+import zipfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -22,6 +23,10 @@ HOSTS = {
     "0.27.0": ("2.5.0", "0cf0c51652e1abd6d05b9808d048ede525b32db68469458cea803e7d50c76cd0"),
 }
 HOST, OLDEST_HOST = "0.30.0", "0.27.0"  # what everything is done with; what pyproject.toml promises to run on
+
+# What the browser loads is a package of its own, which goes on without ComfyUI: the newest one and its wheel's sha256.
+FRONTEND = "1.58.1"
+FRONTEND_SHA256 = "37912597537a731a8f421179618a736c24184c5bdbfa327f38b2fb7c291852d9"
 
 NEEDED_BYTES = 12 * 10**9
 
@@ -131,6 +136,29 @@ def ready_host(python, version=None):
     return host
 
 
+def installed_frontend():
+    """The folder that ComfyUI serves with --front-end-root."""
+    return home() / f"frontend-{FRONTEND}"
+
+
+def ready_frontend(python):
+    """The newest frontend's folder, fetched now if it is missing."""
+    with only_one_process():
+        frontend = installed_frontend()
+        if frontend.is_dir():
+            return frontend
+        print(f"Fetching ComfyUI's frontend {FRONTEND} into {frontend}.", flush=True)
+        with tempfile.TemporaryDirectory(dir=home()) as folder:
+            pip(python, "download", "--no-deps", "--only-binary", ":all:",
+                "--dest", folder, f"comfyui-frontend-package=={FRONTEND}")  # fmt: skip
+            wheel = next(Path(folder).glob("*.whl"))
+            check_sha256(wheel, FRONTEND_SHA256, "check your package index")
+            with zipfile.ZipFile(wheel) as archive:
+                archive.extractall(folder)
+            (Path(folder) / "comfyui_frontend_package" / "static").rename(frontend)
+        return frontend
+
+
 def make_venv(venv):
     if subprocess.run([sys.executable, "-m", "venv", venv], stdout=subprocess.DEVNULL).returncode == 0:
         return
@@ -172,12 +200,11 @@ def check_disk():
         )
 
 
-def check_sha256(file, expected):
+def check_sha256(file, expected, advice="check your package index, or set COMFYUI_PATH to a ComfyUI of your own"):
     found = hashlib.sha256(file.read_bytes()).hexdigest()
     if found != expected:
         raise SetupError(
-            f"{file.name} is not the file that was tested (its sha256 is {found}, not {expected}): "
-            "check your package index, or set COMFYUI_PATH to a ComfyUI of your own"
+            f"{file.name} is not the file that was tested (its sha256 is {found}, not {expected}): {advice}"
         )
 
 

@@ -59,7 +59,7 @@ class Host:
         command = [
             self.python, str(main), "--port", str(self.port), "--base-directory", str(self.folder),
             "--database-url", "sqlite:///:memory:", "--disable-auto-launch", "--disable-api-nodes",
-            *([] if has_accelerator(self.python) else ["--cpu"]), *host_flags(), *self.flags,
+            *([] if has_accelerator(self.python) else ["--cpu"]), *frontend_flags(), *host_flags(), *self.flags,
         ]  # fmt: skip
         if self.models.is_dir():
             command += ["--models-directory", str(self.models)]
@@ -118,6 +118,12 @@ class Host:
             except subprocess.TimeoutExpired:
                 self.process.kill()
                 self.process.wait()
+
+
+def frontend_flags():
+    """For the frontend in the folder VP2P_FRONTEND, where there is no such variable for the installed one."""
+    folder = os.environ.get("VP2P_FRONTEND")
+    return ["--front-end-root", folder] if folder else []
 
 
 def peers():

@@ -19,7 +19,7 @@ FILE = "nodeDefs.json"
 def english() -> dict[str, Any]:
     """By node id: display_name, description, inputs by id and outputs by place, each with name and tooltip."""
     use_host()
-    from ..nodes import VideoP2PExtension
+    from ..nodes.extension import VideoP2PExtension
 
     nodes = asyncio.run(VideoP2PExtension().get_node_list())
     return {schema.node_id: described(schema) for schema in (node.GET_SCHEMA() for node in nodes)}

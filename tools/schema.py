@@ -32,7 +32,7 @@ Snapshot = dict[str, dict[str, Any]]  # by node: "inputs" and "outputs", and whe
 def present() -> Snapshot:
     """Of each node of the pack by its id what a saved workflow relies on."""
     use_host()
-    from ..nodes import VideoP2PExtension
+    from ..nodes.extension import VideoP2PExtension
 
     nodes = {node.GET_SCHEMA().node_id: node for node in asyncio.run(VideoP2PExtension().get_node_list())}
     return {name: described(nodes[name]) for name in sorted(nodes)}

@@ -156,8 +156,8 @@ function made(tag, className = "", ...children) {
 
 /** The text of a field, its own or that of a node of a single widget linked to it; undefined before the graph runs. */
 function textOf(node, name) {
-  const slot = node.inputs?.findIndex((input) => input.name === name && input.link != null) ?? -1
-  if (slot >= 0) return textFrom(node.getInputNode(slot))
+  const slot = node.inputs?.findIndex((input) => input.name === name) ?? -1
+  if (slot >= 0 && node.isInputConnected(slot)) return textFrom(node.getInputNode(slot))
   const value = node.widgets?.find((widget) => widget.name === name)?.value
   return typeof value === "string" ? value : undefined
 }

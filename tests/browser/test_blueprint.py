@@ -39,8 +39,8 @@ WIRED = """async ({workflow, given}) => {
     app.canvas.ds.offset = [560, 150]
     return (await app.graphToPrompt()).output
 }"""
-UNWIRED = """app.graph._nodes.flatMap(node => node.inputs)
-    .filter(input => input.link == null && !input.widget).map(input => input.name)"""
+UNWIRED = """app.graph._nodes.flatMap(node =>
+    node.inputs.filter((input, slot) => !node.isInputConnected(slot) && !input.widget).map(input => input.name))"""
 GIVEN = {
     "source_prompt": "a red ball on the beach", "target_prompt": "a blue ball on the beach", "blend_source": "ball",
     "blend_target": "ball", "tuning_steps": 5, "steps": 5, "length": 4, "width": 128, "height": 128,

@@ -1,18 +1,23 @@
 """The shipped workflows in the browser that artists open them in."""
 
 import json
+import os
+from importlib import metadata
+from pathlib import Path
 
 import pytest
+from comfyui_videop2p.tools import environment
 from comfyui_videop2p.tools.workflows.catalogue import RECIPES
 from comfyui_videop2p.tools.workflows.write import FOLDER
 
 from .conftest import SCREENSHOTS
 
 PROMPT = "async () => (await app.graphToPrompt()).output"
-CONTROLLER = """() => {
+NODES, IS_CONTROLLER = "app.graph._nodes", "node => node.type === 'VP2P_AttentionController'"
+CONTROLLER = f"""() => {{
     app.canvas.ds.scale = 1
-    app.canvas.centerOnNode(app.graph._nodes.find(node => node.type === 'VP2P_AttentionController'))
-}"""
+    app.canvas.centerOnNode({NODES}.find({IS_CONTROLLER}))
+}}"""
 WHOLE_GRAPH = """() => {
     const boxes = app.graph._groups.map(group => group._bounding)
     const width = Math.max(...boxes.map(box => box[0] + box[2]))
@@ -32,6 +37,14 @@ def photograph(page, name):
     page.screenshot(path=SCREENSHOTS / f"{name}.png")
 
 
+def test_the_page_is_of_the_frontend_that_was_asked_for(page):
+    installed, version = metadata.version("comfyui-frontend-package"), page.evaluate("__COMFYUI_FRONTEND_VERSION__")
+    folder = os.environ.get("VP2P_FRONTEND")
+    assert version != installed if folder else version == installed
+    if folder and Path(folder) == environment.installed_frontend():
+        assert version == environment.FRONTEND
+
+
 def test_a_graph_from_the_browser_is_the_one_that_the_tests_run(page, host):
     info, changed = host.get("/object_info"), {}
     for name, recipe in RECIPES.items():
@@ -49,9 +62,9 @@ def test_an_artist_opens_a_template_changes_a_word_and_sees_the_edited_clip(page
     card.scroll_into_view_if_needed()
     photograph(page, "templates")
     card.click()
+    page.wait_for_function(f"{NODES}.find({IS_CONTROLLER})")
+    page.evaluate(CONTROLLER)  # what is out of sight, or too small to be read, cannot be typed into
     target = page.get_by_placeholder("a robot drives a motorbike")
-    target.wait_for(state="attached")
-    page.evaluate(CONTROLLER)  # what is out of sight cannot be typed into
     target.fill("a green car in the snow")
     photograph(page, "controller")
     page.evaluate(WHOLE_GRAPH)

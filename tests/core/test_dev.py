@@ -7,6 +7,8 @@ import socket
 import subprocess
 import sys
 import tarfile
+import zipfile
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -70,7 +72,10 @@ def test_a_host_of_a_version_is_not_the_one_of_comfyui_path(home, recorded, monk
 def test_the_oldest_host_is_the_one_that_users_are_promised():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     assert project["tool"]["comfy"]["requires-comfyui"] == f">={environment.OLDEST_HOST}"
-    assert f"Needs ComfyUI {environment.OLDEST_HOST} or newer" in (ROOT / "README.md").read_text(encoding="utf-8")
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert f"Needs ComfyUI {environment.OLDEST_HOST} or newer. The tests run on {environment.HOST}," in readme
+    assert environment.HOST == max(environment.HOSTS, key=lambda version: [*map(int, version.split("."))])
+    assert f"on a newer ComfyUI than {environment.HOST} nothing was run" in readme
 
 
 @pytest.fixture
@@ -159,6 +164,31 @@ def test_a_host_of_another_sha256_is_not_installed(home, monkeypatch):
     assert list(home.iterdir()) == []
 
 
+def test_the_newest_frontend_is_fetched_once_by_its_sha256(home, monkeypatch):
+    asked = []
+
+    def download(python, command, *arguments):
+        asked.append(arguments[-1])
+        with zipfile.ZipFile(Path(arguments[arguments.index("--dest") + 1]) / "frontend.whl", "w") as wheel:
+            wheel.writestr("comfyui_frontend_package/static/index.html", "the page")
+            wheel.writestr("comfyui_frontend_package/__init__.py", "")
+
+    monkeypatch.setattr(environment, "pip", download)
+    with pytest.raises(SetupError, match="frontend.whl is not the file that was tested .* check your package index$"):
+        environment.ready_frontend(sys.executable)
+    assert not environment.installed_frontend().exists()
+    monkeypatch.setattr(environment, "check_sha256", lambda file, expected, advice: None)
+    folder = environment.ready_frontend(sys.executable)
+    assert [file.name for file in folder.iterdir()] == ["index.html"] and folder.is_relative_to(home)
+    assert environment.ready_frontend(sys.executable) == folder
+    assert asked == [f"comfyui-frontend-package=={environment.FRONTEND}"] * 2
+
+
+def test_the_newest_frontend_is_newer_than_the_installed_one():
+    installed, newest = metadata.version("comfyui-frontend-package"), environment.FRONTEND
+    assert tuple(map(int, newest.split("."))) > tuple(map(int, installed.split(".")))
+
+
 def test_extract_takes_one_folder_and_no_more(tmp_path):
     archive = tmp_path / "sdist.tar"
     with tarfile.open(archive, "w") as tar:
@@ -217,7 +247,8 @@ def test_a_host_that_does_not_start_shows_its_log(tmp_path):
 
 @pytest.fixture
 def ran(tmp_path):
-    """ran(argument, ...): the ComfyUI and the arguments of each run of pytest that `dev.py test` begins."""
+    """ran(argument, ...): the ComfyUI, with a frontend that was asked for, and the arguments of each run of pytest that
+    `dev.py test` begins."""
     if sys.platform == "win32":
         pytest.skip("a shell script stands for Python")
     log, version = tmp_path / "log", ".".join(map(str, sys.version_info[:2]))
@@ -225,8 +256,10 @@ def ran(tmp_path):
     python = environment.venv_python(venv)
     for host in environment.HOSTS:
         (tmp_path / f"comfyui-{host}").mkdir()
+    (tmp_path / f"frontend-{environment.FRONTEND}").mkdir()
     python.parent.mkdir(parents=True)
-    python.write_text(f'#!/bin/sh\necho "$(basename "$COMFYUI_PATH")" "$@" >> {log}\nexit 1\n')
+    on = '"$(basename "$COMFYUI_PATH")${VP2P_FRONTEND:+ $(basename "$VP2P_FRONTEND")}"'
+    python.write_text(f'#!/bin/sh\necho {on} "$@" >> {log}\nexit 1\n')
     python.chmod(0o755)
     (venv / "complete").touch()
 
@@ -239,9 +272,10 @@ def ran(tmp_path):
     return run
 
 
-def test_all_tests_run_and_some_once_more_on_the_oldest_host(ran):
-    first, (host, arguments) = ran("-ra", "-n", "0")
+def test_all_tests_run_and_some_once_more_on_the_oldest_host_and_the_newest_frontend(ran):
+    first, (host, arguments), last = ran("-ra", "-n", "0")
     assert first == ["comfyui-0.30.0", " -ra -n 0"]
+    assert last == [f"comfyui-0.30.0 frontend-{environment.FRONTEND}", " -ra -n 0 tests/browser"]
     assert host == "comfyui-0.27.0" and arguments.startswith(" -ra -n 0 tests/host/test_laws.py")
     assert all((ROOT / file).is_file() for file in arguments.split()[3:])
 
@@ -255,7 +289,7 @@ def test_what_is_chosen_runs_once(ran):
 
 
 def test_dev_lists_its_commands():
-    for name in ("setup", "test", "host", "train", "demo-eval", "parity", "lock", "licences", "audit"):
+    for name in ("setup", "test", "host", "train", "demo-eval", "parity", "lock", "licences", "audit", "seam"):
         assert f"    {name} " in dev("--help").stdout
 
 

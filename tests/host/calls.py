@@ -4,7 +4,7 @@ import asyncio
 
 import comfy.samplers
 import torch
-from comfyui_videop2p.nodes import VideoP2PExtension
+from comfyui_videop2p.nodes.extension import VideoP2PExtension
 
 FRAMES, STEPS = 2, 3
 SOURCE, TARGET = "a red ball on the beach", "a blue ball on the beach"

@@ -79,6 +79,6 @@ def test_a_file_that_is_no_demo_model_is_refused(tmp_path, content):
 
 
 def test_the_node_is_registered():
-    from comfyui_videop2p.nodes import VideoP2PExtension
+    from comfyui_videop2p.nodes.extension import VideoP2PExtension
 
     assert LoadDemoModel in asyncio.run(VideoP2PExtension().get_node_list())

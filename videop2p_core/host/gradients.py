@@ -236,6 +236,6 @@ def _outside_inference(value):
 
 def _without_gradients(control):
     """The ControlNet as something given: its weights were loaded in inference mode and are not ours to train."""
-    duplicate = copy.copy(control)
-    duplicate.get_control = torch.no_grad()(duplicate.get_control)
-    return duplicate
+    control = copy.copy(control)
+    control.get_control = torch.no_grad()(control.get_control)
+    return control

@@ -1,0 +1,35 @@
+"""What ComfyUI takes of the pack when it loads it."""
+
+import logging
+
+from comfy_api.latest import ComfyExtension, io
+
+from ..videop2p_core.host import seam
+from . import TOPICS
+
+
+class VideoP2PExtension(ComfyExtension):
+    async def on_load(self):
+        for routes in seam.imported([seam.ROUTES], _routes):
+            routes.add_routes()
+
+    async def get_node_list(self):
+        return [node for topic in TOPICS for node in topic.NODES if _has_schema(node)]
+
+
+def _routes(_):
+    from ..videop2p_core.host import routes
+
+    return routes
+
+
+def _has_schema(node: type[io.ComfyNode]) -> bool:
+    """Whether the host accepts it: for one that it does not it would leave out all."""
+    try:
+        node.GET_SCHEMA()
+    except Exception as error:  # of a host that nobody has seen yet
+        logging.warning(
+            f"ComfyUI {seam.version()} refuses {node.__name__} of Video-P2P ({seam.said(error)}): update it"
+        )
+        return False
+    return True

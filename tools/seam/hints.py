@@ -1,0 +1,178 @@
+"""What the code does not say by itself: which of its names hold objects of the host, and which dictionaries are its.
+
+All of it is checked when the table is written: a hint that nothing in the code needs is refused, and so is a string key
+or a name of the host's on a receiver that no hint tells of.
+"""
+
+MODEL = "comfy.model_patcher.ModelPatcher"
+BASE = "comfy.model_base.BaseModel"
+CONFIG = "comfy.supported_models_base.BASE"
+LATENT = "comfy.latent_formats.LatentFormat"
+GUIDER = "comfy.samplers.CFGGuider"
+EXECUTOR = "comfy.patcher_extension.WrapperExecutor"
+LOADED = "comfy.model_management.LoadedModel"
+CLIP = "comfy.sd.CLIP"
+VAE = "comfy.sd.VAE"
+VISION = "comfy.clip_vision.ClipVisionModel"
+CONTROL = "comfy.controlnet.ControlBase"
+WINDOWS = "comfy.context_windows.IndexListContextHandler"
+WINDOW = "comfy.context_windows.IndexListContextWindow"
+SCHEDULE = "comfy.context_windows.ContextSchedule"
+UNET = "comfy.ldm.modules.diffusionmodules.openaimodel.UNetModel"
+RESBLOCK = "comfy.ldm.modules.diffusionmodules.openaimodel.ResBlock"
+SPATIAL = "comfy.ldm.modules.attention.SpatialTransformer"
+BLOCK = "comfy.ldm.modules.attention.BasicTransformerBlock"
+WAN = "comfy.ldm.wan.model.WanModel"
+WAN_BLOCK = "comfy.ldm.wan.model.WanAttentionBlock"
+SAMPLING = "comfy.model_sampling.ModelSamplingDiscrete"
+TOKENIZER = "comfy.sd1_clip.SDTokenizer"
+TOKENIZERS = "comfy.sd1_clip.SD1Tokenizer"
+ENCODER = "comfy.sd1_clip.SDClipModel"
+TEXT_MODEL = "comfy.clip_model.CLIPTextModel"
+PREVIEWER = "latent_preview.Latent2RGBPreviewer"
+BAR = "comfy.utils.ProgressBar"
+SERVER = "server.PromptServer"
+NODE = "comfy_api.latest.io.ComfyNode"
+
+# {file: {name: whose object it is}}, "" for all files that say nothing else. A class of the pack's is one by its name,
+# "" is nothing of the host's.
+HELD = {
+    "": {
+        "model": MODEL,
+        "clone": MODEL,
+        "base_model": BASE,
+        "unet": UNET,
+        "guider": "EditGuider",
+        "handler": "Passes",
+        "executor": EXECUTOR,
+        "clip_vision": VISION,
+        "block": BLOCK,
+    },
+    "host.beside": {"entry": LOADED, "other": MODEL, "holder": MODEL},
+    "host.budget": {"m": LOADED, "network": WAN},
+    "host.caching": {"own": MODEL},
+    "host.checks": {"network": WAN, "control": CONTROL},
+    "host.control": {
+        "executor.class_obj": BASE,
+        "block": "",
+        "part": "",
+        "rows": "",
+        "self.source_maps[target]": "",
+        "self.target_maps[target]": "",
+    },
+    "host.demo": {"config": CONFIG, "patcher": MODEL, "model": BASE, "self.clip_l": TOKENIZER},
+    "host.denoiser": {"guider": GUIDER, "self.guider": GUIDER},
+    "host.digest": {"value": ""},
+    "host.edits": {"clip": CLIP, "guider": "DecoupledGuider", "EditGuider": "", "loop": ""},
+    "host.files": {"foreign": ""},
+    "host.foreign": {"foreign": "", "layout": "", "torch": ""},
+    "host.gradients": {
+        "duplicate": MODEL,
+        "patcher": MODEL,
+        "temporal": MODEL,
+        "control": "comfy.controlnet.ControlNet",
+    },
+    "host.inflate": {"temporal": MODEL, "temporal.model": "", "executor.class_obj": GUIDER, "passes": "Passes"},
+    "host.invert": {"inversion": ""},
+    "host.keeping": {"denoise": "", "denoise.guider": GUIDER},
+    "host.lora": {"bar": BAR},
+    "host.maps": {"denoise": "", "denoise.guider": GUIDER, "maps": ""},
+    "host.measures": {"clip": CLIP, "encoder": ENCODER, "module": ENCODER},
+    "host.passes": {
+        "window": "Pass",
+        "parts[0][0]": "Pass",
+        "part": CONTROL,
+        "model_options['context_handler']": "Passes",
+    },
+    "host.progress": {"form": LATENT, "previewer": PREVIEWER, "self.bar": BAR},
+    "host.reconstruction": {"self.vae": VAE},
+    "host.routes": {"server": SERVER},
+    "host.sampling": {"branch": ""},
+    "host.sweep": {"clip": CLIP},
+    "host.tokens": {"clip": CLIP},
+    "host.tune": {"result": MODEL},
+    "host.tuning": {"inflated": MODEL, "copy": MODEL, "temporal": MODEL, "temporal.model": ""},
+    "host.typing_clip": {"tokenizer": TOKENIZERS},
+    "host.wan": {"network": WAN},
+    "nodes.extension": {"routes": "", "node": NODE},
+}
+
+# Whose object an attribute or a method gives.
+GIVES = {
+    f"{MODEL}.model": BASE,
+    f"{MODEL}.get_model_object('model_sampling')": SAMPLING,
+    f"{BASE}.diffusion_model": UNET,
+    f"{BASE}.latent_format": LATENT,
+    f"{BASE}.model_config": CONFIG,
+    f"{GUIDER}.model_patcher": MODEL,
+    f"{CLIP}.tokenizer": TOKENIZERS,
+    f"{ENCODER}.transformer": TEXT_MODEL,
+    f"{WINDOWS}.context_schedule": SCHEDULE,
+}
+
+# What the host gives to its objects by names that are made when it runs, so that no look into its code finds them.
+UNSEEN = {f"{TOKENIZERS}.clip_l", f"{CONTROL}.control_input"}
+
+# Dictionaries that the host and the pack hand to each other, as the code spells them, and those of its own.
+DICTIONARIES = {
+    "args", "base_model.model_config.unet_config", "clip_vision.encode_image(frames)", "cond", "conditioning[0][1]",
+    "conds", "denoise.guider.conds[SOURCE][0]", "extra_args", "first", "given_options", "kwargs", "latent",
+    "model.model.model_config.unet_config", "model.model_options", "model.model_options['transformer_options']",
+    "model_options", "model_options['transformer_options']", "options", "options['transformer_options']",
+    "options['transformer_options']['patches']", "patches", "replace", "self.guider.conds",
+    "self.unprocessed[key][0]", "slots", "transformer_options", "_told(window, model_options)",
+}  # fmt: skip
+OWN_DICTIONARIES = {
+    "MOST", "UNET", "base.__qualname__", "colormaps", "config", "dict(enumerate(targets))", "fields",
+    "inspect.getclosurevars(function).nonlocals", "metadata", "name", "request.headers", "said",
+    "self.clip_l.tokenizer(word)", "self.figures", "tensors", "text", "vars(owner)",
+}  # fmt: skip
+OWN_KEYS = {"ad_params", "ADGS", "easycache"}  # of the pack and of others, among the host's
+
+# Constants of a file whose texts are keys of the host's dictionaries.
+KEYS_IN = {
+    "host.checks": ("LIMITED",),
+    "host.denoiser": ("GUIDANCE",),
+    "host.painting": ("KINDS", "MASK"),
+}
+# Modules that hand them on; of several the first.
+KEY_OWNERS = (
+    "comfy.samplers",
+    "comfy.sampler_helpers",
+    "comfy.clip_vision",
+    "comfy.context_windows",
+    "comfy.model_base",
+    "comfy.ldm.modules.attention",
+    "comfy.ldm.wan.model",
+    "comfy.sd",
+)
+
+# Modules of a network that a file finds by names in texts.
+NAMED_IN = {
+    "host.gradients": {SPATIAL: ("transformer_blocks",), BLOCK: ("ff",)},
+    "host.inflate": {UNET: ("out",), RESBLOCK: ("in_layers", "out_layers")},
+    "host.passes": {WINDOWS: ("causal_window_fix",)},
+    "host.wan": {WAN_BLOCK: ("self_attn", "cross_attn")},
+}
+
+# Where wrappers of a file come in: the host's function, and how many of its arguments they name before *args.
+HANDED = {
+    "host.caching": (f"{UNET}._forward", 1),
+    "host.control": (f"{BASE}._apply_model", 0),
+    "host.inflate": (f"{UNET}._forward", 0),
+}
+
+
+def every() -> set[str]:
+    """The name of every hint, as what reads by it notes it."""
+    return {
+        *(f"HELD: {file} {name}" for file, names in HELD.items() for name in names),
+        *(f"GIVES: {path}" for path in GIVES),
+        *(f"UNSEEN: {path}" for path in UNSEEN),
+        *(f"DICTIONARIES: {name}" for name in DICTIONARIES),
+        *(f"OWN_DICTIONARIES: {name}" for name in OWN_DICTIONARIES),
+        *(f"OWN_KEYS: {name}" for name in OWN_KEYS),
+        *(f"KEYS_IN: {file} {name}" for file, names in KEYS_IN.items() for name in names),
+        *(f"NAMED_IN: {file} {name}" for file, of in NAMED_IN.items() for names in of.values() for name in names),
+        *(f"HANDED: {file}" for file in HANDED),
+    }
