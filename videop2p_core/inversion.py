@@ -20,6 +20,7 @@ from torch import Tensor
 
 from . import schedule
 from .ferry import sent
+from .fingerprint import check_fingerprint
 from .finite import check_finite
 from .records import Records
 from .unfinished import Unfinished
@@ -48,6 +49,7 @@ class Inversion:
     initial_null [1, tokens, channels], the null text the target is guided with
     losses       per step, the loss before each update of the null text
     proximal_*   how the proximal method shrinks the target's guidance, see `proximal`
+    base_model   what it was made with, in words; fingerprint: of its weights, see fingerprint, None where not known
     with_picture whether the source's conditioning brought a picture for the model to go by, as for inpainting; None
                  where that is not known
     records      the source's queries and keys, where they were kept; for the direct method alone, as every other looks
@@ -70,9 +72,11 @@ class Inversion:
     proximal_soft: bool = False
     records: Records | None = None
     with_picture: bool | None = None
+    fingerprint: Tensor | None = None
 
     def __post_init__(self):
         check_method(self.method)
+        check_fingerprint(self.fingerprint)
         if len(self.trajectory) != len(self.sigmas):
             raise ValueError(
                 f"the inversion has {len(self.trajectory)} latents for {len(self.sigmas)} noise levels; "

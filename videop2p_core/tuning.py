@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from . import schedule
+from .fingerprint import check_fingerprint
 from .finite import check_finite
 from .inversion import Denoise
 from .unfinished import Unfinished
@@ -38,6 +39,7 @@ class Tuning:
     temporal    the temporal layers after tuning, norms included: the base model has none to add a delta to
     losses      [steps]
     grad_norms  [steps], over all trained tensors, before clipping
+    base_model  what was tuned, in words; fingerprint: of its weights, see fingerprint, None where not known
     """
 
     deltas: Mapping[str, Tensor]
@@ -50,8 +52,10 @@ class Tuning:
     freeze_down_blocks: bool = False
     prompt: str = ""
     base_model: str = ""
+    fingerprint: Tensor | None = None
 
     def __post_init__(self):
+        check_fingerprint(self.fingerprint)
         object.__setattr__(self, "deltas", MappingProxyType(dict(self.deltas)))
         object.__setattr__(self, "temporal", MappingProxyType(dict(self.temporal)))
         if self.losses.ndim != 1 or self.losses.shape != self.grad_norms.shape:

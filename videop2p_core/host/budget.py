@@ -140,7 +140,7 @@ def expected(operation: Operation, model, clip, *, way=0, beside: float = 0, may
 def trained_bytes(model) -> int:
     """Of a tuning: gradients and two moments of all that it trains, and what the model's own of it were."""
     unet = model.get_model_object("diffusion_model")
-    shapes = {name: parameter.numel() for name, parameter in unet.named_parameters()}
+    shapes = {name: parameter.shape.numel() for name, parameter in unet.named_parameters()}
     own = sum(shapes[name] for name in trained_names(shapes))
     inflation = inflation_of(model)
     layers = transformer_blocks(unet).values() if inflation and inflation.temporal_layers else ()

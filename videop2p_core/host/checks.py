@@ -8,11 +8,12 @@ from ..inversion import DIRECT, Inversion
 from ..schedule import ddim_sigmas
 from .beside import check_beside
 from .denoiser import model_sigmas, prediction_of
-from .identity import TUNINGS, identity_of
+from .identity import TUNINGS, identity_of, unlikeness
 from .inflate import is_image_unet
 from .inversion import embedding_of
 from .layout import as_clip, is_video
 from .painting import check_frames
+from .quantised import check_trainable
 from .sampling import check_one_gpu, in_use
 from .wan import is_wan
 
@@ -36,6 +37,7 @@ def check_family(model):
     """A MODEL with an image UNet, to be tuned."""
     check_inflatable(model)
     check_beside(model)
+    check_trainable(model)
 
 
 def check_editable(model):
@@ -169,11 +171,13 @@ def _control_nets(conditioning):
 
 def check_inversion(model, inversion: Inversion):
     """Whether the inversion was made by this model, with its LoRAs, inflation, tuning and noise levels."""
-    identity = identity_of(model)
+    identity = identity_of(model, inversion)
     if inversion.base_model and inversion.base_model != identity:
+        differing, precision = unlikeness(model, inversion)
         raise ValueError(
-            f"the inversion was made with {inversion.base_model}, but the model connected is {identity}: connect that "
-            "model, with the same LoRAs, inflated and tuned in the same way, or invert the clip again"
+            f"the inversion was made with {inversion.base_model}, but the model connected is {identity}{differing}: "
+            f"connect that model{precision}, with the same LoRAs, inflated and tuned in the same way, or invert the "
+            "clip again"
         )
     levels = ddim_sigmas(model_sigmas(model), inversion.steps).to(inversion.sigmas)
     if inversion.flow != (prediction_of(model) == "flow") or not torch.allclose(levels, inversion.sigmas, rtol=1e-4):

@@ -21,9 +21,10 @@ from ..foreign import WEIGHTS, ForeignError
 from ..tuning import Tuning, is_temporal
 from ..weights import WeightsError
 from .checks import check_family
-from .identity import TUNINGS, base_of
+from .identity import TUNINGS, base_of, fingerprint_of
 from .inflate import inflation_of
 from .original import NETWORK, original_weights, values_of
+from .quantised import is_coarse, kind_of
 from .temporal import temporal_shapes
 from .tune import tuning_of
 
@@ -62,7 +63,7 @@ class Layout:
     def __init__(self, model):
         unet = model.get_model_object("diffusion_model")
         self.config = model.model.model_config.unet_config
-        self.shapes = {name: value.shape for name, value in values_of(unet).items()}
+        self.shapes = {name: parameter.shape for name, parameter in unet.named_parameters()}
         self.shapes |= temporal_shapes(unet)
         self.names = foreign.names_of(comfy.utils.unet_to_diffusers(self.config), self.shapes)
 
@@ -78,13 +79,25 @@ def load(path: str | os.PathLike, model) -> Tuning:
         raise ValueError("the model reads images, not clips: put Inflate UNet before it")
     if model.get_attachment(TUNINGS):
         raise ValueError("the model is tuned already: connect it as it comes from Inflate UNet")
+    check_fine(model)
     path, layout = Path(path), Layout(model)
     try:
         given = foreign.by_own_names(read(path), layout.names, layout.shapes)
         tuning = foreign.tuning_between(base_for(given, model), given)
     except ForeignError as error:
         raise WeightsError(f"{path.name} {error}") from error
-    return replace(tuning, base_model=base_of(model))
+    return replace(tuning, base_model=base_of(model), fingerprint=fingerprint_of(model))
+
+
+def check_fine(model) -> None:
+    """A MODEL whose weights are near enough to those of its file to tell what another one has changed."""
+    weights = (weight for (weight, _), *_ in original_weights(model).values())
+    coarse = next((kind_of(weight) for weight in weights if is_coarse(weight)), None)
+    if coarse:
+        raise ValueError(
+            f"the connected model's weights are quantised ({coarse}), which hides what a checkpoint of the official "
+            "code has changed: load the model in half precision or better"
+        )
 
 
 def base_for(given: Mapping[str, Tensor], model) -> Weights:

@@ -23,6 +23,7 @@ from .beside import has_motion
 from .denoiser import run
 from .inflate import FrameAttention, inflate, inflation_of, temporal_of
 from .original import values_of
+from .quantised import is_quantised
 from .temporal import temporal_patcher
 
 # What torch says where another node's patch cannot be differentiated through, and what that patch does.
@@ -96,7 +97,9 @@ def is_patched_by_others(model) -> bool:
 @contextmanager
 def differentiable_copy(model):
     """A copy of an inflated or image MODEL with weights of its own, temporal layers included."""
-    duplicate = _deep_copy(model)
+    # Loading makes new parameters of quantised weights, in inference mode, which those made outside of it do not bear.
+    with torch.inference_mode(is_quantised(model)):
+        duplicate = _deep_copy(model)
     duplicate.add_wrapper(comfy.patcher_extension.WrappersMP.PREPARE_SAMPLING, _load_in_full)
     if computed_in(duplicate) == torch.float16:
         duplicate.set_model_compute_dtype(torch.float32)  # half-precision gradients underflow

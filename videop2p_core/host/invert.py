@@ -14,7 +14,7 @@ from . import budget
 from . import inversion as host_inversion
 from . import unfinished as unfinishing
 from .checks import check_conditioning, check_editable, check_everywhere, check_hints, check_way, clip_of
-from .identity import identity_of
+from .identity import full_fingerprint_of, identity_of
 from .layout import as_latent, latent_out
 from .painting import check_alike
 from .progress import latent_progress
@@ -85,7 +85,7 @@ def inverted(model, source, null, clip, unfinished_run, *, method, steps, replay
     texts = unfinished_run.stage("null_text", unfinishing.NULL_TEXT, model)
     inversion = host_inversion.invert(
         model, source, null, clip, method=method, steps=steps, kept=kept, base_model=identity_of(model),
-        progress=progress, unfinished=(path, texts), **settings,
+        fingerprint=full_fingerprint_of(model), progress=progress, unfinished=(path, texts), **settings,
     )  # fmt: skip
     z = replay = host_inversion.reconstruct(model, source, null, inversion, progress=progress)[-1]
     if replayed and direct:  # whose reconstruction is the clip itself

@@ -1,7 +1,11 @@
 """The weights of a MODEL's network as its loader left them, and what is patched onto them."""
 
+from functools import partial
+
 import torch
 from comfy.model_patcher import get_key_weight
+
+from .quantised import is_foreign, is_gguf, unpacked
 
 NETWORK = "diffusion_model."
 
@@ -9,8 +13,8 @@ NETWORK = "diffusion_model."
 def original_weights(model) -> dict[str, list]:
     """{name: [(weight, convert), *patches]} of the network, as the host's get_key_patches has it.
 
-    `convert(weight)` is the weight in numbers where it is kept quantised. The host's own stumbles over what quantised
-    layers keep beside their weights.
+    `convert(weight)` is the weight in numbers where it is kept quantised in a way that is known. The host's own
+    stumbles over what quantised layers keep beside their weights.
     """
     with model.use_ejected():
         names = [name for name, _ in model.model.named_parameters() if name.startswith(NETWORK)]
@@ -32,7 +36,14 @@ def _original(model, name):
         weight = model.backup[name].weight
     if name in model.hook_backup:
         weight = model.hook_backup[name][0]
-    return weight.data, convert or _as_it_is  # see values_of
+    if is_gguf(weight):
+        convert = partial(unpacked, layer=layer_of(model, name))
+    return weight if is_foreign(weight) else weight.data, convert or _as_it_is  # see values_of
+
+
+def layer_of(model, name: str) -> torch.nn.Module:
+    """The layer that a weight of this name belongs to."""
+    return model.model.get_submodule(name.rpartition(".")[0])
 
 
 def _as_it_is(weight, **_):

@@ -7,7 +7,7 @@ from . import budget
 from . import tuning as host_tuning
 from . import unfinished as unfinishing
 from .checks import check_conditioning, check_everywhere, check_family, check_hints, clip_of
-from .identity import TUNINGS, base_of
+from .identity import TUNINGS, base_of, fingerprint_of, unlikeness
 from .progress import TuningProgress
 from .unfinished import unfinished
 
@@ -32,8 +32,8 @@ def tune(
         def run(model, way):
             progress = TuningProgress(steps, model.model.latent_format)
             return host_tuning.tune(
-                model, positive, clip, checkpointing=way > 0, base_model=base_of(model), progress=progress,
-                show=progress.show, show_every=show_every,
+                model, positive, clip, checkpointing=way > 0, base_model=base_of(model),
+                fingerprint=fingerprint_of(model), progress=progress, show=progress.show, show_every=show_every,
                 unfinished=unfinished_run.stage("tuning", unfinishing.TUNING, model), **settings,
             )  # fmt: skip
 
@@ -44,11 +44,12 @@ def tune(
 def tuned(model, tuning: Tuning):
     """A clone of an inflated MODEL with the tuning in it, which says so in its identity."""
     check_family(model)
-    base = base_of(model)
+    base = base_of(model, tuning)
     if tuning.base_model and tuning.base_model != base:
+        differing, precision = unlikeness(model, tuning)
         raise ValueError(
-            f"the tuning was made on {tuning.base_model}, but the model connected is {base}: load the checkpoint that "
-            "it was tuned on"
+            f"the tuning was made on {tuning.base_model}, but the model connected is {base}{differing}: load the "
+            f"checkpoint that it was tuned on{precision}"
         )
     result = host_tuning.apply(model, tuning)
     result.set_attachments(TUNINGS, (*(model.get_attachment(TUNINGS) or ()), tuning))

@@ -9,12 +9,13 @@ from ..tuning import Tuning, is_temporal
 from .denoiser import SOURCE, model_sigmas, prediction_of
 from .gradients import run_differentiable
 from .inflate import inflate, inflation_of, temporal_of
+from .quantised import unpack
 from .temporal import temporal_patcher, temporal_shapes
 
 
 def tune(
-    model, positive, latent, *, checkpointing=False, prompt="", base_model="", progress=None, show=None, show_every=0,
-    **settings,
+    model, positive, latent, *, checkpointing=False, prompt="", base_model="", fingerprint=None, progress=None,
+    show=None, show_every=0, **settings,
 ) -> Tuning:  # fmt: skip
     """Tune a copy of an inflated MODEL on a clip [frames, channels, height, width] in VAE units.
 
@@ -37,7 +38,7 @@ def tune(
 
     sigmas = model_sigmas(model)
     tuned = run_differentiable(model, positive, positive, latent, sigmas, algorithm, checkpointing=checkpointing)
-    return replace(tuned, prompt=prompt, base_model=base_model)
+    return replace(tuned, prompt=prompt, base_model=base_model, fingerprint=fingerprint)
 
 
 @torch.no_grad()
@@ -62,9 +63,7 @@ def trainable(copy):
     """The parameters of a loaded differentiable copy by the UNet's names, those that tuning trains in float32."""
     unet = copy.model.diffusion_model
     for name in tuning.trained_names(name for name, _ in unet.named_parameters()):
-        layer = unet.get_submodule(name.removesuffix(".weight"))
-        layer.weight = torch.nn.Parameter(layer.weight.float(), requires_grad=False)
-        layer.comfy_cast_weights = True  # the layer casts its weight to what it computes in
+        unpack(unet.get_submodule(name.removesuffix(".weight")))
     temporal = temporal_of(copy)
     return dict(unet.named_parameters()) | dict(temporal.model.named_parameters() if temporal else ())
 
