@@ -37,6 +37,8 @@ def host_module(name: str) -> ModuleType:
             import comfy.ops as module
         case "comfy.patcher_extension":
             import comfy.patcher_extension as module
+        case "comfy.quant_ops":
+            import comfy.quant_ops as module
         case "comfy.sampler_helpers":
             import comfy.sampler_helpers as module
         case "comfy.samplers":
