@@ -118,7 +118,7 @@ def test_the_guider_takes_cached_features_too(model, clip, inversion):
     with torch.inference_mode():
         noise = torch.zeros_like(latent["samples"])
         found = guider.sample(noise, latent["samples"], sampler, sigmas, disable_pbar=True, seed=0)
-    torch.testing.assert_close(found, expected["samples"])
+    torch.testing.assert_close(found.cpu(), expected["samples"])
 
 
 def test_nothing_is_kept_after_the_call_and_the_model_is_as_it_was(model, clip, latent):
@@ -303,8 +303,9 @@ def nothing_attended(n, context, value, options):
 class Added(comfy.controlnet.ControlBase):
     """A ControlNet that adds one number everywhere, in place as all of them."""
 
-    def get_control(self, *args):
-        return {"input": [], "middle": [torch.ones(1, 1, 1, 1)], "output": [torch.ones(1, 1, 1, 1)] * 9}
+    def get_control(self, x, *args):
+        one = x.new_ones(1, 1, 1, 1)
+        return {"input": [], "middle": [one], "output": [one] * 9}
 
     def copy(self):
         return Added()

@@ -13,6 +13,7 @@ import torch
 from comfy import model_management
 from comfyui_videop2p.nodes.compare import NODES
 from comfyui_videop2p.tests.host.calls import SOURCE
+from comfyui_videop2p.tests.host.checkpoints import with_weights
 from comfyui_videop2p.videop2p_core import metrics
 from comfyui_videop2p.videop2p_core.host import comparing, measures, perceptual, pictures
 from PIL import Image
@@ -54,20 +55,21 @@ def vision():
 
 
 def vision_model(width):
-    model = comfy.clip_vision.ClipVisionModel(
-        {
-            "model_type": "clip_vision_model",
-            "hidden_size": 32,
-            "image_size": 32,
-            "patch_size": 16,
-            "num_hidden_layers": 2,
-            "num_attention_heads": 2,
-            "intermediate_size": 64,
-            "hidden_act": "quick_gelu",
-            "num_channels": 3,
-            "projection_dim": width,
-        }
-    )
+    with with_weights():
+        model = comfy.clip_vision.ClipVisionModel(
+            {
+                "model_type": "clip_vision_model",
+                "hidden_size": 32,
+                "image_size": 32,
+                "patch_size": 16,
+                "num_hidden_layers": 2,
+                "num_attention_heads": 2,
+                "intermediate_size": 64,
+                "hidden_act": "quick_gelu",
+                "num_channels": 3,
+                "projection_dim": width,
+            }
+        )
     random = torch.Generator().manual_seed(0)
     model.load_sd({name: torch.randn(t.shape, generator=random) / 4 for name, t in model.get_sd().items()})
     return model

@@ -88,7 +88,7 @@ HELD = {
     "host.progress": {"form": LATENT, "previewer": PREVIEWER, "self.bar": BAR},
     "host.quantised": {"part": ""},
     "host.reconstruction": {"self.vae": VAE},
-    "host.room": {"m": LOADED, "temporal": MODEL, "temporal.model": ""},
+    "host.room": {"entry": LOADED, "temporal": MODEL, "temporal.model": ""},
     "host.routes": {"server": SERVER},
     "host.sampling": {"branch": ""},
     "host.sweep": {"clip": CLIP},

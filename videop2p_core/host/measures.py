@@ -240,7 +240,7 @@ def _projects(encoder: SDClipModel) -> bool:
     # file of another family lacks it, the host may leave zeros, or the identity in other releases.
     if not encoder.return_projected_pooled:
         return False
-    weight = encoder.transformer.text_projection.weight.float()
+    weight = encoder.transformer.text_projection.weight.data.float()
     return weight.any().item() and not torch.equal(weight, torch.eye(len(weight), device=weight.device))
 
 

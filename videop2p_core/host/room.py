@@ -29,7 +29,8 @@ def room(model, copied: bool) -> int:
     free = free_memory(device)
     if comfy.model_management.is_device_cpu(device):  # where the weights are there already, but no copy of them is
         return free - copied * _copied_bytes(model)
-    loaded = sum(m.model_loaded_memory() for m in comfy.model_management.current_loaded_models if m.device == device)
+    entries = [entry for entry in comfy.model_management.current_loaded_models if entry.model is not None]
+    loaded = sum(entry.model_loaded_memory() for entry in entries if entry.device == device)
     return free + loaded - (_copied_bytes(model) if copied else least_loaded(model))
 
 
