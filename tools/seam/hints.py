@@ -121,8 +121,8 @@ DICTIONARIES = {
     "args", "base_model.model_config.unet_config", "clip_vision.encode_image(frames)", "cond", "conditioning[0][1]",
     "conds", "denoise.guider.conds[SOURCE][0]", "extra_args", "first", "given_options", "kwargs", "latent",
     "model.model.model_config.unet_config", "model.model_options", "model.model_options['transformer_options']",
-    "model_options", "model_options['transformer_options']", "options", "other.model_options", "options['transformer_options']",
-    "options['transformer_options']['patches']", "patches", "replace", "self.guider.conds",
+    "model_options", "model_options['transformer_options']", "options", "options['transformer_options']",
+    "options['transformer_options']['patches']", "other.model_options", "patches", "replace", "self.guider.conds",
     "self.unprocessed[key][0]", "slots", "transformer_options", "_told(window, model_options)",
 }  # fmt: skip
 OWN_DICTIONARIES = {
