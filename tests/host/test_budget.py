@@ -10,6 +10,7 @@ from comfy.patcher_extension import WrappersMP
 from comfy_extras.nodes_custom_sampler import Noise_EmptyNoise, SamplerCustomAdvanced
 from comfyui_videop2p.tests.host.calls import FRAMES, SOURCE, STEPS, control, encode, run, sample
 from comfyui_videop2p.videop2p_core.host import budget, gradients, room
+from comfyui_videop2p.videop2p_core.host.inflate import temporal_of
 from comfyui_videop2p.videop2p_core.records import Kept
 
 LONG = 9  # frames
@@ -147,6 +148,79 @@ def test_the_size_of_records_is_foretold_exactly(model, inverting, windows, size
     ].records
     tokens = inverting["source"][0][0].shape[1]
     assert budget.kept_bytes(model, clip, Kept(*windows.values()), STEPS, tokens) == records.bytes
+
+
+# --- weights on a GPU -------------------------------------------------------------------------------------------------
+
+
+def test_on_a_gpu_weights_take_what_activations_leave_but_those_of_a_copy_stay(model, free, monkeypatch):
+    host = comfy.model_management
+    monkeypatch.setattr(host, "is_device_cpu", lambda device: False)
+    monkeypatch.setattr(host, "current_loaded_models", [])
+    monkeypatch.setattr(host, "vram_state", host.VRAMState.NORMAL_VRAM)
+    free(2**30)
+    weights, temporal = model.model_size(), sum(4 * p.numel() for p in temporal_of(model).model.parameters())
+    largest = max(p.nbytes for p in model.model.parameters())
+    assert largest <= 2**30 - room.room(model, copied=False) < weights / 4
+    assert room.room(model, copied=True) == 2**30 - weights - temporal
+    for state in ("HIGH_VRAM", "SHARED"):  # where the host keeps them all there
+        monkeypatch.setattr(host, "vram_state", host.VRAMState[state])
+        assert room.room(model, copied=False) == 2**30 - weights
+
+
+def test_weights_that_are_cast_count_where_activations_are_kept(model, latent, log):
+    cast = model.clone()
+    cast.set_model_compute_dtype(torch.bfloat16)
+    weights = model.model_size() / 2
+    for operation in (budget.NULL_TEXT, budget.TUNING):
+        for way in (0, 1):
+            found = [budget.expected(operation, m, latent["samples"], way=way)[0].needed for m in (cast, model)]
+            assert found[0] - found[1] == pytest.approx(0 if way else weights, rel=0.01)
+
+
+@pytest.mark.parametrize("shape", [(9, 4, 16, 16), (1, 16, 5, 12, 20)])
+def test_the_host_is_told_how_much_to_leave_free(model, shape):
+    forward = model.model.memory_required(list(shape))
+    for needed in (0.3 * forward, 4 * forward, 11.3 * forward):
+        asked = room.Room(needed)(lambda model, shape: model.model.memory_required(shape), model, shape)
+        assert max(needed, forward) - 1 < asked < 1.1 * max(needed, forward)
+
+
+@pytest.fixture
+def left(monkeypatch):
+    """What the host was told to leave free of weights, each time it loaded."""
+    told, load = [], comfy.model_management.load_models_gpu
+
+    def listening(*args, minimum_memory_required=None, **kwargs):
+        if minimum_memory_required is not None:  # for sampling
+            told.append(minimum_memory_required)
+        return load(*args, minimum_memory_required=minimum_memory_required, **kwargs)
+
+    monkeypatch.setattr(comfy.model_management, "load_models_gpu", listening)
+    return told
+
+
+@pytest.mark.parametrize("frames", [LONG, 5])
+def test_the_host_leaves_free_what_an_edit_needs_whole_or_in_passes(
+    model, clip, long, long_inversion, free, left, frames
+):
+    needed = budget.EDIT.peaks[-1] * budget._forward(model, long["samples"][:frames], budget.EDIT)
+    free(needed)
+    edit = control(clip)[0]
+    left.clear()
+    sample(model, long_inversion, edit)
+    guider, sigmas, start = run("DecoupledGuider", model=model, inversion=long_inversion, edit=edit)
+    with torch.inference_mode():
+        SamplerCustomAdvanced.execute(Noise_EmptyNoise(), guider, *run("DecoupledSampler"), sigmas, start)
+    of_passes = needed if frames == LONG else needed * 4 / 5
+    assert len(left) == 2 and all(of_passes <= told < 1.2 * of_passes for told in left)
+
+
+def test_so_it_does_for_a_null_text(inverting, latent, left):
+    run("DDIMInvert", **inverting | {"method": "shared null-text", "inner_steps": 1})
+    assert max(left) >= budget.NULL_TEXT.peaks[0] * budget._forward(
+        inverting["model"], latent["samples"], budget.NULL_TEXT
+    )
 
 
 # --- out of memory all the same ---------------------------------------------------------------------------------------

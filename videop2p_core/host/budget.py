@@ -24,7 +24,7 @@ from ..tuning import trained_names
 from .gradients import computed_in
 from .inflate import in_passes, inflation_of
 from .layout import is_video
-from .room import free_memory, leave_room, room
+from .room import cast_bytes, free_memory, leave_room, room
 from .temporal import cells_of, transformer_blocks
 from .wan import wan_blocks
 
@@ -122,7 +122,8 @@ def expected(operation: Operation, model, clip, *, way=0, beside: float = 0, may
 
     def needs(plan):
         frames = clip[: plan.frames or whole]
-        return operation.peaks[plan.way] * _forward(model, frames, operation) + beside
+        cast = cast_bytes(model) if operation.with_gradients and plan.way == 0 else 0
+        return operation.peaks[plan.way] * _forward(model, frames, operation) + cast + beside
 
     found = [replace(plan, needed=needs(plan)) for plan in plans(operation, model, clip, way, may_cut)]
     logging.info(

@@ -8,6 +8,7 @@ import math
 from dataclasses import dataclass
 
 import comfy.model_management
+import torch
 from comfy.model_management import VRAMState
 from comfy.patcher_extension import WrappersMP
 
@@ -40,6 +41,14 @@ def least_loaded(model) -> int:
         return model.model_size()
     layers = max(_layer_bytes(module, computed_in(model)) for module in model.model.modules())
     return min(model.model_size(), (1 + comfy.model_management.NUM_STREAMS) * layers)  # some travel ahead
+
+
+def cast_bytes(model) -> int:
+    """Bytes of the weights of a MODEL's copy for gradients that are stored in another type than they compute in: what
+    they are cast to is kept for the backward pass, where activations are."""
+    dtype = torch.float32 if computed_in(model) == torch.float16 else computed_in(model)
+    cast = sum(p.numel() for p in model.get_model_object("diffusion_model").parameters() if p.dtype != dtype)
+    return cast * comfy.model_management.dtype_size(dtype)
 
 
 @dataclass(frozen=True)
