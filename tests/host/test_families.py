@@ -130,7 +130,7 @@ def euler(model, start, positive, negative, cfg, sigmas, callback=None):
     sampler = comfy.samplers.sampler_object("euler")
     with torch.inference_mode():
         x = guider.sample(torch.zeros_like(start), start, sampler, sigmas, callback=callback, disable_pbar=True, seed=0)
-    return x / (1 + sigmas[-1] ** 2).sqrt()
+    return x.cpu() / (1 + sigmas[-1] ** 2).sqrt()
 
 
 def retraced(world, inversion, noise, cfg=1.0):
@@ -138,7 +138,7 @@ def retraced(world, inversion, noise, cfg=1.0):
     path = []
 
     def seen(step, denoised, x, steps):
-        path.append(schedule.to_z(x, inversion.sigmas[step]))
+        path.append(schedule.to_z(x.cpu(), inversion.sigmas[step]))
 
     end = euler(world.model, noise["samples"], world.source, world.null, cfg, inversion.sigmas, seen)
     trajectory = torch.stack([world.at_model_scale(end), *reversed(path)])
