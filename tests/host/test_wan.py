@@ -99,7 +99,7 @@ def test_without_an_edit_the_target_is_what_the_stock_sampler_draws(models, text
             inversion.sigmas, disable_pbar=True,
         )  # fmt: skip
     # The stock sampler takes what is left of the noise at the last level off.
-    stock = at_scale(model, stock) * (1 - inversion.sigmas[-1])
+    stock = at_scale(model, stock.cpu()) * (1 - inversion.sigmas[-1])
     assert torch.allclose(at_scale(model, ours), stock, atol=1e-4 * stock.std())
     assert ours.shape == noise["samples"].shape
 
@@ -136,7 +136,7 @@ class Maps:
         maps = (q @ k.transpose(-1, -2) / q.shape[-1] ** 0.5).softmax(-1)
         if self.edited:
             # Both branches call the same attentions in the same order.
-            source, target = self.pair
+            source, target = (part.to(maps) for part in self.pair)
             if cross:
                 maps = self.source[self.call] @ source + maps * target
             elif over_frames and self.temporal:
@@ -169,7 +169,7 @@ def test_a_step_is_that_of_the_maps_written_out(models, text, kind, target, temp
         def sample(self, wrap, sigmas, extra_args, *args, **kwargs):
             options = create_model_options_clone(extra_args["model_options"])
             options.setdefault("transformer_options", {})["optimized_attention_override"] = maps
-            x = rearrange(inversion.noise, "f c h w -> 1 c f h w")
+            x = rearrange(inversion.noise, "f c h w -> 1 c f h w").to(sigmas.device)
 
             def predicted(name, options):
                 entry = wrap.conds[name]
@@ -184,7 +184,7 @@ def test_a_step_is_that_of_the_maps_written_out(models, text, kind, target, temp
     with torch.inference_mode():
         stock = guider.sample(
             torch.zeros_like(latent["samples"]), latent["samples"], OneStep(), inversion.sigmas, disable_pbar=True
-        )
+        ).cpu()
     assert torch.allclose(ours, stock, atol=1e-4 * stock.std())
     plain, _ = edited(model, inversion, controlled(text, target), **given)
     assert not torch.allclose(ours, plain, atol=1e-3 * stock.std())
