@@ -7,12 +7,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import folder_paths
 import pytest
 from comfyui_version import __version__ as VERSION
 from comfyui_videop2p.nodes import NAMES
 from comfyui_videop2p.tests.host.hiding import (
     called_as,
     in_another_order,
+    in_its_place,
     owner_of,
     with_one_more,
     with_places,
@@ -167,6 +169,26 @@ def test_without_a_symbol(start):
         with without(path):
             found.append(wrong(start(), need, f"{path}, so"))
     assert not any(found), sentences_of(found)
+
+
+def test_with_a_symbol_that_cannot_be_made(start):
+    def late(_):
+        raise RuntimeError("not now")
+
+    path = "folder_paths.models_dir"
+    with without(path), in_its_place(folder_paths, "__getattr__", late):
+        assert not wrong(start(), SYMBOLS[path], f"{path}, so")
+
+
+def test_a_signature_that_cannot_be_read_is_no_fault(start):
+    class Odd:
+        __signature__ = "none"
+
+        def __call__(self):
+            pass
+
+    with in_its_place(folder_paths, "get_full_path", Odd()):
+        assert start() == ([*NAMES, *ROUTES], [])
 
 
 def test_without_a_key(start):

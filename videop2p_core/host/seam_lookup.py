@@ -15,7 +15,6 @@ from types import FunctionType, ModuleType
 from typing import Any
 
 USES = {"calls", "takes", "places"}
-ABSENT = object()
 # In a text: a name among arguments, what sets an attribute of it, where a class of it begins and where any class ends.
 ARGUMENT = r"[(,]\s*{name}\s*[=:,)]"
 SETTING = r"""(?m)\.{name}\b[^=\n]*=(?!=)|^\s+{name}\s*:|register_(buffer|parameter)\(\s*["']{name}\b"""
@@ -40,14 +39,15 @@ class Lookup:
         """
         above, _, name = path.rpartition(".")
         owner = self.found(above)
-        value = getattr(owner, name, ABSENT)
-        if value is ABSENT:
+        try:
+            value = getattr(owner, name)
+        except Exception:  # an AttributeError, or whatever a module that makes its members late runs into
             return None if isinstance(owner, type) and self.is_set_by(owner, name) else path
         signature = None if USES.isdisjoint(need) else _signature(value)
         if signature is None:
             return None
         # A method has its object before the arguments.
-        bound = isinstance(owner, type) and isinstance(inspect.getattr_static(owner, name), FunctionType)
+        bound = isinstance(owner, type) and isinstance(inspect.getattr_static(owner, name, None), FunctionType)
         for number, *keywords in need.get("calls", ()):
             refusal = _refusal(signature, None if number is None else number + bound, keywords)
             if refusal:
@@ -109,10 +109,10 @@ def _names(text: str, key: str) -> bool:
 
 
 def _signature(value: Any) -> inspect.Signature | None:
-    """None for what is not called, or is written in C and says nothing of it."""
+    """None for what is not called, or says nothing of it, as what is written in C."""
     try:
         return inspect.signature(value) if callable(value) else None
-    except (TypeError, ValueError):
+    except Exception:  # a TypeError or a ValueError, or that of a signature that another pack made
         return None
 
 
