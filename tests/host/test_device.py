@@ -5,11 +5,13 @@ import sys
 from dataclasses import replace
 
 import comfy.model_management as host
+import comfy.model_patcher as model_patcher
 import pytest
 import torch
 from comfy.patcher_extension import WrappersMP
-from comfyui_videop2p.tests.host.calls import control, run, sample
-from comfyui_videop2p.videop2p_core import guidance, inversion, schedule
+from comfyui_videop2p.tests.host import wan
+from comfyui_videop2p.tests.host.calls import control, encode, run, sample
+from comfyui_videop2p.videop2p_core import ferry, guidance, inversion, schedule
 from comfyui_videop2p.videop2p_core.host import budget, room
 from comfyui_videop2p.videop2p_core.host.sampling import Target, decoupled_sample
 from comfyui_videop2p.videop2p_core.inversion import Inversion
@@ -67,7 +69,46 @@ def test_a_step_of_an_edit_asks_the_device_once(model, clip, inverted, settings,
         inverted(steps, **settings)
     told = of_a_step(lambda steps: sample(model, inverted(steps, **settings), edit))
     assert waits(told) <= most, told
+    # Texts, a latent, and what layers multiply by: none of it once a layer.
+    assert told["copy from memory that is not page-locked"] <= 8, told
     assert not any("float64" in what or "beside device" in what or "indices" in what for what in told)
+
+
+def test_so_does_one_in_passes_but_for_what_the_host_looks_up(demo, inverting, clip):
+    """Twice a step: at which noise level it is."""
+    (cut,) = run("InflateUNet", model=demo[0], frames_per_pass=4, pass_overlap=1)
+    long = {"samples": 2 * torch.randn(7, 4, 16, 16, generator=torch.Generator().manual_seed(0))}
+    paths = {
+        steps: run("DDIMInvert", **inverting | {"model": cut, "latent": long, "steps": steps})[0]
+        for steps in (STEPS, 2 * STEPS)
+    }
+    edit = control(clip, blend_source="ball", **WINDOWS)[0]
+    told = of_a_step(lambda steps: sample(cut, paths[steps], edit))
+    assert waits(told) <= 3, told
+
+
+@pytest.mark.parametrize("half", [2**13, 2**27])
+def test_a_video_models_source_goes_to_main_memory_and_comes_back(monkeypatch, half):
+    monkeypatch.setattr(ferry, "HALF", half)
+    text, steps = wan.tiny_text(wan.SHORT), (2, 4)
+    source, null = encode(text, wan.CAPTIONS[0]), encode(text, "")
+    prompts = {"source_prompt": wan.CAPTIONS[0], "target_prompt": wan.CAPTIONS[2], "blend_source": "ball"}
+    edit = run("AttentionController", clip=text, **prompts, **WINDOWS)[0]
+    latent = {"samples": torch.randn(1, 16, 3, 6, 4, generator=torch.Generator().manual_seed(0))}
+    here, there = wan.tiny_wan(), wan.tiny_wan()
+    there = model_patcher.CoreModelPatcher(there.model, load_device=CUDA, offload_device=here.offload_device)
+    given = {"source": source, "null": null, "latent": latent, "method": "direct"}
+    paths = {n: run("DDIMInvert", model=here, steps=n, **given)[0] for n in steps}
+    edited = [sample(model, paths[2], edit)[0][0]["samples"] for model in (here, there)]
+    assert torch.allclose(*edited, atol=1e-4 * edited[0].std())  # the device computes attention by another formula
+    told = []
+    for n in steps:
+        device.notes()
+        sample(there, paths[n], edit)
+        told.append({what.removeprefix("waits for the device: "): times for what, times in device.notes().items()})
+    if half == 2**27:  # a smaller one is waited for in between
+        assert told[1]["an event"] - told[0]["an event"] == 2  # once a step
+    assert told[1]["a copy to main memory"] == told[0]["a copy to main memory"]
 
 
 @pytest.mark.parametrize("settings, most", [

@@ -9,6 +9,7 @@ from comfy.context_windows import IndexListContextHandler, IndexListContextWindo
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
+from ..ferry import sent
 from ..passes import even_windows
 from .beside import check_passes
 
@@ -26,6 +27,7 @@ class Pass(IndexListContextWindow):
         self.weights = torch.tensor(
             windows.get_context_weights(len(frames), total, frames, handler, context_overlap=handler.context_overlap)
         )
+        self.sent = {}  # device -> what `on` gives
         self.controls = {}  # ControlNet -> the same with this pass's pictures
 
     @property
@@ -49,6 +51,13 @@ class Pass(IndexListContextWindow):
     def own(self, x: Tensor) -> Tensor:
         """What a pass made, without the frame that came before its own."""
         return x[len(x) - len(self.index_list) :]
+
+    def on(self, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
+        """The frames that it sees, its own and their weights, on a device: sent as lists they would wait for it."""
+        if device not in self.sent:
+            told = torch.tensor(self.seen), torch.tensor(self.index_list), self.weights
+            self.sent[device] = tuple(sent(x, device) for x in told)
+        return self.sent[device]
 
 
 class Passes(IndexListContextHandler):
@@ -123,7 +132,10 @@ def passes_of(x, sigma, inner_model, model_options) -> list[Pass | None]:
 
 def cut(x: Tensor, window: Pass | None) -> Tensor:
     """The frames of a pass, frame 0 among them."""
-    return x if window is None else window.get_tensor(x)
+    if window is None:
+        return x
+    seen, _, _ = window.on(x.device)
+    return x[seen]
 
 
 def cut_conditioning(entries, x: Tensor, window: Pass | None, model_options):
@@ -148,9 +160,10 @@ def merged(parts: Iterable[tuple[Pass | None, Tensor]]) -> Tensor:
     weight = torch.zeros_like(total)
     for window, part in parts:
         own = window.own(part)
-        weights = windows.match_weights_to_dim(window.weights, own, FRAME_AXIS, device=own.device).to(own.dtype)
-        window.add_window(total, own * weights)
-        window.add_window(weight, weights.expand_as(own))
+        _, places, weights = window.on(own.device)
+        weights = weights.to(own.dtype).view(-1, *(1,) * (own.ndim - 1))
+        total[places] += own * weights
+        weight[places] += weights.expand_as(own)
     return total / weight
 
 
