@@ -12,6 +12,9 @@ from torch import Tensor
 # What float32 may differ by where attention adds up in another order. AdamW moves each weight by the sign of its
 # gradient, so a few that have none to speak of go elsewhere: of what was trained the whole is compared.
 ALLOWED, NULL_TEXT, TRAINED = 1e-4, 3e-4, 3e-3
+# Dynamic VRAM rounds small weights that a LoRA changes to the precision of their file: with the demo model's in float32
+# the null text under one is within 1e-4 as well.
+ROUNDED = {"null text, LoRA: null": 2e-3}
 
 
 @dataclass(frozen=True)
@@ -32,7 +35,8 @@ class Difference:
 
 def difference(name: str, actual: Tensor, expected: Tensor, exact: bool) -> Difference:
     trained = name.startswith("tuning") and not name.endswith("losses")
-    allowed = (TRAINED if trained else NULL_TEXT if name.endswith("null") else ALLOWED) if exact else None
+    allowed = TRAINED if trained else NULL_TEXT if name.endswith("null") else ALLOWED
+    allowed = ROUNDED.get(name, allowed) if exact else None
     if actual.shape != expected.shape:
         return Difference(f"{name} has shape {list(actual.shape)}, not {list(expected.shape)}", torch.nan, allowed)
     if not actual.isfinite().all():
