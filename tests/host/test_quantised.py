@@ -15,6 +15,7 @@ from comfyui_videop2p.videop2p_core.tuning import Tuning
 
 QUERY = "diffusion_model.middle_block.1.transformer_blocks.0.attn1.to_q.weight"
 KEY = QUERY.replace("to_q", "to_k")
+OUTER = "diffusion_model.output_blocks.6.1.transformer_blocks.0.attn1.to_q.weight"  # on which more depends
 UNREAD = "scaled float8_e4m3fn"  # a kind that shows in no name of a file of earlier versions
 
 
@@ -197,22 +198,44 @@ def test_a_name_alone_is_understood_where_the_model_has_it_or_had_it_in_less(mod
 # --- what they can do -------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("kind", ["float8_e4m3fn", UNREAD, "nvfp4", "rotated int8", "Q4_0"])
-def test_all_queries_of_a_quantised_model_are_tuned(models, tuning, clip, latent, kind):
-    model = models[kind]
-    tuned, learnt, _ = run(
-        "TuneOnVideo", model=model, positive=encode(clip, SOURCE), latent=latent, steps=2, learning_rate=1e-3
+def in_numbers(model):
+    """A MODEL of just the weights that a quantised one's come to, in float32."""
+    return inflated("float32", lambda _: dict(foreign.Weights(model, patched=False)))
+
+
+def tuned(model, clip, latent, steps=2):
+    return run(
+        "TuneOnVideo", model=model, positive=encode(clip, SOURCE), latent=latent, steps=steps, learning_rate=1e-3
     )
-    of_whole_numbers = tuning[1]
-    assert learnt.deltas.keys() == of_whole_numbers.deltas.keys()
-    for name, delta in learnt.deltas.items():
-        assert delta.shape == of_whole_numbers.deltas[name].shape and delta.dtype == torch.float32
-        # AdamW's first steps go by the signs of gradients.
-        assert torch.cosine_similarity(delta.flatten(), of_whole_numbers.deltas[name].flatten(), dim=0) > 0.5
-    torch.testing.assert_close(learnt.losses, of_whole_numbers.losses, rtol=0.1, atol=0)
-    before, after = (predict(each, clip, latent) for each in (model, tuned))
+
+
+# int8 layers quantise what they are given as well; 7 % of a gradient norm were measured.
+EXACT, ROUGH = (1e-4, 1e-3), (1e-2, 0.2)
+OFF = {"float8_e4m3fn": EXACT, UNREAD: EXACT, "nvfp4": EXACT, "Q4_0": EXACT, "rotated int8": ROUGH}
+
+
+@pytest.mark.parametrize("kind, off", OFF.items())
+def test_a_quantised_model_is_tuned_as_its_numbers_are(models, clip, latent, kind, off):
+    model = models[kind]
+    result, learnt, _ = tuned(model, clip, latent)
+    _, expected, _ = tuned(in_numbers(model), clip, latent)
+    torch.testing.assert_close(learnt.losses, expected.losses, rtol=off[0], atol=0)
+    torch.testing.assert_close(learnt.grad_norms, expected.grad_norms, rtol=off[1], atol=0)
+    assert learnt.deltas.keys() == expected.deltas.keys() and learnt.temporal.keys() == expected.temporal.keys()
+    assert all(delta.any() and delta.dtype == torch.float32 for delta in learnt.deltas.values())
+    before, after = (predict(each, clip, latent) for each in (model, result))
     assert after.isfinite().all() and not torch.allclose(before, after, atol=1e-3)
-    assert digest(model) not in (None, digest(tuned))
+    assert digest(model) not in (None, digest(result))
+
+
+def test_a_lora_is_there_while_a_gguf_model_is_tuned(models, clip, latent):
+    generator = torch.Generator().manual_seed(0)
+    for key in (OUTER, OUTER.replace("to_q", "to_v")):
+        patch = torch.randn(64, 64, generator=generator)
+        packed, numbers = models["Q4_0"], in_numbers(models["Q4_0"])
+        given = packed, patched(packed, patch, key=key), patched(numbers, patch, key=key)
+        bare, with_it, expected = (tuned(model, clip, latent, steps=1)[1].losses[0].item() for model in given)
+        assert with_it == pytest.approx(expected, rel=1e-4) != pytest.approx(bare, rel=1e-3)
 
 
 @pytest.mark.parametrize("kind", [UNREAD, "int8", "Q4_0", FOUR_BITS])
@@ -220,17 +243,6 @@ def test_null_texts_are_found_through_quantised_layers(models, inverting, kind):
     asked = inverting | {"model": models[kind], "steps": 1, "method": "shared null-text", "inner_steps": 3}
     (losses,) = run("DDIMInvert", **asked)[0].losses
     assert losses[0] > losses[1] > losses[2]
-
-
-def test_a_lora_is_there_while_a_gguf_model_is_tuned(models, clip, latent):
-    def first_loss(model):
-        asked = {"positive": encode(clip, SOURCE), "latent": latent, "steps": 1}
-        return run("TuneOnVideo", model=model, **asked)[1].losses[0].item()
-
-    for key in (QUERY, KEY):
-        plain, packed = (first_loss(patched(models[kind], 3 * PATCH, key=key)) for kind in ("float32", "Q8_0"))
-        assert packed == pytest.approx(plain, rel=1e-2)
-        assert packed != pytest.approx(first_loss(models["Q8_0"]), rel=1e-2)
 
 
 def test_what_cannot_be_unpacked_is_not_tuned(models, folders, inverting, clip, tuning):

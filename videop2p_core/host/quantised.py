@@ -39,8 +39,7 @@ def is_gguf(weight: Tensor) -> bool:
 
 def is_coarse(weight: Tensor) -> bool:
     """Whether it is kept in less than half precision."""
-    stored = _stored(weight)
-    return not stored.is_floating_point() or stored.element_size() < 2
+    return _bits(weight) < 16
 
 
 def kind_of(weight: Tensor) -> str:
@@ -122,6 +121,8 @@ def _bits(weight) -> float:
 
 def _error(weight, values) -> float:
     stored = _stored(weight)
-    if not stored.is_floating_point():
-        return fingerprint.packed_error(values, _bits(weight))
-    return fingerprint.scaled_error(values, stored.dtype) if isinstance(weight, QuantizedTensor) else 0.0
+    if isinstance(weight, QuantizedTensor) and stored.is_floating_point():
+        return fingerprint.scaled_error(values, stored.dtype)
+    # GGUF has numbers of 16 bits as bytes too.
+    is_packed = not stored.is_floating_point() and is_coarse(weight)
+    return fingerprint.packed_error(values, _bits(weight)) if is_packed else 0.0
