@@ -308,7 +308,9 @@ def edited_by_maps(q, k, v, source_q, source_k, source, target, heads, attend):
         q, k = (rearrange(x, "b t (h d) -> b h t d", h=heads) for x in (q, k))
         return (q @ k.transpose(-1, -2) / q.shape[-1] ** 0.5).softmax(-1)
 
-    edited = maps(source_q, source_k) @ source.to(q) + maps(q, k) * target.to(q)
+    of_source = 0 if source is None else maps(source_q, source_k) @ source.to(q)
+    of_target = 0 if target is None else maps(q, k) * target.to(q)
+    edited = of_source + of_target
     return rearrange(edited @ rearrange(v, "b t (h d) -> b h t d", h=heads), "b h t d -> b t (h d)")
 
 
