@@ -13,6 +13,7 @@ from comfyui_videop2p.tests.host import wan
 from comfyui_videop2p.tests.host.calls import encode, run, sample
 from comfyui_videop2p.videop2p_core.host import budget
 from comfyui_videop2p.videop2p_core.host.foreign import Weights
+from comfyui_videop2p.videop2p_core.host.identity import identity_of
 from einops import rearrange
 from node_helpers import conditioning_set_values
 
@@ -243,22 +244,25 @@ def test_a_noise_mask_keeps_the_source_where_it_is_0(models, text):
 
 
 @pytest.mark.skipif("pretend_cuda" in sys.modules, reason="the pretend device has no kernels for 8 bits")
-def test_a_model_in_8_bits_is_inverted_and_known_as_another():
-    known = []
-    for eight_bits in (False, True):
-        with torch.inference_mode():
-            model = wan.loaded_wan(eight_bits)
-        source, null = [[drawn(1, 20, 4096), {}]], [[drawn(1, 20, 4096, seed=1), {}]]
-        inversion, *_ = run(
+def test_a_model_in_8_bits_is_inverted_and_edited_by_what_was_inverted_in_half_precision():
+    ways = {"half": {}, "scaled": {"eight_bits": True}, "cast": {"dtype": torch.float8_e4m3fn}, "other": {"seed": 1}}
+    with torch.inference_mode():
+        loaded = {name: wan.loaded_wan(**{"eight_bits": False} | way) for name, way in ways.items()}
+    source, null = [[drawn(1, 20, 4096), {}]], [[drawn(1, 20, 4096, seed=1), {}]]
+    inversions = {
+        name: run(
             "DDIMInvert", model=model, source=source, null=null, latent=latent_for(model), steps=2, method="direct"
-        )
+        )[0]
+        for name, model in loaded.items()
+    }
+    names = {name: inversion.base_model for name, inversion in inversions.items()}
+    assert all(name.startswith("WAN21_T2V ") for name in names.values()) and len(set(names.values())) == 4
+    for made, inversion in inversions.items():
         assert inversion.trajectory.isfinite().all()
-        known.append(inversion.base_model)
-        weight = Weights(model, patched=True)["blocks.0.cross_attn.q.weight"]
-        known.append(weight)
-    half, in_full, eight, scaled = known
-    assert half.startswith("WAN21_T2V ") and eight.startswith("WAN21_T2V ") and half != eight
-    assert 0 < (in_full - scaled).norm() < 0.05 * in_full.norm()
+        for name, model in loaded.items():
+            assert (identity_of(model, inversion) == names[made]) is ((made == "other") is (name == "other"))
+    half, scaled = (Weights(loaded[name], patched=True)["blocks.0.cross_attn.q.weight"] for name in ("half", "scaled"))
+    assert 0 < (half - scaled).norm() < 0.05 * half.norm()
 
 
 def test_masks_of_pictures_serve_latent_frames(models, text):

@@ -56,13 +56,16 @@ def tiny_wan(kind="t2v", seed=0, **sizes):
     return comfy.model_patcher.CoreModelPatcher(model, comfy.model_management.get_torch_device(), device)
 
 
-def loaded_wan(eight_bits):
-    """A small MODEL from a file's weights by the host's own loader: in half precision, or in 8 bits with scales."""
+def loaded_wan(eight_bits, dtype=None, seed=0):
+    """A small MODEL from a file's weights by the host's own loader: in half precision, or in 8 bits with scales.
+
+    dtype: to load it in, as the input weight_dtype of Load Diffusion Model has it.
+    """
     sizes = {"dim": 128, "ffn_dim": 256, "num_heads": 1, "num_layers": 2}
     made = {"operations": comfy.ops.disable_weight_init, "dtype": torch.float16, "device": "cpu"}
     with with_weights():
         network = WanModel(**CLASSES["t2v"][1], **sizes, text_dim=4096, freq_dim=256, **made)
-    generator, tensors = torch.Generator().manual_seed(0), {}
+    generator, tensors = torch.Generator().manual_seed(seed), {}
     for name, value in network.state_dict().items():
         weight = torch.randn(value.shape, generator=generator) / max(value[0].numel(), 50) ** 0.5
         if eight_bits and name.startswith("blocks") and weight.ndim == 2 and "norm" not in name:
@@ -73,7 +76,7 @@ def loaded_wan(eight_bits):
             tensors[name] = weight.half()
     if eight_bits:
         tensors["scaled_fp8"] = torch.zeros(2, dtype=torch.float8_e4m3fn)
-    return comfy.sd.load_diffusion_model_state_dict(tensors, model_options={})
+    return comfy.sd.load_diffusion_model_state_dict(tensors, model_options={} if dtype is None else {"dtype": dtype})
 
 
 COLOURS, SHAPES, GROUNDS = ("red", "blue"), ("ball", "star"), ("sand", "grass")
