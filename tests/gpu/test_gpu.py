@@ -23,6 +23,7 @@ def pretended():
         pytest.skip(str(error))
 
 
+@pytest.mark.skipif("VP2P_GPU" not in os.environ, reason="takes minutes: set VP2P_GPU=1, or python dev.py gpu")
 @pytest.mark.timeout(1500)
 def test_the_whole_path_gives_what_it_gives_on_the_cpu(pretended):
     command = [sys.executable, ROOT / "tools" / "pack.py", "tests.gpu.report", *SHORT]
