@@ -56,9 +56,11 @@ def _run_on_a_copy(model, positive, negative, latent, sigmas, algorithm, checkpo
         if any("control" in options for _, options in (*positive, *negative)):
             _separate_skips(frozen)
 
+        # What other nodes insert while the model is loaded is theirs, and in use elsewhere.
+        own = [part for patcher in _with_temporal(frozen) for part in patcher.model.modules()]
+
         def on_own_weights(denoise, z0, sigmas):
-            for patcher in _with_temporal(frozen):
-                _hold_weights(patcher.model)
+            _hold_weights(own)
             return algorithm(frozen, denoise, z0, sigmas)
 
         try:
@@ -128,9 +130,9 @@ def _with_temporal(model):
     return [patcher for patcher in (model, temporal_of(model)) if patcher is not None]
 
 
-def _hold_weights(module):
+def _hold_weights(parts):
     """Frozen weights that torch can differentiate through, in layers that cast them to what they compute in."""
-    for part in module.modules():
+    for part in parts:
         if hasattr(part, "comfy_cast_weights"):
             part.comfy_cast_weights = True
         for name, parameter in part.named_parameters(recurse=False):
