@@ -18,16 +18,16 @@ import torch
 import torch.nn.functional as F
 from PIL import Image, ImageDraw
 
-from ..videop2p_core.blend import WORDS, Blend, word_columns
-from ..videop2p_core.edit import Edit, no_edit
-from ..videop2p_core.host import inversion as host_inversion
-from ..videop2p_core.host.demo import load_demo_model
-from ..videop2p_core.host.inflate import Inflation, inflate
-from ..videop2p_core.host.sampling import Target, decoupled_sample
-from ..videop2p_core.host.tokens import read_prompt
-from ..videop2p_core.inversion import DIRECT, NEGATIVE_PROMPT, SHARED_NULL_TEXT
-from ..videop2p_core.metrics import psnr
-from ..videop2p_core.prompts import word_tokens
+from ..videop2p_core.diffusion.inversion import DIRECT, NEGATIVE_PROMPT, SHARED_NULL_TEXT
+from ..videop2p_core.edit.local_blend import WORDS, Blend, word_columns
+from ..videop2p_core.edit.matrices import Edit, no_edit
+from ..videop2p_core.edit.prompt import word_tokens
+from ..videop2p_core.host.demo_model import load_demo_model
+from ..videop2p_core.host.edit.decoupled_sampling import Target, decoupled_sample
+from ..videop2p_core.host.model.inflate import Inflation, inflate
+from ..videop2p_core.host.prompts.clip_tokens import read_prompt
+from ..videop2p_core.host.source import inversion_run as host_inversion
+from ..videop2p_core.images.metrics import psnr
 from . import scenes
 from .data import CELL
 from .judge import load_judge, seen

@@ -8,7 +8,7 @@ import json
 import torch
 from safetensors.torch import load_file, save_file
 
-from ..videop2p_core.host.demo import (
+from ..videop2p_core.host.demo_model import (
     DEMO_FILE,
     TEXT,
     TEXT_PREFIX,

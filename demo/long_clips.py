@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from ..videop2p_core.host import inversion as host_inversion
-from ..videop2p_core.host.edits import gather, sample, word_edit
-from ..videop2p_core.host.inflate import Inflation, inflate
-from ..videop2p_core.inversion import DIRECT
-from ..videop2p_core.passes import even_windows
+from ..videop2p_core.diffusion.inversion import DIRECT
+from ..videop2p_core.diffusion.windows import even_windows
+from ..videop2p_core.host.edit.edit_inputs import gather, sample, word_edit
+from ..videop2p_core.host.model.inflate import Inflation, inflate
+from ..videop2p_core.host.source import inversion_run as host_inversion
 from . import scenes
 from .measure import stacked
 

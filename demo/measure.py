@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from ..videop2p_core.metrics import psnr
+from ..videop2p_core.images.metrics import psnr
 from . import scenes
 from .judge import load_judge, seen
 

@@ -43,7 +43,7 @@ def build_networks() -> torch.nn.ModuleDict:
     from comfy.clip_model import CLIPTextModel
     from comfy.ldm.modules.diffusionmodules.openaimodel import UNetModel
 
-    from ..videop2p_core.host.demo import TEXT, UNET
+    from ..videop2p_core.host.demo_model import TEXT, UNET
 
     ops = comfy.ops.disable_weight_init
     unet = UNetModel(**UNET, dtype=torch.float32, operations=ops)

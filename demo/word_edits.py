@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
-from ..videop2p_core.host import inversion as host_inversion
-from ..videop2p_core.host.edits import gather, sample, word_edit
-from ..videop2p_core.host.inflate import Inflation, inflate
-from ..videop2p_core.inversion import DIRECT, Inversion
-from ..videop2p_core.records import Kept
+from ..videop2p_core.diffusion.attention_records import Kept
+from ..videop2p_core.diffusion.inversion import DIRECT, Inversion
+from ..videop2p_core.host.edit.edit_inputs import gather, sample, word_edit
+from ..videop2p_core.host.model.inflate import Inflation, inflate
+from ..videop2p_core.host.source import inversion_run as host_inversion
 from . import scenes
 from .measure import Figures, figures
 

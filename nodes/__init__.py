@@ -2,9 +2,21 @@
 
 from types import ModuleType
 
-from ..videop2p_core.host import seam
+from ..videop2p_core.host.seam import host_check as seam
 
-NAMES = ("demo", "inflate", "tune", "export", "invert", "control", "sample", "sweep", "inspect", "region", "compare")
+NAMES = (
+    "demo",
+    "inflate",
+    "tune",
+    "export",
+    "invert",
+    "control",
+    "sample",
+    "sweep",
+    "attention_maps",
+    "region",
+    "compare",
+)
 
 
 def _topic(name: str) -> ModuleType:
@@ -25,8 +37,8 @@ def _topic(name: str) -> ModuleType:
             from . import sample as topic
         case "sweep":
             from . import sweep as topic
-        case "inspect":
-            from . import inspect as topic
+        case "attention_maps":
+            from . import attention_maps as topic
         case "region":
             from . import region as topic
         case "compare":

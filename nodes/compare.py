@@ -2,10 +2,10 @@
 
 from comfy_api.latest import io
 
-from ..videop2p_core.host.comparing import MODES, compare
-from ..videop2p_core.host.measures import measure
-from ..videop2p_core.host.preview import checked_fps
-from .wires import CATEGORY, animated, fps
+from ..videop2p_core.host.images.compare_videos import MODES, compare
+from ..videop2p_core.host.images.edit_metrics import measure
+from ..videop2p_core.host.images.preview import checked_fps
+from .types import CATEGORY, animated, fps
 
 
 class CompareVideos(io.ComfyNode):

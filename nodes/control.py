@@ -2,11 +2,11 @@
 
 from comfy_api.latest import io
 
-from ..videop2p_core.blend import checked_mask
-from ..videop2p_core.host.edits import word_edit
-from ..videop2p_core.plan import parse_weights, parse_words
-from ..videop2p_core.prompts import KINDS
-from .wires import CATEGORY, Edit
+from ..videop2p_core.edit.edit_plan import parse_weights, parse_words
+from ..videop2p_core.edit.local_blend import checked_mask
+from ..videop2p_core.edit.prompt import KINDS
+from ..videop2p_core.host.edit.edit_inputs import word_edit
+from .types import CATEGORY, Edit
 
 MASK_MODES = ("limit", "replace")
 

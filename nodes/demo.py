@@ -2,8 +2,8 @@
 
 from comfy_api.latest import io
 
-from ..videop2p_core.host.demo import demo_clips, load_demo_clip, load_demo_model
-from .wires import CATEGORY
+from ..videop2p_core.host.demo_model import demo_clips, load_demo_clip, load_demo_model
+from .types import CATEGORY
 
 
 class LoadDemoModel(io.ComfyNode):

@@ -2,8 +2,8 @@
 
 from comfy_api.latest import io, ui
 
-from ..videop2p_core.host.export import as_lora, as_unet
-from .wires import CATEGORY
+from ..videop2p_core.host.storage.export_tuning import as_lora, as_unet
+from .types import CATEGORY
 
 LORA, DIFFUSERS = "LoRA", "diffusers"
 

@@ -4,7 +4,7 @@ import logging
 
 from comfy_api.latest import ComfyExtension, io
 
-from ..videop2p_core.host import seam
+from ..videop2p_core.host.seam import host_check as seam
 from . import TOPICS
 
 
@@ -18,7 +18,7 @@ class VideoP2PExtension(ComfyExtension):
 
 
 def _routes(_):
-    from ..videop2p_core.host import routes
+    from ..videop2p_core.host.prompts import difference_route as routes
 
     return routes
 

@@ -2,10 +2,10 @@
 
 from comfy_api.latest import io
 
-from ..videop2p_core.attention import FRAMES_READ
-from ..videop2p_core.host.checks import check_inflatable, check_untuned
-from ..videop2p_core.host.inflate import Inflation, inflate
-from .wires import CATEGORY
+from ..videop2p_core.diffusion.attention import FRAMES_READ
+from ..videop2p_core.host.model.inflate import Inflation, inflate
+from ..videop2p_core.host.model.input_checks import check_inflatable, check_untuned
+from .types import CATEGORY
 
 
 class InflateUNet(io.ComfyNode):

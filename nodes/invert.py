@@ -3,12 +3,12 @@
 from comfy_api.latest import io, ui
 from comfy_execution.graph_utils import ExecutionBlocker
 
-from ..videop2p_core.host import files
-from ..videop2p_core.host.invert import invert, new_folder
-from ..videop2p_core.host.reconstruction import Original
-from ..videop2p_core.inversion import METHODS, SHARED_NULL_TEXT
-from ..videop2p_core.records import Kept
-from .wires import CATEGORY, KEEPING, MEMORY, Inversion
+from ..videop2p_core.diffusion.attention_records import Kept
+from ..videop2p_core.diffusion.inversion import METHODS, SHARED_NULL_TEXT
+from ..videop2p_core.host.source.inversion import invert, new_folder
+from ..videop2p_core.host.source.reconstruction import Original
+from ..videop2p_core.host.storage import files
+from .types import CATEGORY, KEEPING, MEMORY, Inversion
 
 # What stands behind these outputs stops with this sentence.
 UNCHECKED = ExecutionBlocker("DDIM Invert checked no reconstruction: connect its vae and images inputs")

@@ -3,8 +3,8 @@
 from comfy_api.latest import io
 from comfy_execution.graph_utils import ExecutionBlocker
 
-from ..videop2p_core.host.region import MOST, edit_region
-from .wires import CATEGORY
+from ..videop2p_core.host.images.edit_region import MOST, edit_region
+from .types import CATEGORY
 
 # What stands behind these outputs stops with this sentence.
 NO_IMAGES = ExecutionBlocker("Edit Region has no images to show the region in: connect its images input")

@@ -3,9 +3,9 @@
 import latent_preview
 from comfy_api.latest import io
 
-from ..videop2p_core.host.edits import DecoupledGuider, DecoupledSampler, gather, pixel_mask, sample
-from ..videop2p_core.host.layout import latent_out
-from .wires import CATEGORY, Edit, Inversion
+from ..videop2p_core.host.comfy.latents import latent_out
+from ..videop2p_core.host.edit.edit_inputs import DecoupledGuider, DecoupledSampler, gather, pixel_mask, sample
+from .types import CATEGORY, Edit, Inversion
 
 GUIDANCES = ("decoupled", "coupled")
 

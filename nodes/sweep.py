@@ -2,11 +2,11 @@
 
 from comfy_api.latest import io
 
-from ..videop2p_core.host.contact_sheet import contact_sheet
-from ..videop2p_core.host.preview import checked_fps
-from ..videop2p_core.host.sweep import sweep_edits
-from ..videop2p_core.sweep import label, parse_numbers
-from .wires import CATEGORY, Edit, animated, fps
+from ..videop2p_core.edit.sweep import label, parse_numbers
+from ..videop2p_core.host.edit.sweep import sweep_edits
+from ..videop2p_core.host.images.contact_sheet import contact_sheet
+from ..videop2p_core.host.images.preview import checked_fps
+from .types import CATEGORY, Edit, animated, fps
 
 
 class SweepEdits(io.ComfyNode):

@@ -2,10 +2,10 @@
 
 from comfy_api.latest import io, ui
 
-from ..videop2p_core.host import files
-from ..videop2p_core.host.pictures import loss_plot
-from ..videop2p_core.host.tune import tune, tuned
-from .wires import CATEGORY, MEMORY, Tuning
+from ..videop2p_core.host.images.plots import loss_plot
+from ..videop2p_core.host.source.tuning import tune, tuned
+from ..videop2p_core.host.storage import files
+from .types import CATEGORY, MEMORY, Tuning
 
 
 class TuneOnVideo(io.ComfyNode):

@@ -1,7 +1,8 @@
 /**
  * The prompt difference of the Attention Controller: what becomes of every word, shown while an artist types.
  *
- * The server knows what a word is to CLIP, so it is asked (POST /videop2p/difference, videop2p_core/host/routes.py).
+ * The server knows what a word is to CLIP, so it is asked (POST /videop2p/difference,
+ * videop2p_core/host/prompts/difference_route.py).
  * The widget only shows: it has no value, and neither a saved workflow nor a prompt knows of it.
  */
 import { app } from "../../scripts/app.js"

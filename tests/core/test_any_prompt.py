@@ -19,10 +19,11 @@ from comfyui_videop2p.tests.core.texts import (
     texts,
     words_of,
 )
-from comfyui_videop2p.videop2p_core.blend import checked_mask, fit_mask
-from comfyui_videop2p.videop2p_core.edit import KeyFrames, compile_edit
-from comfyui_videop2p.videop2p_core.plan import EditPlan, parse_weights, parse_words
-from comfyui_videop2p.videop2p_core.prompts import (
+from comfyui_videop2p.videop2p_core.diffusion.attention_records import Kept
+from comfyui_videop2p.videop2p_core.edit.edit_plan import EditPlan, parse_weights, parse_words
+from comfyui_videop2p.videop2p_core.edit.local_blend import checked_mask, fit_mask
+from comfyui_videop2p.videop2p_core.edit.matrices import KeyFrames, compile_edit
+from comfyui_videop2p.videop2p_core.edit.prompt import (
     ALIGNMENTS,
     KINDS,
     find_word,
@@ -30,8 +31,7 @@ from comfyui_videop2p.videop2p_core.prompts import (
     shortened,
     word_tokens,
 )
-from comfyui_videop2p.videop2p_core.records import Kept
-from comfyui_videop2p.videop2p_core.sweep import MOST, label, parse_numbers, sweep_plans
+from comfyui_videop2p.videop2p_core.edit.sweep import MOST, label, parse_numbers, sweep_plans
 from hypothesis import given, note
 from hypothesis import strategies as st
 

@@ -1,7 +1,7 @@
 import pytest
 import torch
-from comfyui_videop2p.videop2p_core import attention
-from comfyui_videop2p.videop2p_core.attention import (
+from comfyui_videop2p.videop2p_core.diffusion import attention
+from comfyui_videop2p.videop2p_core.diffusion.attention import (
     TemporalAttention,
     edited_attention,
     frames_read,

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 import torch
 import torch.nn.functional as F
-from comfyui_videop2p.videop2p_core.blend import (
+from comfyui_videop2p.videop2p_core.edit.local_blend import (
     Blend,
     blend_grid,
     blend_latents,

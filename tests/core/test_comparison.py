@@ -1,6 +1,6 @@
 import pytest
 import torch
-from comfyui_videop2p.videop2p_core.comparison import coloured, difference, matched, side_by_side, wipe
+from comfyui_videop2p.videop2p_core.images.comparison import coloured, difference, matched, side_by_side, wipe
 
 
 @pytest.fixture

@@ -2,7 +2,16 @@
 
 import pytest
 from comfyui_videop2p.tests.core.test_prompts import PIECES, prompt_of
-from comfyui_videop2p.videop2p_core.difference import ADDED, DROPPED, KEPT, MOST, SWAPPED, difference, faults, weights
+from comfyui_videop2p.videop2p_core.edit.prompt_difference import (
+    ADDED,
+    DROPPED,
+    KEPT,
+    MOST,
+    SWAPPED,
+    difference,
+    faults,
+    weights,
+)
 from hypothesis import given, settings
 from hypothesis import strategies as st
 

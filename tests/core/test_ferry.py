@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from comfyui_videop2p.videop2p_core.ferry import Ferry, Half
+from comfyui_videop2p.videop2p_core.device_transfer import Ferry, Half
 
 
 class Device:

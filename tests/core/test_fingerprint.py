@@ -4,8 +4,8 @@ from functools import partial
 
 import pytest
 import torch
-from comfyui_videop2p.videop2p_core import fingerprint
-from comfyui_videop2p.videop2p_core.fingerprint import Verdict, likeness
+from comfyui_videop2p.videop2p_core.diffusion import weight_fingerprint as fingerprint
+from comfyui_videop2p.videop2p_core.diffusion.weight_fingerprint import Verdict, likeness
 
 WEIGHTS = 32
 CAST = {

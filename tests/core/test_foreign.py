@@ -2,7 +2,7 @@ import os
 
 import pytest
 import torch
-from comfyui_videop2p.videop2p_core import foreign
+from comfyui_videop2p.videop2p_core.storage import official_checkpoint as foreign
 
 BLOCK, THEIRS = "middle_block.1.transformer_blocks.0", "mid_block.attentions.0.transformer_blocks.0"
 QUERY, KEY, CONV = f"{BLOCK}.attn1.to_q.weight", f"{BLOCK}.attn1.to_k.weight", "input_blocks.0.0.weight"

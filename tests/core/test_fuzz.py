@@ -17,11 +17,12 @@ from comfyui_videop2p.tests.core.fuzzing import (
     put_together,
     taken_apart,
     well_formed,
-)  # fmt: skip
-from comfyui_videop2p.videop2p_core import inversion, weights
-from comfyui_videop2p.videop2p_core.inversion import Inversion
-from comfyui_videop2p.videop2p_core.tuning import Tuning
-from comfyui_videop2p.videop2p_core.weights import WeightsError
+)
+from comfyui_videop2p.videop2p_core.diffusion import inversion
+from comfyui_videop2p.videop2p_core.diffusion.inversion import Inversion
+from comfyui_videop2p.videop2p_core.diffusion.tuning import Tuning
+from comfyui_videop2p.videop2p_core.storage import artifacts as weights
+from comfyui_videop2p.videop2p_core.storage.artifacts import WeightsError
 from hypothesis import given
 from hypothesis import strategies as st
 

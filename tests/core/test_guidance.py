@@ -1,9 +1,9 @@
 import pytest
 import torch
-from comfyui_videop2p.videop2p_core import inversion as inversions
-from comfyui_videop2p.videop2p_core import schedule
-from comfyui_videop2p.videop2p_core.guidance import edit_clip, source_branch, target_branch
-from comfyui_videop2p.videop2p_core.inversion import Inversion
+from comfyui_videop2p.videop2p_core.diffusion import inversion as inversions
+from comfyui_videop2p.videop2p_core.diffusion import schedule
+from comfyui_videop2p.videop2p_core.diffusion.decoupled_guidance import edit_clip, source_branch, target_branch
+from comfyui_videop2p.videop2p_core.diffusion.inversion import Inversion
 
 STEPS, FRAMES = 4, 2
 SIGMAS = torch.tensor([9.0, 4.0, 2.0, 1.0, 0.5])

@@ -1,7 +1,7 @@
 import pytest
 import torch
-from comfyui_videop2p.videop2p_core import inversion, schedule
-from comfyui_videop2p.videop2p_core.inversion import Inversion
+from comfyui_videop2p.videop2p_core.diffusion import inversion, schedule
+from comfyui_videop2p.videop2p_core.diffusion.inversion import Inversion
 from torch import nn
 
 FRAMES, CHANNELS, SIDE, TOKENS, WIDTH = 3, 4, 6, 7, 5

@@ -1,6 +1,6 @@
 import pytest
 import torch
-from comfyui_videop2p.videop2p_core import lora
+from comfyui_videop2p.videop2p_core.storage import lora
 
 SINGULAR = torch.tensor([4.0, 2.0, 1.0, 0.5])
 

@@ -1,6 +1,6 @@
 import pytest
 import torch
-from comfyui_videop2p.videop2p_core.metrics import (
+from comfyui_videop2p.videop2p_core.images.metrics import (
     HIGHEST,
     clip_score,
     frame_consistency,

@@ -2,9 +2,9 @@
 
 import pytest
 import torch
-from comfyui_videop2p.videop2p_core.edit import compile_edit
-from comfyui_videop2p.videop2p_core.plan import EditPlan, parse_weights, parse_words
-from comfyui_videop2p.videop2p_core.prompts import END, START, Piece, Prompt
+from comfyui_videop2p.videop2p_core.edit.edit_plan import EditPlan, parse_weights, parse_words
+from comfyui_videop2p.videop2p_core.edit.matrices import compile_edit
+from comfyui_videop2p.videop2p_core.edit.prompt import END, START, Piece, Prompt
 
 
 def prompt(text):

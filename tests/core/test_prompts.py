@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 from comfyui_videop2p.tests.parity import g6
-from comfyui_videop2p.videop2p_core.prompts import (
+from comfyui_videop2p.videop2p_core.edit.prompt import (
     END,
     PAD,
     START,

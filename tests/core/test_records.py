@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from comfyui_videop2p.videop2p_core import records
-from comfyui_videop2p.videop2p_core.records import WHOLE, Kept, Records
+from comfyui_videop2p.videop2p_core.diffusion import attention_records as records
+from comfyui_videop2p.videop2p_core.diffusion.attention_records import WHOLE, Kept, Records
 from safetensors import SafetensorError
 
 LAYERS = {"middle": (torch.ones(1, 2, 3).half(), torch.zeros(1, 2, 3).half())}

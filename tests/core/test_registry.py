@@ -33,11 +33,11 @@ ATTRIBUTES = {
 }  # fmt: skip
 EXCEPTIONS = {
     # The one question that ComfyUI's own server is taught to answer, to the page that it serves.
-    ("videop2p_core/host/routes.py", "imports aiohttp.web"),
+    ("videop2p_core/host/prompts/difference_route.py", "imports aiohttp.web"),
     # Takes an address apart to name the file that it would have come to; nothing is fetched.
-    ("videop2p_core/host/perceptual.py", "imports urllib.parse.urlparse"),
+    ("videop2p_core/host/images/lpips.py", "imports urllib.parse.urlparse"),
     # The error of a file that is none: it is caught.
-    ("videop2p_core/host/perceptual.py", "imports pickle.UnpicklingError"),
+    ("videop2p_core/host/images/lpips.py", "imports pickle.UnpicklingError"),
 }
 
 

@@ -1,6 +1,6 @@
 import pytest
 import torch
-from comfyui_videop2p.videop2p_core import schedule
+from comfyui_videop2p.videop2p_core.diffusion import schedule
 
 
 def official_alphas_cumprod():

@@ -2,8 +2,8 @@
 
 import pytest
 from comfyui_videop2p.tests.core.test_plan import ORIGAMI, RABBIT, prompt
-from comfyui_videop2p.videop2p_core.plan import EditPlan
-from comfyui_videop2p.videop2p_core.sweep import MOST, label, parse_numbers, sweep_plans
+from comfyui_videop2p.videop2p_core.edit.edit_plan import EditPlan
+from comfyui_videop2p.videop2p_core.edit.sweep import MOST, label, parse_numbers, sweep_plans
 
 PLAN = EditPlan(
     RABBIT, ORIGAMI, cross=0.4, weights={"origami": 3, "grass": 2}, blend_source=("rabbit",),

@@ -2,7 +2,7 @@ import math
 
 import pytest
 import torch
-from comfyui_videop2p.videop2p_core import schedule, tuning
+from comfyui_videop2p.videop2p_core.diffusion import schedule, tuning
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 

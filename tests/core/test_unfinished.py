@@ -2,12 +2,13 @@
 
 import pytest
 import torch
-from comfyui_videop2p.videop2p_core import unfinished_file, weights
-from comfyui_videop2p.videop2p_core.guidance import edit_clip
-from comfyui_videop2p.videop2p_core.inversion import Inversion, ddim_invert, optimise_null_text, replay
-from comfyui_videop2p.videop2p_core.schedule import ddim_sigmas, sigmas_from_alphas_cumprod
-from comfyui_videop2p.videop2p_core.tuning import tune
-from comfyui_videop2p.videop2p_core.unfinished_file import UnfinishedFile
+from comfyui_videop2p.videop2p_core.diffusion.decoupled_guidance import edit_clip
+from comfyui_videop2p.videop2p_core.diffusion.inversion import Inversion, ddim_invert, optimise_null_text, replay
+from comfyui_videop2p.videop2p_core.diffusion.schedule import ddim_sigmas, sigmas_from_alphas_cumprod
+from comfyui_videop2p.videop2p_core.diffusion.tuning import tune
+from comfyui_videop2p.videop2p_core.storage import artifacts as weights
+from comfyui_videop2p.videop2p_core.storage import checkpoint_file as unfinished_file
+from comfyui_videop2p.videop2p_core.storage.checkpoint_file import UnfinishedFile
 
 LEVELS = sigmas_from_alphas_cumprod(torch.linspace(0.999, 0.01, 40))
 Z0 = torch.randn(2, 4, 3, 3, generator=torch.Generator().manual_seed(0))

@@ -3,9 +3,10 @@ from dataclasses import fields, replace
 
 import pytest
 import torch
-from comfyui_videop2p.videop2p_core import inversion, weights
-from comfyui_videop2p.videop2p_core.inversion import Inversion
-from comfyui_videop2p.videop2p_core.tuning import Tuning
+from comfyui_videop2p.videop2p_core.diffusion import inversion
+from comfyui_videop2p.videop2p_core.diffusion.inversion import Inversion
+from comfyui_videop2p.videop2p_core.diffusion.tuning import Tuning
+from comfyui_videop2p.videop2p_core.storage import artifacts as weights
 from safetensors.torch import save_file
 
 

@@ -30,8 +30,8 @@ from comfy_extras.nodes_custom_sampler import Noise_EmptyNoise, SamplerCustomAdv
 from comfyui_videop2p.demo import scenes  # noqa: E402
 from comfyui_videop2p.tests.host import calls, wan  # noqa: E402
 from comfyui_videop2p.tests.host.models import demo_control_net  # noqa: E402
-from comfyui_videop2p.videop2p_core.host.demo import load_demo_model  # noqa: E402
-from comfyui_videop2p.videop2p_core.inversion import METHODS, NULL_TEXT_METHODS  # noqa: E402
+from comfyui_videop2p.videop2p_core.diffusion.inversion import METHODS, NULL_TEXT_METHODS  # noqa: E402
+from comfyui_videop2p.videop2p_core.host.demo_model import load_demo_model  # noqa: E402
 
 import nodes as stock  # noqa: E402
 

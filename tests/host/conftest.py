@@ -7,7 +7,7 @@ use_host()
 
 import folder_paths  # noqa: E402
 from comfyui_videop2p.tests.host.calls import FRAMES, SOURCE, STEPS, encode, run  # noqa: E402
-from comfyui_videop2p.videop2p_core.host.demo import load_demo_model  # noqa: E402
+from comfyui_videop2p.videop2p_core.host.demo_model import load_demo_model  # noqa: E402
 
 # --- the demo model, inflated, and a small clip inverted and tuned on -------------------------------------------------
 

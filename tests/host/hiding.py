@@ -8,8 +8,8 @@ from contextlib import ExitStack, contextmanager
 from types import FunctionType
 from unittest import mock
 
-from comfyui_videop2p.videop2p_core.host.seam import TABLE
-from comfyui_videop2p.videop2p_core.host.seam_lookup import Lookup
+from comfyui_videop2p.videop2p_core.host.seam.host_check import TABLE
+from comfyui_videop2p.videop2p_core.host.seam.lookup import Lookup
 
 ABSENT = object()
 POSITIONAL = inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD

@@ -17,7 +17,7 @@ from comfy.controlnet import ControlNet
 from comfy.supported_models_base import ClipTarget
 from comfy.text_encoders import sd2_clip
 from comfyui_videop2p.tests.host.checkpoints import Noise, with_weights
-from comfyui_videop2p.videop2p_core.host.demo import DEMO_FILE, UNET, VAE_PREFIX, read_demo_file, with_prefix
+from comfyui_videop2p.videop2p_core.host.demo_model import DEMO_FILE, UNET, VAE_PREFIX, read_demo_file, with_prefix
 
 TEXT = {"num_hidden_layers": 3, "intermediate_size": 64}  # the least of which one is the last but one
 COMMON = {

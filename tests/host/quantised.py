@@ -7,7 +7,7 @@ import comfy.quant_ops
 import torch
 from comfy import model_management, model_patcher
 from comfyui_videop2p.tests.peers.standins import packed
-from comfyui_videop2p.videop2p_core.host import demo
+from comfyui_videop2p.videop2p_core.host import demo_model as demo
 
 PLAIN = {
     "float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16,

@@ -10,9 +10,10 @@ from threading import Barrier, Thread
 import folder_paths
 import torch
 
-from ...videop2p_core import places, weights
-from ...videop2p_core.host import files
-from ...videop2p_core.tuning import Tuning
+from ...videop2p_core.diffusion.tuning import Tuning
+from ...videop2p_core.host.storage import files
+from ...videop2p_core.storage import artifacts as weights
+from ...videop2p_core.storage import atomic_files as places
 
 THREADS, TIMES = 3, 6
 VALUES = 2**16

@@ -25,12 +25,12 @@ from comfyui_videop2p.tests.core.texts import (
 )
 from comfyui_videop2p.tests.host.test_tokens import clip_with
 from comfyui_videop2p.tests.host.wan import tiny_text
-from comfyui_videop2p.videop2p_core import difference
-from comfyui_videop2p.videop2p_core.host.measures import text_features
-from comfyui_videop2p.videop2p_core.host.tokens import read_prompt
-from comfyui_videop2p.videop2p_core.host.typing_clip import typing_clip, unknown_inversions
-from comfyui_videop2p.videop2p_core.plan import EditPlan, parse_weights, parse_words
-from comfyui_videop2p.videop2p_core.prompts import KINDS, align, find_word, pairs_up
+from comfyui_videop2p.videop2p_core.edit import prompt_difference as difference
+from comfyui_videop2p.videop2p_core.edit.edit_plan import EditPlan, parse_weights, parse_words
+from comfyui_videop2p.videop2p_core.edit.prompt import KINDS, align, find_word, pairs_up
+from comfyui_videop2p.videop2p_core.host.images.edit_metrics import text_features
+from comfyui_videop2p.videop2p_core.host.prompts.browser_tokenizer import typing_clip, unknown_inversions
+from comfyui_videop2p.videop2p_core.host.prompts.clip_tokens import read_prompt
 from hypothesis import assume, example, given, note
 from hypothesis import strategies as st
 from safetensors.torch import save_file

@@ -17,10 +17,10 @@ from comfy.nested_tensor import NestedTensor
 from comfy_extras.nodes_custom_sampler import Noise_EmptyNoise, SamplerCustomAdvanced
 from comfyui_videop2p.tests.host.calls import SOURCE, STEPS, TARGET, control, encode, run, sample
 from comfyui_videop2p.tests.host.graphs import Graph, error_of, queue
-from comfyui_videop2p.videop2p_core import weights
-from comfyui_videop2p.videop2p_core.host.checks import check_everywhere
-from comfyui_videop2p.videop2p_core.host.identity import identity_of
-from comfyui_videop2p.videop2p_core.tuning import Tuning
+from comfyui_videop2p.videop2p_core.diffusion.tuning import Tuning
+from comfyui_videop2p.videop2p_core.host.model.identity import identity_of
+from comfyui_videop2p.videop2p_core.host.model.input_checks import check_everywhere
+from comfyui_videop2p.videop2p_core.storage import artifacts as weights
 from safetensors.torch import save_file
 
 ATTENTION = "middle_block.1.transformer_blocks.0.attn1.to_q.weight"

@@ -9,9 +9,11 @@ import torch
 from comfy.patcher_extension import WrappersMP
 from comfy_extras.nodes_custom_sampler import Noise_EmptyNoise, SamplerCustomAdvanced
 from comfyui_videop2p.tests.host.calls import FRAMES, SOURCE, STEPS, control, encode, run, sample
-from comfyui_videop2p.videop2p_core.host import budget, gradients, room
-from comfyui_videop2p.videop2p_core.host.inflate import temporal_of
-from comfyui_videop2p.videop2p_core.records import Kept
+from comfyui_videop2p.videop2p_core.diffusion.attention_records import Kept
+from comfyui_videop2p.videop2p_core.host.model import free_memory as room
+from comfyui_videop2p.videop2p_core.host.model import gradients
+from comfyui_videop2p.videop2p_core.host.model import memory_budget as budget
+from comfyui_videop2p.videop2p_core.host.model.inflate import temporal_of
 
 LONG = 9  # frames
 

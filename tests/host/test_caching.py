@@ -13,9 +13,9 @@ from comfy.patcher_extension import WrappersMP
 from comfy_extras.nodes_freelunch import FreeU
 from comfyui_videop2p.demo import videos
 from comfyui_videop2p.tests.host.calls import SOURCE, control, encode, run, sample
-from comfyui_videop2p.videop2p_core import schedule
-from comfyui_videop2p.videop2p_core.host import denoiser
-from comfyui_videop2p.videop2p_core.host.caching import FeatureCache, cached, layers_below
+from comfyui_videop2p.videop2p_core.diffusion import schedule
+from comfyui_videop2p.videop2p_core.host.comfy import denoiser
+from comfyui_videop2p.videop2p_core.host.model.feature_cache import FeatureCache, cached, layers_below
 
 STEPS = 8
 

@@ -14,8 +14,11 @@ from comfy import model_management
 from comfyui_videop2p.nodes.compare import NODES
 from comfyui_videop2p.tests.host.calls import SOURCE
 from comfyui_videop2p.tests.host.checkpoints import with_weights
-from comfyui_videop2p.videop2p_core import metrics
-from comfyui_videop2p.videop2p_core.host import comparing, measures, perceptual, pictures
+from comfyui_videop2p.videop2p_core.host.images import compare_videos as comparing
+from comfyui_videop2p.videop2p_core.host.images import edit_metrics as measures
+from comfyui_videop2p.videop2p_core.host.images import lpips as perceptual
+from comfyui_videop2p.videop2p_core.host.images import plots as pictures
+from comfyui_videop2p.videop2p_core.images import metrics
 from PIL import Image
 
 FRAMES, SIZE = 3, 64

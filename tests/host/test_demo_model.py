@@ -8,7 +8,7 @@ import pytest
 import torch
 from comfyui_videop2p.demo import scenes, words
 from comfyui_videop2p.nodes.demo import LoadDemoModel
-from comfyui_videop2p.videop2p_core.host.demo import (
+from comfyui_videop2p.videop2p_core.host.demo_model import (
     DEMO_FILE,
     TEXT_PREFIX,
     UNET_PREFIX,

@@ -11,10 +11,13 @@ import torch
 from comfy.patcher_extension import WrappersMP
 from comfyui_videop2p.tests.host import wan
 from comfyui_videop2p.tests.host.calls import control, encode, run, sample
-from comfyui_videop2p.videop2p_core import ferry, guidance, inversion, schedule
-from comfyui_videop2p.videop2p_core.host import budget, room
-from comfyui_videop2p.videop2p_core.host.sampling import Target, decoupled_sample
-from comfyui_videop2p.videop2p_core.inversion import Inversion
+from comfyui_videop2p.videop2p_core import device_transfer as ferry
+from comfyui_videop2p.videop2p_core.diffusion import decoupled_guidance as guidance
+from comfyui_videop2p.videop2p_core.diffusion import inversion, schedule
+from comfyui_videop2p.videop2p_core.diffusion.inversion import Inversion
+from comfyui_videop2p.videop2p_core.host.edit.decoupled_sampling import Target, decoupled_sample
+from comfyui_videop2p.videop2p_core.host.model import free_memory as room
+from comfyui_videop2p.videop2p_core.host.model import memory_budget as budget
 
 device = sys.modules.get("pretend_cuda")
 pytestmark = pytest.mark.skipif(device is None, reason="needs the pretend device")

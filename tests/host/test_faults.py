@@ -12,7 +12,7 @@ from comfyui_videop2p.tools.faults.disturbed import disturbed, every_step_kept, 
 from comfyui_videop2p.tools.faults.faults import FAULTS
 from comfyui_videop2p.tools.faults.operations import KEEPING, World
 from comfyui_videop2p.tools.pack import host_path
-from comfyui_videop2p.videop2p_core.host import unfinished
+from comfyui_videop2p.videop2p_core.host.source import resume as unfinished
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

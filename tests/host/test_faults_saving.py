@@ -4,7 +4,7 @@ import os
 
 import pytest
 from comfyui_videop2p.tools.faults import saving
-from comfyui_videop2p.videop2p_core import places
+from comfyui_videop2p.videop2p_core.storage import atomic_files as places
 
 
 def test_nothing_is_half_saved():

@@ -15,8 +15,10 @@ import pytest
 from comfyui_videop2p.tests.core.fuzzing import everything_in
 from comfyui_videop2p.tests.host.saving import SAVE, THREADS, TIMES, together, use
 from comfyui_videop2p.tools.pack import host_path
-from comfyui_videop2p.videop2p_core import places, weights
-from comfyui_videop2p.videop2p_core.host import export, files
+from comfyui_videop2p.videop2p_core.host.storage import export_tuning as export
+from comfyui_videop2p.videop2p_core.host.storage import files
+from comfyui_videop2p.videop2p_core.storage import artifacts as weights
+from comfyui_videop2p.videop2p_core.storage import atomic_files as places
 from safetensors.torch import load_file
 
 ROOT = Path(__file__).parents[2]

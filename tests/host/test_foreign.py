@@ -16,12 +16,13 @@ from comfyui_videop2p.tests.host.calls import control, run, sample
 from comfyui_videop2p.tests.host.checkpoints import UNET
 from comfyui_videop2p.tests.parity import g1
 from comfyui_videop2p.tests.parity.model import OFFICIAL, image_model, load_json, load_tensors, predict_noise
-from comfyui_videop2p.videop2p_core import foreign as names_and_config
-from comfyui_videop2p.videop2p_core import weights
-from comfyui_videop2p.videop2p_core.host import files, foreign
-from comfyui_videop2p.videop2p_core.host.inflate import inflate
-from comfyui_videop2p.videop2p_core.host.tune import tuned
-from comfyui_videop2p.videop2p_core.tuning import is_temporal
+from comfyui_videop2p.videop2p_core.diffusion.tuning import is_temporal
+from comfyui_videop2p.videop2p_core.host.model.inflate import inflate
+from comfyui_videop2p.videop2p_core.host.source.tuning import tuned
+from comfyui_videop2p.videop2p_core.host.storage import files
+from comfyui_videop2p.videop2p_core.host.storage import official_checkpoint as foreign
+from comfyui_videop2p.videop2p_core.storage import artifacts as weights
+from comfyui_videop2p.videop2p_core.storage import official_checkpoint as names_and_config
 from safetensors.torch import load_file, save_file
 
 REFERENCE = Path(__file__).parents[1] / "reference"

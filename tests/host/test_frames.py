@@ -6,7 +6,7 @@ import pytest
 import torch
 from comfyui_videop2p.tests.core.texts import check_sentence
 from comfyui_videop2p.tests.host.calls import FRAMES, control, run
-from comfyui_videop2p.videop2p_core.host.frames import frames_of
+from comfyui_videop2p.videop2p_core.host.images.frames import frames_of
 
 SIZE = 128
 NOT_NUMBERS = "holds values that are not numbers (NaN or infinity): decode it anew"

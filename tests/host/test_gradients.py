@@ -11,13 +11,13 @@ import comfy.supported_models
 import pytest
 import torch
 from comfyui_videop2p.tests.parity.model import OFFICIAL, image_model, weights
-from comfyui_videop2p.videop2p_core import inversion, tuning
-from comfyui_videop2p.videop2p_core.host import gradients
-from comfyui_videop2p.videop2p_core.host import inversion as host_inversion
-from comfyui_videop2p.videop2p_core.host import tuning as host_tuning
-from comfyui_videop2p.videop2p_core.host.denoiser import SOURCE, model_sigmas, prediction_of, run
-from comfyui_videop2p.videop2p_core.host.inflate import inflate, temporal_of
-from comfyui_videop2p.videop2p_core.host.temporal import temporal_patcher
+from comfyui_videop2p.videop2p_core.diffusion import inversion, tuning
+from comfyui_videop2p.videop2p_core.host.comfy.denoiser import SOURCE, model_sigmas, prediction_of, run
+from comfyui_videop2p.videop2p_core.host.model import gradients
+from comfyui_videop2p.videop2p_core.host.model.inflate import inflate, temporal_of
+from comfyui_videop2p.videop2p_core.host.model.temporal_layers import temporal_patcher
+from comfyui_videop2p.videop2p_core.host.source import inversion_run as host_inversion
+from comfyui_videop2p.videop2p_core.host.source import tuning_run as host_tuning
 
 REFERENCE = Path(__file__).parents[1] / "reference"
 FRAMES = 2

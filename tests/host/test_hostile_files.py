@@ -25,16 +25,16 @@ from comfyui_videop2p.tests.core.fuzzing import (
     many,
     pickles,
     well_formed,
-)  # fmt: skip
+)
 from comfyui_videop2p.tests.host.calls import FRAMES, STEPS, control, sample
 from comfyui_videop2p.tests.parity.model import OFFICIAL, image_model, load_tensors
-from comfyui_videop2p.videop2p_core import inversion as inversions
-from comfyui_videop2p.videop2p_core import weights
-from comfyui_videop2p.videop2p_core.foreign import WEIGHTS
-from comfyui_videop2p.videop2p_core.host import files
-from comfyui_videop2p.videop2p_core.host.inflate import inflate
-from comfyui_videop2p.videop2p_core.inversion import Inversion
-from comfyui_videop2p.videop2p_core.tuning import Tuning
+from comfyui_videop2p.videop2p_core.diffusion import inversion as inversions
+from comfyui_videop2p.videop2p_core.diffusion.inversion import Inversion
+from comfyui_videop2p.videop2p_core.diffusion.tuning import Tuning
+from comfyui_videop2p.videop2p_core.host.model.inflate import inflate
+from comfyui_videop2p.videop2p_core.host.storage import files
+from comfyui_videop2p.videop2p_core.storage import artifacts as weights
+from comfyui_videop2p.videop2p_core.storage.official_checkpoint import WEIGHTS
 from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import save_file

@@ -11,10 +11,10 @@ import torch
 from comfy.patcher_extension import WrappersMP
 from comfyui_videop2p.demo import videos
 from comfyui_videop2p.tests.host.calls import FRAMES, SOURCE, control, encode, run, sample
-from comfyui_videop2p.videop2p_core import schedule
-from comfyui_videop2p.videop2p_core.host import denoiser
-from comfyui_videop2p.videop2p_core.host.keeping import keeping
-from comfyui_videop2p.videop2p_core.records import Kept, Records
+from comfyui_videop2p.videop2p_core.diffusion import schedule
+from comfyui_videop2p.videop2p_core.diffusion.attention_records import Kept, Records
+from comfyui_videop2p.videop2p_core.host.comfy import denoiser
+from comfyui_videop2p.videop2p_core.host.control.attention_recorder import keeping
 
 STEPS = 6
 WINDOWS = {"cross_window": 0.5, "temporal_window": 0.5}

@@ -15,15 +15,15 @@ from comfy.ldm.modules.attention import optimized_attention
 from comfy.model_patcher import ModelPatcher
 from comfy.patcher_extension import WrappersMP
 from comfyui_videop2p.tests.parity.model import OFFICIAL, image_model, inflated_model, load_json, unet_config
-from comfyui_videop2p.videop2p_core import attention, schedule
-from comfyui_videop2p.videop2p_core import inversion as inversions
-from comfyui_videop2p.videop2p_core.blend import Blend, word_columns
-from comfyui_videop2p.videop2p_core.edit import Edit
-from comfyui_videop2p.videop2p_core.host import control as controls
-from comfyui_videop2p.videop2p_core.host.control import Control, Controlled
-from comfyui_videop2p.videop2p_core.host.inflate import Inflation, inflate
-from comfyui_videop2p.videop2p_core.host.sampling import Target, decoupled_sample
-from comfyui_videop2p.videop2p_core.inversion import Inversion
+from comfyui_videop2p.videop2p_core.diffusion import attention, schedule
+from comfyui_videop2p.videop2p_core.diffusion import inversion as inversions
+from comfyui_videop2p.videop2p_core.diffusion.inversion import Inversion
+from comfyui_videop2p.videop2p_core.edit.local_blend import Blend, word_columns
+from comfyui_videop2p.videop2p_core.edit.matrices import Edit
+from comfyui_videop2p.videop2p_core.host.control import attention_control as controls
+from comfyui_videop2p.videop2p_core.host.control.attention_control import Control, Controlled
+from comfyui_videop2p.videop2p_core.host.edit.decoupled_sampling import Target, decoupled_sample
+from comfyui_videop2p.videop2p_core.host.model.inflate import Inflation, inflate
 from einops import rearrange
 
 REFERENCE = Path(__file__).parents[1] / "reference"

@@ -8,8 +8,8 @@ import folder_paths
 import pytest
 import torch
 from comfyui_videop2p.tests.host.calls import NODES, predict, run
-from comfyui_videop2p.videop2p_core.host.foreign import Weights
-from comfyui_videop2p.videop2p_core.host.tune import tuned
+from comfyui_videop2p.videop2p_core.host.source.tuning import tuned
+from comfyui_videop2p.videop2p_core.host.storage.official_checkpoint import Weights
 from safetensors import safe_open
 
 import nodes as stock
@@ -107,7 +107,7 @@ def test_what_has_nothing_to_export_is_named(loras, model, tuning):
 
 @pytest.mark.parametrize("layout", ["LoRA", "diffusers"])
 def test_a_place_outside_is_refused_before_the_work(loras, folders, tuning, layout, monkeypatch):
-    monkeypatch.setattr("comfyui_videop2p.videop2p_core.host.lora.export", None)
-    monkeypatch.setattr("comfyui_videop2p.videop2p_core.host.foreign.export", None)
+    monkeypatch.setattr("comfyui_videop2p.videop2p_core.host.storage.lora.export", None)
+    monkeypatch.setattr("comfyui_videop2p.videop2p_core.host.storage.official_checkpoint.export", None)
     with pytest.raises(ValueError, match=r"'\.\./\.\./outside' is no place in .*: give a name, or folders and a name"):
         run("ExportTuning", model=tuning[0], layout=layout, filename_prefix="../../outside")

@@ -11,10 +11,10 @@ import pytest
 import torch
 from comfyui_videop2p.demo import scenes
 from comfyui_videop2p.tests.host.calls import encode, run
-from comfyui_videop2p.videop2p_core.host import maps
-from comfyui_videop2p.videop2p_core.host.edits import gather, word_edit
-from comfyui_videop2p.videop2p_core.host.inversion import invert
-from comfyui_videop2p.videop2p_core.host.sampling import decoupled_sample
+from comfyui_videop2p.videop2p_core.host.edit import attention_maps as maps
+from comfyui_videop2p.videop2p_core.host.edit.decoupled_sampling import decoupled_sample
+from comfyui_videop2p.videop2p_core.host.edit.edit_inputs import gather, word_edit
+from comfyui_videop2p.videop2p_core.host.source.inversion_run import invert
 
 FRAMES, STEPS = 2, 2
 SCENE = scenes.random_scene(500_003)

@@ -14,10 +14,10 @@ from comfy_api.latest import io
 from comfy_execution.graph_utils import ExecutionBlocker
 from comfy_extras.nodes_custom_sampler import Noise_EmptyNoise, SamplerCustomAdvanced
 from comfyui_videop2p.tests.host.calls import FRAMES, NODES, SOURCE, STEPS, control, predict, run, sample
-from comfyui_videop2p.videop2p_core import metrics
-from comfyui_videop2p.videop2p_core.host import pictures
-from comfyui_videop2p.videop2p_core.host.identity import base_of, identity_of
-from comfyui_videop2p.videop2p_core.host.progress import TuningProgress
+from comfyui_videop2p.videop2p_core.host.comfy.progress import TuningProgress
+from comfyui_videop2p.videop2p_core.host.images import plots as pictures
+from comfyui_videop2p.videop2p_core.host.model.identity import base_of, identity_of
+from comfyui_videop2p.videop2p_core.images import metrics
 
 OURS = sorted(NODES)
 

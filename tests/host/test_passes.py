@@ -6,7 +6,7 @@ import torch
 from comfy_extras.nodes_context_windows import ContextWindowsManualNode
 from comfyui_videop2p.tests.host.calls import SOURCE, control, encode, run, sample
 from comfyui_videop2p.tests.peers.stock import GUIDANCE
-from comfyui_videop2p.videop2p_core.passes import even_windows
+from comfyui_videop2p.videop2p_core.diffusion.windows import even_windows
 
 FRAMES, PER_PASS, STEPS = 9, 4, 3
 # Each frame sees itself and frame 0: then it does not matter which others share its pass.

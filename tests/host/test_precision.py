@@ -12,8 +12,8 @@ import torch
 from comfy import model_management
 from comfyui_videop2p.demo import videos
 from comfyui_videop2p.tests.host.calls import FRAMES, SOURCE, control, encode, run, sample
-from comfyui_videop2p.videop2p_core.host.demo import load_unet
-from comfyui_videop2p.videop2p_core.inversion import DIRECT, SHARED_NULL_TEXT
+from comfyui_videop2p.videop2p_core.diffusion.inversion import DIRECT, SHARED_NULL_TEXT
+from comfyui_videop2p.videop2p_core.host.demo_model import load_unet
 
 # A cross window of one step, a temporal window of two. A CPU without instructions for half precision takes 40 times as
 # long for it.

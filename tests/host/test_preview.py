@@ -4,7 +4,7 @@ import folder_paths
 import pytest
 import torch
 from comfyui_videop2p.tests.host.calls import NODES, run
-from comfyui_videop2p.videop2p_core.host.preview import LARGEST, LONGEST, previewed
+from comfyui_videop2p.videop2p_core.host.images.preview import LARGEST, LONGEST, previewed
 from PIL import Image
 
 

@@ -7,11 +7,11 @@ import pytest
 import torch
 from comfyui_videop2p.tests.host.calls import SOURCE, control, encode, predict, run, sample
 from comfyui_videop2p.tests.host.quantised import FOUR_BITS, KINDS, demo_in
-from comfyui_videop2p.videop2p_core import weights
-from comfyui_videop2p.videop2p_core.host import foreign
-from comfyui_videop2p.videop2p_core.host.digest import digest
-from comfyui_videop2p.videop2p_core.host.identity import base_of, fingerprint_of, full_fingerprint_of, identity_of
-from comfyui_videop2p.videop2p_core.tuning import Tuning
+from comfyui_videop2p.videop2p_core.diffusion.tuning import Tuning
+from comfyui_videop2p.videop2p_core.host.model.identity import base_of, fingerprint_of, full_fingerprint_of, identity_of
+from comfyui_videop2p.videop2p_core.host.source.run_fingerprint import digest
+from comfyui_videop2p.videop2p_core.host.storage import official_checkpoint as foreign
+from comfyui_videop2p.videop2p_core.storage import artifacts as weights
 
 QUERY = "diffusion_model.middle_block.1.transformer_blocks.0.attn1.to_q.weight"
 KEY = QUERY.replace("to_q", "to_k")

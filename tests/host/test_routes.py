@@ -17,10 +17,18 @@ from comfyui_videop2p.tools.environment import ROOT
 from comfyui_videop2p.tools.faults.attacks import request
 from comfyui_videop2p.tools.faults.routes import Answer, complaints, tried, unsound
 from comfyui_videop2p.tools.host import LOCAL
-from comfyui_videop2p.videop2p_core.host import routes
-from comfyui_videop2p.videop2p_core.host.routes import FIELDS, LARGEST, LONGEST, PATH, Turns, checked, told
-from comfyui_videop2p.videop2p_core.host.tokens import read_prompt
-from comfyui_videop2p.videop2p_core.host.typing_clip import typing_clip
+from comfyui_videop2p.videop2p_core.host.prompts import difference_route as routes
+from comfyui_videop2p.videop2p_core.host.prompts.browser_tokenizer import typing_clip
+from comfyui_videop2p.videop2p_core.host.prompts.clip_tokens import read_prompt
+from comfyui_videop2p.videop2p_core.host.prompts.difference_route import (
+    FIELDS,
+    LARGEST,
+    LONGEST,
+    PATH,
+    Turns,
+    checked,
+    told,
+)
 from safetensors.torch import save_file
 
 QUESTION = {"source_prompt": SOURCE, "target_prompt": TARGET}

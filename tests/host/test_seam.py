@@ -25,8 +25,8 @@ from comfyui_videop2p.tests.host.hiding import (
 )
 from comfyui_videop2p.tools.seam import graph
 from comfyui_videop2p.tools.seam.write import COMMAND, present, table
-from comfyui_videop2p.videop2p_core.host import seam
-from comfyui_videop2p.videop2p_core.host.seam_lookup import Lookup
+from comfyui_videop2p.videop2p_core.host.seam import host_check as seam
+from comfyui_videop2p.videop2p_core.host.seam.lookup import Lookup
 
 ROOT = Path(__file__).parents[2]
 MODULES, SYMBOLS, KEYS = (seam.TABLE[kind] for kind in ("modules", "symbols", "keys"))
@@ -70,8 +70,8 @@ def brought(name):
     bare.__path__ = [{str(ROOT / "nodes")!r}]
     importlib.import_module(f"{{pack}}.{{name}}")
     names = [one.removeprefix(pack + ".").removeprefix("videop2p_core.") for one in sys.modules]
-    return sorted(name for name in names if name.startswith(("host.", "nodes.")))
-parts = {{name: "nodes." + name for name in {NAMES!r}}} | dict(routes="videop2p_core.host.routes")
+    return sorted(name for name in names if name in {sorted(graph.files())!r})
+parts = {{name: "nodes." + name for name in {NAMES!r}}} | dict(routes="videop2p_core.host.prompts.difference_route")
 print(json.dumps({{part: brought(name) for part, name in parts.items()}}))
 """
     brought = json.loads(in_a_process("-c", program))
@@ -91,9 +91,10 @@ def test_a_new_use_is_found_and_an_unknown_one_refused():
     texts = {name: file.read_text(encoding="utf-8") for name, file in graph.files().items()}
     late = "\n\ndef late(thing, options):\n    "
     found = table(
-        texts | {"host.frames": texts["host.frames"] + f"{late}import nodes\n    return nodes.MAX_RESOLUTION"}
+        texts
+        | {"host.images.frames": texts["host.images.frames"] + f"{late}import nodes\n    return nodes.MAX_RESOLUTION"}
     )
-    assert found["symbols"]["nodes.MAX_RESOLUTION"] == {"by": ["host.frames"]} and "nodes" in found["modules"]
+    assert found["symbols"]["nodes.MAX_RESOLUTION"] == {"by": ["host.images.frames"]} and "nodes" in found["modules"]
     for line, sentence in (
         ("thing.add_object_patch()", "thing.add_object_patch may be the host's"),
         ("thing['positive']", r"thing\['positive'\] may be the host's"),
@@ -101,9 +102,9 @@ def test_a_new_use_is_found_and_an_unknown_one_refused():
         ("import comfy.sd; comfy.sd.NOTHING", "comfy.sd.NOTHING would be .* which this ComfyUI has not"),
     ):
         with pytest.raises(ValueError, match=sentence):
-            table(texts | {"host.frames": f"{texts['host.frames']}{late}{line}\n"})
-    with pytest.raises(ValueError, match="no code needs the hint NAMED_IN: host.gradients ff"):
-        table(texts | {"host.gradients": texts["host.gradients"].replace('{block}.ff"', '{block}"')})
+            table(texts | {"host.images.frames": f"{texts['host.images.frames']}{late}{line}\n"})
+    with pytest.raises(ValueError, match="no code needs the hint NAMED_IN: host.model.gradients ff"):
+        table(texts | {"host.model.gradients": texts["host.model.gradients"].replace('{block}.ff"', '{block}"')})
 
 
 # --- each thing hidden in turn ----------------------------------------------------------------------------------------

@@ -6,8 +6,8 @@ import pytest
 import torch
 from comfyui_videop2p.tests.host.calls import SOURCE, control, encode, run, sample
 from comfyui_videop2p.tests.host.models import tiny, tiny_vae
-from comfyui_videop2p.videop2p_core import metrics
-from comfyui_videop2p.videop2p_core.blend import blend_grid, fit_mask
+from comfyui_videop2p.videop2p_core.edit.local_blend import blend_grid, fit_mask
+from comfyui_videop2p.videop2p_core.images import metrics
 
 STEPS = 2
 

@@ -7,7 +7,7 @@ import folder_paths
 import pytest
 import torch
 from comfyui_videop2p.tests.host.calls import FRAMES, NODES, STEPS, TARGET, control, run, sample
-from comfyui_videop2p.videop2p_core.host.contact_sheet import LEGIBLE, SIDE, contact_sheet
+from comfyui_videop2p.videop2p_core.host.images.contact_sheet import LEGIBLE, SIDE, contact_sheet
 from PIL import Image
 
 GREEN = "a green star on the beach"

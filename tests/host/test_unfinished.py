@@ -24,9 +24,9 @@ from comfy.t2i_adapter.adapter import Adapter
 from comfyui_videop2p.tests.host.calls import FRAMES, SOURCE, encode, run
 from comfyui_videop2p.tools.faults import crash
 from comfyui_videop2p.tools.faults.faults import Calls, calls_of_models, interrupt, run_out_of_memory
-from comfyui_videop2p.videop2p_core.host import unfinished
-from comfyui_videop2p.videop2p_core.host.demo import UNET
-from comfyui_videop2p.videop2p_core.host.digest import digest
+from comfyui_videop2p.videop2p_core.host.demo_model import UNET
+from comfyui_videop2p.videop2p_core.host.source import resume as unfinished
+from comfyui_videop2p.videop2p_core.host.source.run_fingerprint import digest
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -4,11 +4,11 @@ import comfy.memory_management
 import pytest
 import torch
 from comfyui_videop2p.tests.host.calls import SOURCE, encode, run
-from comfyui_videop2p.videop2p_core.host.demo import load_demo_model
-from comfyui_videop2p.videop2p_core.host.foreign import Layout
-from comfyui_videop2p.videop2p_core.host.gradients import differentiable_copy
-from comfyui_videop2p.videop2p_core.host.inflate import temporal_of
-from comfyui_videop2p.videop2p_core.host.tune import tuned
+from comfyui_videop2p.videop2p_core.host.demo_model import load_demo_model
+from comfyui_videop2p.videop2p_core.host.model.gradients import differentiable_copy
+from comfyui_videop2p.videop2p_core.host.model.inflate import temporal_of
+from comfyui_videop2p.videop2p_core.host.source.tuning import tuned
+from comfyui_videop2p.videop2p_core.host.storage.official_checkpoint import Layout
 
 
 @pytest.fixture

@@ -11,9 +11,9 @@ from comfy.model_patcher import create_model_options_clone
 from comfy.patcher_extension import WrappersMP
 from comfyui_videop2p.tests.host import wan
 from comfyui_videop2p.tests.host.calls import encode, run, sample
-from comfyui_videop2p.videop2p_core.host import budget
-from comfyui_videop2p.videop2p_core.host.foreign import Weights
-from comfyui_videop2p.videop2p_core.host.identity import identity_of
+from comfyui_videop2p.videop2p_core.host.model import memory_budget as budget
+from comfyui_videop2p.videop2p_core.host.model.identity import identity_of
+from comfyui_videop2p.videop2p_core.host.storage.official_checkpoint import Weights
 from einops import rearrange
 from node_helpers import conditioning_set_values
 

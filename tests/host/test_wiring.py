@@ -24,9 +24,9 @@ from comfyui_videop2p.tests.host.checkpoints import Noise, lora
 from comfyui_videop2p.tests.host.graphs import Graph, succeeded
 from comfyui_videop2p.tests.host.models import demo_control_net
 from comfyui_videop2p.tools.host import LOCAL
-from comfyui_videop2p.videop2p_core.host import inversion as host_inversion
-from comfyui_videop2p.videop2p_core.host.demo import DEMO_CLIPS
-from comfyui_videop2p.videop2p_core.host.identity import identity_of
+from comfyui_videop2p.videop2p_core.host.demo_model import DEMO_CLIPS
+from comfyui_videop2p.videop2p_core.host.model.identity import identity_of
+from comfyui_videop2p.videop2p_core.host.source import inversion_run as host_inversion
 from safetensors.torch import save_file
 
 import nodes as stock

@@ -5,7 +5,7 @@ from os.path import commonprefix
 
 import torch
 
-from ...videop2p_core.host.inflate import temporal_of
+from ...videop2p_core.host.model.inflate import temporal_of
 from .model import inflated_model, load_json, load_tensors, predict_noise, video_of
 from .result import compare
 

@@ -4,12 +4,12 @@ from dataclasses import dataclass
 
 import torch
 
-from ...videop2p_core import tuning
-from ...videop2p_core.host import tuning as host_tuning
-from ...videop2p_core.host.denoiser import SOURCE, model_sigmas
-from ...videop2p_core.host.gradients import run_differentiable
-from ...videop2p_core.host.inflate import inflate
-from ...videop2p_core.host.temporal import temporal_patcher
+from ...videop2p_core.diffusion import tuning
+from ...videop2p_core.host.comfy.denoiser import SOURCE, model_sigmas
+from ...videop2p_core.host.model.gradients import run_differentiable
+from ...videop2p_core.host.model.inflate import inflate
+from ...videop2p_core.host.model.temporal_layers import temporal_patcher
+from ...videop2p_core.host.source import tuning_run as host_tuning
 from .model import OFFICIAL, frames_of, image_model, load_json, load_tensors, predict_noise, weights
 from .result import Result, compare
 

@@ -6,12 +6,12 @@ import torch
 from comfy.sd1_clip import SD1Tokenizer
 from einops import rearrange
 
-from ...videop2p_core import inversion, schedule
-from ...videop2p_core.blend import WORDS, Blend, spotlight, word_columns
-from ...videop2p_core.edit import compile_edit
-from ...videop2p_core.host.sampling import Target, decoupled_sample
-from ...videop2p_core.host.tokens import read_prompt
-from ...videop2p_core.prompts import word_tokens
+from ...videop2p_core.diffusion import inversion, schedule
+from ...videop2p_core.edit.local_blend import WORDS, Blend, spotlight, word_columns
+from ...videop2p_core.edit.matrices import compile_edit
+from ...videop2p_core.edit.prompt import word_tokens
+from ...videop2p_core.host.edit.decoupled_sampling import Target, decoupled_sample
+from ...videop2p_core.host.prompts.clip_tokens import read_prompt
 from .model import frames_of, inflated_model, load_json, load_tensors
 from .result import Result, compare
 

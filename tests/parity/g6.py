@@ -5,8 +5,10 @@ from pathlib import Path
 
 import torch
 
-from ...videop2p_core import blend, edit, prompts
-from ...videop2p_core.prompts import END, PAD, START, TEXT, Piece, Prompt
+from ...videop2p_core.edit import local_blend as blend
+from ...videop2p_core.edit import matrices as edit
+from ...videop2p_core.edit import prompt as prompts
+from ...videop2p_core.edit.prompt import END, PAD, START, TEXT, Piece, Prompt
 from .result import Result
 
 VALUES = 1e-6  # the reference is printed with seven digits

@@ -13,8 +13,8 @@ from comfy.patcher_extension import WrappersMP
 from einops import rearrange, repeat
 from safetensors.torch import load_file
 
-from ...videop2p_core.host.inflate import Inflation, inflate
-from ...videop2p_core.host.temporal import temporal_patcher
+from ...videop2p_core.host.model.inflate import Inflation, inflate
+from ...videop2p_core.host.model.temporal_layers import temporal_patcher
 
 OFFICIAL = Inflation(frames_read="first", temporal_layers=True, norm_over_frames=True)
 

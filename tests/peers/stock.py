@@ -6,7 +6,7 @@ from itertools import pairwise
 
 import comfy.samplers
 import torch
-from comfyui_videop2p.videop2p_core import schedule
+from comfyui_videop2p.videop2p_core.diffusion import schedule
 
 
 def node(module, name, **settings):

@@ -15,7 +15,7 @@ from comfyui_videop2p.tests.host.calls import SOURCE, TARGET, control, run, samp
 from comfyui_videop2p.tests.host.graphs import Graph
 from comfyui_videop2p.tools.host import LOCAL, Host, peers
 from comfyui_videop2p.tools.pack import host_path
-from comfyui_videop2p.videop2p_core.host.demo import DEMO_CLIPS
+from comfyui_videop2p.videop2p_core.host.demo_model import DEMO_CLIPS
 
 FRAMES, BATCH = 4, 2
 

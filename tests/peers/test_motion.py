@@ -9,9 +9,9 @@ from comfyui_videop2p.tests.host.calls import FRAMES, TARGET, control, encode, p
 from comfyui_videop2p.tests.peers.packs import pack
 from comfyui_videop2p.tests.peers.standins import motion
 from comfyui_videop2p.tests.peers.stock import sampled
-from comfyui_videop2p.videop2p_core import schedule
-from comfyui_videop2p.videop2p_core.host.digest import digest
-from comfyui_videop2p.videop2p_core.host.identity import identity_of
+from comfyui_videop2p.videop2p_core.diffusion import schedule
+from comfyui_videop2p.videop2p_core.host.model.identity import identity_of
+from comfyui_videop2p.videop2p_core.host.source.run_fingerprint import digest
 from torch import nn
 
 

@@ -9,7 +9,7 @@ from comfy_api.torch_helpers.torch_compile import COMPILE_KEY
 from comfy_extras.nodes_torch_compile import TorchCompileModel
 from comfyui_videop2p.tests.host.calls import control, run, sample
 from comfyui_videop2p.tests.peers.stock import CACHES, HYPERTILE, UNET, node
-from comfyui_videop2p.videop2p_core.host import beside
+from comfyui_videop2p.videop2p_core.host.comfy import other_packs as beside
 
 
 def compiled(model):

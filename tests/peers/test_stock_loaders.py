@@ -9,8 +9,8 @@ from comfy_extras.nodes_model_merging import ModelMergeBlocks, ModelMergeSimple,
 from comfyui_videop2p.tests.host.calls import SOURCE, control, encode, run, sample
 from comfyui_videop2p.tests.host.checkpoints import Noise, lora
 from comfyui_videop2p.tests.host.test_wiring import assert_null_text_runs_on_this_model
-from comfyui_videop2p.videop2p_core.host.demo import load_unet
-from comfyui_videop2p.videop2p_core.host.identity import identity_of
+from comfyui_videop2p.videop2p_core.host.demo_model import load_unet
+from comfyui_videop2p.videop2p_core.host.model.identity import identity_of
 from safetensors.torch import save_file
 
 import nodes as stock

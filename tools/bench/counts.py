@@ -7,12 +7,12 @@ from dataclasses import replace
 import torch
 from comfy.patcher_extension import WrappersMP
 
-from ...videop2p_core.host import inversion
-from ...videop2p_core.host.demo import load_demo_model
-from ...videop2p_core.host.edits import gather, sample, word_edit
-from ...videop2p_core.host.inflate import Inflation, inflate
-from ...videop2p_core.inversion import DIRECT
-from ...videop2p_core.records import Kept
+from ...videop2p_core.diffusion.attention_records import Kept
+from ...videop2p_core.diffusion.inversion import DIRECT
+from ...videop2p_core.host.demo_model import load_demo_model
+from ...videop2p_core.host.edit.edit_inputs import gather, sample, word_edit
+from ...videop2p_core.host.model.inflate import Inflation, inflate
+from ...videop2p_core.host.source import inversion_run as inversion
 
 STEPS, FRAMES = 50, 2
 SOURCE, TARGET = "a red ball on the beach", "a blue ball on the beach"

@@ -12,7 +12,7 @@ import comfy.supported_models
 import torch
 from comfy.model_patcher import ModelPatcher
 
-from ...videop2p_core.host.inflate import Inflation, in_passes, inflate
+from ...videop2p_core.host.model.inflate import Inflation, in_passes, inflate
 
 TOKENS = 77
 LONG, PER_PASS = 64, 16  # frames

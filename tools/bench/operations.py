@@ -8,16 +8,16 @@ from typing import Protocol
 
 import torch
 
-from ...videop2p_core import inversion, tuning
-from ...videop2p_core.edit import Edit, no_edit
-from ...videop2p_core.host.denoiser import SOURCE, model_sigmas, prediction_of, run
-from ...videop2p_core.host.gradients import run_differentiable
-from ...videop2p_core.host.keeping import keeping
-from ...videop2p_core.host.sampling import Target, decoupled_sample
-from ...videop2p_core.host.tuning import trainable
-from ...videop2p_core.inversion import DIRECT, Inversion
-from ...videop2p_core.records import Kept, Records
-from ...videop2p_core.schedule import ddim_sigmas
+from ...videop2p_core.diffusion import inversion, tuning
+from ...videop2p_core.diffusion.attention_records import Kept, Records
+from ...videop2p_core.diffusion.inversion import DIRECT, Inversion
+from ...videop2p_core.diffusion.schedule import ddim_sigmas
+from ...videop2p_core.edit.matrices import Edit, no_edit
+from ...videop2p_core.host.comfy.denoiser import SOURCE, model_sigmas, prediction_of, run
+from ...videop2p_core.host.control.attention_recorder import keeping
+from ...videop2p_core.host.edit.decoupled_sampling import Target, decoupled_sample
+from ...videop2p_core.host.model.gradients import run_differentiable
+from ...videop2p_core.host.source.tuning_run import trainable
 from .model import TOKENS, Work
 
 

@@ -16,8 +16,8 @@ from pathlib import Path
 
 import torch
 
-from ...videop2p_core.host.budget import kept_bytes
-from ...videop2p_core.records import Kept
+from ...videop2p_core.diffusion.attention_records import Kept
+from ...videop2p_core.host.model.memory_budget import kept_bytes
 from . import memory
 from .counts import STEPS, counts
 from .model import TOKENS, Build, sd15, work_on

@@ -11,8 +11,8 @@ from statistics import median
 
 import torch
 
-from ...videop2p_core.host.denoiser import SOURCE, run
-from ...videop2p_core.host.inflate import in_passes
+from ...videop2p_core.host.comfy.denoiser import SOURCE, run
+from ...videop2p_core.host.model.inflate import in_passes
 from .model import LONG, PER_PASS, Work
 from .operations import edit_steps, inversion_steps, levels, null_text_updates, tuning_steps
 

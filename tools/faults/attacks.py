@@ -14,7 +14,7 @@ from collections.abc import Iterator
 
 from hypothesis import strategies as st
 
-from ...videop2p_core.host.routes import FIELDS, LARGEST, LONGEST, PATH
+from ...videop2p_core.host.prompts.difference_route import FIELDS, LARGEST, LONGEST, PATH
 from ..environment import ROOT
 from ..host import PACK
 from ..pack import host_path

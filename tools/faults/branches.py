@@ -19,13 +19,13 @@ from comfy.cldm.cldm import ControlNet
 from comfy_extras.nodes_custom_sampler import Noise_EmptyNoise, SamplerCustomAdvanced
 from torch import Tensor
 
-from ...videop2p_core.host.demo import UNET, load_text_encoder, load_unet
-from ...videop2p_core.host.edits import DecoupledGuider, DecoupledSampler, gather, sample, word_edit
-from ...videop2p_core.host.inflate import Inflation, inflate
-from ...videop2p_core.host.invert import invert
-from ...videop2p_core.host.maps import look
-from ...videop2p_core.host.tune import tune, tuned
-from ...videop2p_core.records import Kept
+from ...videop2p_core.diffusion.attention_records import Kept
+from ...videop2p_core.host.demo_model import UNET, load_text_encoder, load_unet
+from ...videop2p_core.host.edit.attention_maps import look
+from ...videop2p_core.host.edit.edit_inputs import DecoupledGuider, DecoupledSampler, gather, sample, word_edit
+from ...videop2p_core.host.model.inflate import Inflation, inflate
+from ...videop2p_core.host.source.inversion import invert
+from ...videop2p_core.host.source.tuning import tune, tuned
 from .operations import SOURCE, TARGET
 
 import nodes as stock  # ComfyUI's own  # isort: skip

@@ -13,7 +13,7 @@ from unittest.mock import patch
 import torch
 from torch import Tensor
 
-from ...videop2p_core import weights
+from ...videop2p_core.storage import artifacts as weights
 from ..client import run_graph
 from ..host import Host
 from ..pack import host_path

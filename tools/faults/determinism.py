@@ -27,9 +27,9 @@ from comfy_extras.nodes_custom_sampler import Noise_EmptyNoise, SamplerCustomAdv
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from ...videop2p_core.host.edits import DecoupledGuider, DecoupledSampler, gather, sample, word_edit
-from ...videop2p_core.host.tune import tune
-from ...videop2p_core.records import Kept
+from ...videop2p_core.diffusion.attention_records import Kept
+from ...videop2p_core.host.edit.edit_inputs import DecoupledGuider, DecoupledSampler, gather, sample, word_edit
+from ...videop2p_core.host.source.tuning import tune
 from ..pack import ROOT, host_path
 from .faults import Calls, calls_of_models, equal
 from .figures import Figure

@@ -16,7 +16,7 @@ from unittest.mock import patch
 import torch
 from torch import Tensor
 
-from ...videop2p_core.host import unfinished
+from ...videop2p_core.host.source import resume as unfinished
 from .faults import FAULTS, Calls, Fault, calls_of_models, equal, live_bytes, progress, state_of
 from .figures import Figure
 from .operations import KEEPING, SMALLER, Operation, World, run

@@ -16,7 +16,7 @@ import torch
 from comfy.model_base import BaseModel
 from torch import Tensor
 
-from ...videop2p_core.host.original import values_of
+from ...videop2p_core.host.comfy.base_weights import values_of
 
 
 class Injected(RuntimeError):

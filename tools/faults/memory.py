@@ -19,7 +19,7 @@ from itertools import islice, product
 import psutil
 import torch
 
-from ...videop2p_core.host.edits import gather, sample, word_edit
+from ...videop2p_core.host.edit.edit_inputs import gather, sample, word_edit
 from ..client import run_graph
 from ..host import Host
 from ..pack import host_path

@@ -10,13 +10,13 @@ import latent_preview
 import torch
 from torch import Tensor
 
-from ...videop2p_core.host.demo import load_demo_model
-from ...videop2p_core.host.edits import gather, sample, word_edit
-from ...videop2p_core.host.inflate import Inflation, inflate
-from ...videop2p_core.host.invert import invert, new_folder
-from ...videop2p_core.host.maps import look
-from ...videop2p_core.host.tune import tune
-from ...videop2p_core.records import Kept
+from ...videop2p_core.diffusion.attention_records import Kept
+from ...videop2p_core.host.demo_model import load_demo_model
+from ...videop2p_core.host.edit.attention_maps import look
+from ...videop2p_core.host.edit.edit_inputs import gather, sample, word_edit
+from ...videop2p_core.host.model.inflate import Inflation, inflate
+from ...videop2p_core.host.source.inversion import invert, new_folder
+from ...videop2p_core.host.source.tuning import tune
 
 FRAMES, SIDE, STEPS = 2, 16, 4
 SOURCE, TARGET = "a red ball on the beach", "a blue ball on the beach"

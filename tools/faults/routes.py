@@ -17,7 +17,7 @@ from http.client import HTTPException
 
 from hypothesis import HealthCheck, given, settings
 
-from ...videop2p_core.host.routes import LARGEST, LONGEST, MOST
+from ...videop2p_core.host.prompts.difference_route import LARGEST, LONGEST, MOST
 from ..environment import ROOT
 from ..host import Host
 from ..pack import host_path

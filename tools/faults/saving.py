@@ -22,10 +22,10 @@ from comfy.model_management import InterruptProcessingException
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
-from ...videop2p_core import weights
-from ...videop2p_core.host import files
-from ...videop2p_core.inversion import DIRECT, Inversion
-from ...videop2p_core.tuning import Tuning
+from ...videop2p_core.diffusion.inversion import DIRECT, Inversion
+from ...videop2p_core.diffusion.tuning import Tuning
+from ...videop2p_core.host.storage import files
+from ...videop2p_core.storage import artifacts as weights
 from ..environment import ROOT
 from ..pack import host_path
 from .figures import Figure

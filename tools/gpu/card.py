@@ -19,7 +19,7 @@ from tempfile import TemporaryDirectory
 
 import torch
 
-from ...tools.pack import use_host
+from ..pack import use_host
 
 use_host()
 

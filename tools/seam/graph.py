@@ -10,15 +10,15 @@ from ..environment import ROOT
 
 CORE = "videop2p_core."
 # The guard itself asks for nothing that it does without.
-GUARD = {"host.seam", "host.seam_lookup", "host.seam_modules"}
+GUARD = {"host.seam.host_check", "host.seam.lookup", "host.seam.modules"}
 # Whatever the host takes nodes from, before any of them.
 ENTRY = ("__init__", "nodes.__init__", "nodes.extension")
-ROUTES = "host.routes"
+ROUTES = "host.prompts.difference_route"
 
 
 def files() -> dict[str, Path]:
-    """{name: file} of all that meets the host, as 'host.edits' and 'nodes.sample'."""
-    found = [ROOT / "__init__.py", *ROOT.glob("nodes/*.py"), *ROOT.glob("videop2p_core/host/*.py")]
+    """{name: file} of all that meets the host, as 'host.edit.edit_inputs' and 'nodes.sample'."""
+    found = [ROOT / "__init__.py", *ROOT.glob("nodes/*.py"), *ROOT.glob("videop2p_core/host/**/*.py")]
     named = {".".join(file.relative_to(ROOT).with_suffix("").parts).removeprefix(CORE): file for file in found}
     return {name: named[name] for name in sorted(named) if name not in GUARD}
 

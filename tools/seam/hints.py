@@ -48,11 +48,11 @@ HELD = {
         "clip_vision": VISION,
         "block": BLOCK,
     },
-    "host.beside": {"entry": LOADED, "other": MODEL, "holder": MODEL},
-    "host.budget": {"network": WAN},
-    "host.caching": {"own": MODEL},
-    "host.checks": {"network": WAN, "control": CONTROL},
-    "host.control": {
+    "host.comfy.other_packs": {"entry": LOADED, "other": MODEL, "holder": MODEL},
+    "host.model.memory_budget": {"network": WAN},
+    "host.model.feature_cache": {"own": MODEL},
+    "host.model.input_checks": {"network": WAN, "control": CONTROL},
+    "host.control.attention_control": {
         "executor.class_obj": BASE,
         "block": "",
         "part": "",
@@ -61,42 +61,42 @@ HELD = {
         "self.source_maps[target]": "",
         "self.target_maps[target]": "",
     },
-    "host.demo": {"config": CONFIG, "patcher": MODEL, "model": BASE, "self.clip_l": TOKENIZER},
-    "host.denoiser": {"guider": GUIDER, "self.guider": GUIDER},
-    "host.digest": {"value": ""},
-    "host.edits": {"clip": CLIP, "other": MODEL, "guider": "DecoupledGuider", "EditGuider": "", "loop": ""},
-    "host.files": {"foreign": ""},
-    "host.foreign": {"foreign": "", "layout": "", "torch": ""},
-    "host.gradients": {
+    "host.demo_model": {"config": CONFIG, "patcher": MODEL, "model": BASE, "self.clip_l": TOKENIZER},
+    "host.comfy.denoiser": {"guider": GUIDER, "self.guider": GUIDER},
+    "host.source.run_fingerprint": {"value": ""},
+    "host.edit.edit_inputs": {"clip": CLIP, "other": MODEL, "guider": "DecoupledGuider", "EditGuider": "", "loop": ""},
+    "host.storage.files": {"foreign": ""},
+    "host.storage.official_checkpoint": {"foreign": "", "layout": "", "torch": ""},
+    "host.model.gradients": {
         "duplicate": MODEL,
         "patcher": MODEL,
         "temporal": MODEL,
         "control": "comfy.controlnet.ControlNet",
     },
-    "host.inflate": {"temporal": MODEL, "temporal.model": "", "executor.class_obj": GUIDER, "passes": "Passes"},
-    "host.invert": {"inversion": ""},
-    "host.keeping": {"denoise": "", "denoise.guider": GUIDER, "self.ferry": ""},
-    "host.lora": {"bar": BAR},
-    "host.maps": {"denoise": "", "denoise.guider": GUIDER, "maps": ""},
-    "host.measures": {"clip": CLIP, "encoder": ENCODER, "module": ENCODER},
-    "host.passes": {
+    "host.model.inflate": {"temporal": MODEL, "temporal.model": "", "executor.class_obj": GUIDER, "passes": "Passes"},
+    "host.source.inversion": {"inversion": ""},
+    "host.control.attention_recorder": {"denoise": "", "denoise.guider": GUIDER, "self.ferry": ""},
+    "host.storage.lora": {"bar": BAR},
+    "host.edit.attention_maps": {"denoise": "", "denoise.guider": GUIDER, "maps": ""},
+    "host.images.edit_metrics": {"clip": CLIP, "encoder": ENCODER, "module": ENCODER},
+    "host.model.context_passes": {
         "window": "Pass",
         "parts[0][0]": "Pass",
         "part": CONTROL,
         "model_options['context_handler']": "Passes",
     },
-    "host.progress": {"form": LATENT, "previewer": PREVIEWER, "self.bar": BAR},
-    "host.quantised": {"part": ""},
-    "host.reconstruction": {"self.vae": VAE},
-    "host.room": {"entry": LOADED, "temporal": MODEL, "temporal.model": ""},
-    "host.routes": {"server": SERVER},
-    "host.sampling": {"branch": ""},
-    "host.sweep": {"clip": CLIP},
-    "host.tokens": {"clip": CLIP},
-    "host.tune": {"result": MODEL},
-    "host.tuning": {"inflated": MODEL, "copy": MODEL, "temporal": MODEL, "temporal.model": ""},
-    "host.typing_clip": {"tokenizer": TOKENIZERS},
-    "host.wan": {"network": WAN},
+    "host.comfy.progress": {"form": LATENT, "previewer": PREVIEWER, "self.bar": BAR},
+    "host.comfy.quantised_weights": {"part": ""},
+    "host.source.reconstruction": {"self.vae": VAE},
+    "host.model.free_memory": {"entry": LOADED, "temporal": MODEL, "temporal.model": ""},
+    "host.prompts.difference_route": {"server": SERVER},
+    "host.edit.decoupled_sampling": {"branch": ""},
+    "host.edit.sweep": {"clip": CLIP},
+    "host.prompts.clip_tokens": {"clip": CLIP},
+    "host.source.tuning": {"result": MODEL},
+    "host.source.tuning_run": {"inflated": MODEL, "copy": MODEL, "temporal": MODEL, "temporal.model": ""},
+    "host.prompts.browser_tokenizer": {"tokenizer": TOKENIZERS},
+    "host.families.wan": {"network": WAN},
     "nodes.extension": {"routes": "", "node": NODE},
 }
 
@@ -134,9 +134,9 @@ OWN_KEYS = {"ad_params", "ADGS", "easycache"}  # of the pack and of others, amon
 
 # Constants of a file whose texts are keys of the host's dictionaries.
 KEYS_IN = {
-    "host.checks": ("LIMITED",),
-    "host.denoiser": ("GUIDANCE",),
-    "host.painting": ("KINDS", "MASK"),
+    "host.model.input_checks": ("LIMITED",),
+    "host.comfy.denoiser": ("GUIDANCE",),
+    "host.comfy.image_conditioning": ("KINDS", "MASK"),
 }
 # Modules that hand them on; of several the first.
 KEY_OWNERS = (
@@ -152,17 +152,17 @@ KEY_OWNERS = (
 
 # Modules of a network that a file finds by names in texts.
 NAMED_IN = {
-    "host.gradients": {SPATIAL: ("transformer_blocks",), BLOCK: ("ff",)},
-    "host.inflate": {UNET: ("out",), RESBLOCK: ("in_layers", "out_layers")},
-    "host.passes": {WINDOWS: ("causal_window_fix",)},
-    "host.wan": {WAN_BLOCK: ("self_attn", "cross_attn")},
+    "host.model.gradients": {SPATIAL: ("transformer_blocks",), BLOCK: ("ff",)},
+    "host.model.inflate": {UNET: ("out",), RESBLOCK: ("in_layers", "out_layers")},
+    "host.model.context_passes": {WINDOWS: ("causal_window_fix",)},
+    "host.families.wan": {WAN_BLOCK: ("self_attn", "cross_attn")},
 }
 
 # Where wrappers of a file come in: the host's function, and how many of its arguments they name before *args.
 HANDED = {
-    "host.caching": (f"{UNET}._forward", 1),
-    "host.control": (f"{BASE}._apply_model", 0),
-    "host.inflate": (f"{UNET}._forward", 0),
+    "host.model.feature_cache": (f"{UNET}._forward", 1),
+    "host.control.attention_control": (f"{BASE}._apply_model", 0),
+    "host.model.inflate": (f"{UNET}._forward", 0),
 }
 
 

@@ -16,7 +16,7 @@ Call = tuple[int | None, tuple[str, ...]]  # positional arguments, None where no
 
 @dataclass
 class Use:
-    """Of one symbol; as seam_lookup.Lookup.lacking has it."""
+    """Of one symbol; as lookup.Lookup.lacking has it."""
 
     calls: set[Call] = field(default_factory=set)
     takes: int | None = None
@@ -36,7 +36,7 @@ class Found:
 
 
 def read(name: str, text: str, classes: Classes, running: Running) -> Found:
-    """name: of the file, as 'host.edits'."""
+    """name: of the file, as 'host.edit.edit_inputs'."""
     reader = _Reader(name, ast.parse(text), classes, running)
     reader.visit(reader.tree)
     reader.texts()

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import torch
 
-from ...videop2p_core.host.seam_lookup import Lookup
+from ...videop2p_core.host.seam.lookup import Lookup
 from ..pack import host_path
 from . import hints
 

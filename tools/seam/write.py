@@ -17,8 +17,8 @@ from .reading import Found, read
 from .running import Running
 
 COMMAND = "python dev.py seam"
-TABLE = ROOT / "videop2p_core" / "host" / "seam.json"
-MODULES = TABLE.with_name("seam_modules.py")
+TABLE = ROOT / "videop2p_core" / "host" / "seam" / "seam.json"
+MODULES = TABLE.with_name("modules.py")
 Table = dict[str, Any]
 
 
@@ -56,7 +56,7 @@ def users(found: dict[str, Found], kind: str, name: str) -> list[str]:
 
 
 def symbol(path: str, found: dict[str, Found]) -> dict[str, Any]:
-    """As seam_lookup.Lookup.lacking has it, and "by" whom."""
+    """As lookup.Lookup.lacking has it, and "by" whom."""
     uses = [one.symbols[path] for one in found.values() if path in one.symbols]
     calls = sorted({call for use in uses for call in use.calls}, key=str)
     taken = [use.takes for use in uses if use.takes is not None]

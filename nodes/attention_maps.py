@@ -1,0 +1,86 @@
+"""Attention Maps: where words look, frame by frame."""
+
+from comfy_api.latest import io
+
+from ..videop2p_core.edit.edit_plan import parse_words
+from ..videop2p_core.host.edit.attention_maps import BRANCHES, look
+from ..videop2p_core.host.edit.edit_inputs import gather
+from .sample import replacements
+from .types import CATEGORY, Edit, Inversion
+
+
+class AttentionMaps(io.ComfyNode):
+    @classmethod
+    def define_schema(cls):
+        return io.Schema(
+            node_id="VP2P_AttentionMaps",
+            display_name="Attention Maps",
+            category=CATEGORY,
+            search_aliases=["video p2p", "cross attention", "heat map", "daam", "word mask", "prompt to prompt"],
+            description=(
+                "Shows where words look: for each word a heat map over every frame. Tells which words to blend by and "
+                "at what threshold; as masks the maps serve any other node."
+            ),
+            inputs=[
+                io.Model.Input("model", tooltip="The model that the clip was inverted with."),
+                Inversion.Input("inversion", tooltip="From DDIM Invert or Load Inversion."),
+                Edit.Input("edit", tooltip="From Attention Controller: its two prompts hold the words."),
+                io.String.Input(
+                    "words",
+                    default="",
+                    placeholder="red ball, beach",
+                    tooltip=(
+                        "Words, or several words in a row, separated by commas. Empty: the blend words of the prompt, "
+                        "or all of its words where it has none."
+                    ),
+                ),
+                io.Combo.Input(
+                    "branch",
+                    options=list(BRANCHES),
+                    default=BRANCHES[0],
+                    tooltip=(
+                        "'source': words of the source prompt in the clip as it is, one prediction a step. 'target': "
+                        "words of the target prompt while the clip is edited, at the cost of the whole edit."
+                    ),
+                ),
+                io.Int.Input(
+                    "step",
+                    default=0,
+                    min=0,
+                    max=500,
+                    advanced=True,
+                    tooltip="0 is the mean of all steps, 1 the noisiest step alone, 2 the next.",
+                ),
+                io.Image.Input(
+                    "images",
+                    optional=True,
+                    tooltip="The frames that were inverted, to see the maps over them; of any size.",
+                ),
+                *replacements(),
+            ],
+            outputs=[
+                io.Image.Output(
+                    id="overlay",
+                    display_name="overlay",
+                    is_output_list=True,
+                    tooltip="For each word its heat over the frames, or over black without images.",
+                ),
+                io.Mask.Output(
+                    display_name="masks",
+                    is_output_list=True,
+                    tooltip="For each word its map, one a frame: 1 where it looks most, 0 where not at all.",
+                ),
+                io.Image.Output(id="grid", display_name="grid", tooltip="All in one picture: a row a word, by frame."),
+            ],
+        )
+
+    @classmethod
+    def execute(
+        cls, model, inversion, edit, words, branch, step, images=None, source=None, target=None, null=None
+    ) -> io.NodeOutput:
+        parts = gather(model, inversion, [edit], source, [target], null)
+        looks = look(model, parts, edit.plan, parse_words(words), branch, step, images)
+        return io.NodeOutput(looks.overlays, list(looks.masks), looks.grid)
+
+
+NODES = [AttentionMaps]

@@ -1,0 +1,32 @@
+"""What the nodes of this pack pass to each other, and the choices that several share."""
+
+from comfy_api.latest import io, ui
+
+from ..videop2p_core.host.images.preview import SLOWEST, previewed
+
+CATEGORY = "video/Video-P2P"
+MEMORY = ("fast", "save memory")  # whether activations are kept for the backward pass
+KEEPING = ("off", "in memory", "on disk")  # where the source's queries and keys are kept
+
+Edit = io.Custom("VP2P_EDIT")
+Inversion = io.Custom("VP2P_INVERSION")
+Tuning = io.Custom("VP2P_TUNING")
+
+
+def fps():
+    return io.Float.Input(
+        "fps",
+        default=8.0,
+        min=SLOWEST,
+        max=120.0,
+        step=0.1,
+        tooltip="Frames a second of the preview on the node; the output is the same at any.",
+    )
+
+
+def animated(frames, fps):
+    """A preview of IMAGE frames on the node, in motion."""
+    file = ui.ImageSaveHelper.save_animated_webp(
+        previewed(frames), "videop2p", io.FolderType.temp, None, fps=fps, lossless=False, quality=90, method=0
+    )
+    return ui.SavedImages([file], is_animated=len(frames) > 1)

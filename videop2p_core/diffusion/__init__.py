@@ -1,0 +1,1 @@
+"""Noise levels, attention, and the algorithms that walk a clip up and down them."""

@@ -1,0 +1,147 @@
+"""Queries and keys of the source, kept from its inversion: an edit that has them needs no source branch.
+
+They are those of the inversion's own evaluations, z of the level below under the label of a step, where the source
+branch would see z of the step itself: an approximation, which fixed-point rounds make nearly exact.
+"""
+
+from __future__ import annotations
+
+import shutil
+import weakref
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from ..edit.matrices import Edit
+
+QueryKey = tuple[Tensor, Tensor]
+WHOLE = "whole"  # the pass of a clip that is not cut
+GONE = (
+    "the kept source is gone from the temporary folder, or damaged there: invert again, with keep_source at "
+    "'in memory' or 'off', as ComfyUI would not run DDIM Invert anew with the same settings"
+)
+
+
+@dataclass(frozen=True)
+class Kept:
+    """What an inversion keeps of the source.
+
+    cross, temporal  for what share of an edit's steps the queries and keys of cross and of temporal attention are kept;
+                     those of the layers that make word maps are kept for all steps
+    folder           where they are kept until the inversion is gone; None keeps them in memory
+    """
+
+    cross: float = 0.2
+    temporal: float = 0.5
+    folder: Path | None = None
+
+    def __post_init__(self):
+        for name in ("cross", "temporal"):
+            share = getattr(self, name)
+            if not 0 <= share <= 1:
+                raise ValueError(f"the kept {name} window is {share:g}: it lies between 0 and 1")
+
+
+class Records:
+    """The queries and keys of every step (0 = the noisiest), pass of the clip and layer, in half precision; one file a
+    step and pass where `kept` names a folder, which goes when the records go."""
+
+    def __init__(self, kept: Kept, steps: int):
+        self.kept, self.steps = kept, steps
+        self._memory = {}  # (step, pass) -> {layer: (q, k)}
+        self._sizes = {}
+        if kept.folder is not None:
+            with _written(kept.folder):
+                kept.folder.mkdir(parents=True)
+            weakref.finalize(self, shutil.rmtree, kept.folder, ignore_errors=True)
+
+    @property
+    def bytes(self) -> int:
+        return sum(self._sizes.values())
+
+    def has_cross(self, step: int) -> bool:
+        return step < int(self.kept.cross * (self.steps + 1))
+
+    def has_temporal(self, step: int) -> bool:
+        return step < int(self.kept.temporal * self.steps)
+
+    def write(self, step: int, part: str, layers: Mapping[str, QueryKey]) -> None:
+        """In the place of what the step and pass had. layers: in half precision, on the CPU."""
+        self._sizes[step, part] = sum(x.numel() * x.element_size() for pair in layers.values() for x in pair)
+        if self.kept.folder is None:
+            self._memory[step, part] = layers
+        else:
+            tensors = {
+                f"{name} {layer}": x for layer, pair in layers.items() for name, x in zip("qk", pair, strict=True)
+            }
+            with _written(self.kept.folder):
+                save_file({name: x.contiguous() for name, x in tensors.items()}, self._file(step, part))
+
+    def read(self, step: int, part: str) -> Mapping[str, QueryKey] | FileLayers:
+        """What `get(layer)` gives the queries and keys of, None for a layer of which none are kept."""
+        parts = [known for known_step, known in self._sizes if known_step == step]
+        if not parts:
+            return {}
+        if part not in parts:
+            raise ValueError(
+                "the inversion took the clip in other passes than the edit does: give both the same frames per pass, "
+                "or keep nothing"
+            )
+        if self.kept.folder is None:
+            return self._memory[step, part]
+        return FileLayers(self._file(step, part))
+
+    def check_there(self) -> None:
+        """Whether all that was written still is: other programs empty folders of temporary files."""
+        if self.kept.folder is not None and not all(self._file(*key).is_file() for key in self._sizes):
+            raise ValueError(GONE)
+
+    def _file(self, step, part):
+        return self.kept.folder / f"{step:04} {part}.safetensors"
+
+
+@dataclass(frozen=True)
+class FileLayers:
+    """The layers of one step and pass, each read when it is asked for."""
+
+    path: Path
+
+    def get(self, layer: str) -> QueryKey | None:
+        try:
+            with safe_open(self.path, "pt") as file:
+                if f"q {layer}" not in file.keys():
+                    return None
+                return file.get_tensor(f"q {layer}"), file.get_tensor(f"k {layer}")
+        except (OSError, SafetensorError) as error:
+            raise ValueError(GONE) from error
+
+
+@contextmanager
+def _written(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, SafetensorError) as error:
+        raise ValueError(
+            f"the source cannot be kept in {folder} ({error}): free space on that disk, or set keep_source to "
+            "'in memory' or 'off'"
+        ) from error
+
+
+def check_kept(records: Records, edit: Edit) -> None:
+    """Whether the records are there and reach as far as the edit's windows; a ValueError says what to do where not."""
+    records.check_there()
+    for window, has, needs in (
+        ("cross", records.has_cross, lambda step: not edit.is_identity(step)),
+        ("temporal", records.has_temporal, lambda step: bool(edit.temporal[step])),
+    ):
+        lacking = [step for step in range(edit.steps) if needs(step) and not has(step)]
+        if lacking:
+            raise ValueError(
+                f"the {window} window of the edit reaches to step {lacking[-1] + 1}, the inversion kept the source's "
+                f"queries and keys up to step {lacking[0]}: invert with a larger kept {window} window, or keep nothing"
+            )

@@ -1,0 +1,114 @@
+"""Decoupled guidance: the editing loop of Video-P2P (arXiv 2303.04761, section 3.3), one source and any targets.
+
+The source branch is guided by what reconstructs it (the optimised null text, or nothing), the target branches by the
+initial null text. Source and targets meet in their attention alone: whoever gives `denoise` records the source's
+queries and keys and replays them in the targets of the same step.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import pairwise
+
+import torch
+from torch import Tensor
+
+from ..device_transfer import sent
+from ..edit.local_blend import blend_latents
+from . import inversion as inversions
+from . import schedule
+from .finite import check_finite
+from .inversion import Inversion
+
+
+@dataclass(frozen=True)
+class Branch:
+    """One prediction of one step: whose it is, and how it is guided.
+
+    target    index of the target, None for the source
+    cfg       the guidance scale; 1 is the conditional prediction alone
+    null      [1 or frames, tokens, channels], the null text; None where cfg is 1
+    proximal  whether the small entries of the guidance direction are removed
+    """
+
+    step: int
+    target: int | None = None
+    cfg: float = 1.0
+    null: Tensor | None = None
+    proximal: bool = False
+
+
+Asked = list[tuple[Branch, Tensor]]  # branches, the source first, and the x of each
+Denoise = Callable[[Tensor, Asked], list[Tensor]]  # sigma, what is asked -> denoised, of each
+Mask = Callable[[int, int], Tensor | None]  # step, target -> [frames, height, width], 1 where the target is kept
+Progress = Callable[[int, Tensor, list[Tensor]], None]  # step, source x, targets' x
+
+
+def source_branch(inversion: Inversion, step: int) -> Branch:
+    """The source under the null text that was optimised for it. Every other method has the source prompt for its null
+    text, or puts the source back on its path: guidance cancels, and one conditional prediction remains."""
+    if inversion.null is None:
+        return Branch(step)
+    return Branch(step, cfg=inversion.cfg, null=inversion.null[step])
+
+
+def has_source_for_null(inversion: Inversion, coupled: bool = False) -> bool:
+    """Whether the targets' null text is the source prompt (arXiv 2305.16807, 2306.05414)."""
+    return inversion.method == inversions.PROXIMAL or (coupled and inversion.null is None)
+
+
+def target_branch(inversion: Inversion, step: int, target: int, coupled: bool = False) -> Branch:
+    """A target under the initial null text; under the source's own where guidance is coupled, the
+    paper's ablation. Methods that optimise nothing have the source prompt for it (arXiv 2305.16807)."""
+    if has_source_for_null(inversion, coupled):
+        null = inversion.source
+    else:
+        null = inversion.null[step] if coupled else inversion.initial_null
+    return Branch(step, target, inversion.cfg, null, proximal=inversion.method == inversions.PROXIMAL)
+
+
+@torch.no_grad()
+def edit_clip(
+    denoise: Denoise,
+    inversion: Inversion,
+    targets: int = 1,
+    *,
+    coupled: bool = False,
+    source_needed: Callable[[int], bool] = lambda step: True,
+    mask: Mask = lambda step, target: None,
+    progress: Progress | None = None,
+) -> tuple[Tensor, list[Tensor]]:
+    """Edit an inverted clip: z_0 of the source branch [*latent] and of each target, at the model's scale, where the
+    inversion runs (`Inversion.on`).
+
+    All predictions of a step are asked for at once, so that `denoise` may take the clip in parts, each with all of its
+    branches. `source_needed(step)` says whether any target looks at
+    the source; the direct method leaves its prediction out where none does (arXiv 2310.01506). `mask(step, target)`,
+    asked after the step's predictions, brings the source back where it is 0; None keeps the target whole. Values that
+    are no numbers end it with a ValueError.
+    """
+    direct = inversion.method == inversions.DIRECT
+    device = inversion.sigmas.device
+    source = schedule.to_x(sent(inversion.noise, device), inversion.sigmas[0], flow=inversion.flow)
+    edited = [source] * targets
+    for step, (sigma, next_sigma) in enumerate(pairwise(inversion.sigmas)):
+        asked = [(target_branch(inversion, step, i, coupled), x) for i, x in enumerate(edited)]
+        if not direct or source_needed(step):
+            asked.insert(0, (source_branch(inversion, step), source))
+        advanced = [
+            schedule.ddim_step(x, schedule.direction(x, denoised, sigma), sigma, next_sigma)
+            for (_, x), denoised in zip(asked, denoise(sigma, asked), strict=True)
+        ]
+        edited = advanced[len(advanced) - targets :]
+        if direct:
+            source = schedule.to_x(sent(inversion.latent_after(step), device), next_sigma, flow=inversion.flow)
+        else:
+            source = advanced[0]
+        for i, keep in enumerate([mask(step, i) for i in range(targets)]):
+            if keep is not None:
+                edited[i] = blend_latents(source, edited[i], keep)
+        # The direct method drops the source's prediction, but not what its attention showed.
+        check_finite((*advanced, *edited), f"step {step + 1} of the edit")
+        if progress:
+            progress(step, source, edited)
+    end = inversion.sigmas[-1]
+    return schedule.to_z(source, end, flow=inversion.flow), [schedule.to_z(x, end, flow=inversion.flow) for x in edited]

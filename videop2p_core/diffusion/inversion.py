@@ -1,0 +1,323 @@
+"""Inversion of a clip: DDIM with fixed-point rounds, then what keeps the source on its path under guidance.
+
+A denoiser is a function `denoise(x, sigma, conditioning) -> denoised` (shapes of x kept, sigma a scalar tensor).
+`source` is whatever that function takes as the source prompt's conditioning; null texts are passed to it as tensors
+[1 or frames, tokens, channels].
+
+A run is where its sigmas are. What there is of every step, latents and null texts, stays in main memory: of a long clip
+it is gigabytes.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from typing import Any
+
+import torch
+from einops import rearrange, repeat
+from torch import Tensor
+
+from ..device_transfer import sent
+from . import schedule
+from .attention_records import Records
+from .checkpoint import Unfinished
+from .finite import check_finite
+from .weight_fingerprint import check_fingerprint
+
+Denoise = Callable[[Tensor, Tensor, Any], Tensor]
+Progress = Callable[[int, Tensor], None]
+
+SHARED_NULL_TEXT = "shared null-text"
+PER_FRAME_NULL_TEXT = "per-frame null-text"
+DIRECT = "direct"
+NEGATIVE_PROMPT = "negative-prompt"
+PROXIMAL = "proximal"
+NULL_TEXT_METHODS = (SHARED_NULL_TEXT, PER_FRAME_NULL_TEXT)
+METHODS = (*NULL_TEXT_METHODS, DIRECT, NEGATIVE_PROMPT, PROXIMAL)
+
+
+@dataclass(frozen=True)
+class Inversion:
+    """A clip's path through the noise levels, and what reconstructs it under guidance.
+
+    trajectory   [steps + 1, *latent], z at the model's scale, index 0 = the clean clip, steps = the noise
+    sigmas       [steps + 1], noisiest first: sigmas[i] is the level of trajectory[steps - i]
+    source       [1, tokens, channels], embedding of the source prompt
+    null         [steps, 1 or frames, tokens, channels], the optimised null texts, noisiest step first; None for the
+                 methods that optimise nothing
+    initial_null [1, tokens, channels], the null text the target is guided with
+    losses       per step, the loss before each update of the null text
+    proximal_*   how the proximal method shrinks the target's guidance, see `proximal`
+    base_model   what it was made with, in words; fingerprint: of its weights, see fingerprint, None where not known
+    with_picture whether the source's conditioning brought a picture for the model to go by, as for inpainting; None
+                 where that is not known
+    records      the source's queries and keys, where they were kept; for the direct method alone, as every other looks
+                 at the source for its path
+    """
+
+    method: str
+    trajectory: Tensor
+    sigmas: Tensor
+    source: Tensor
+    initial_null: Tensor
+    null: Tensor | None = None
+    cfg: float = 7.5
+    rounds: int = 0
+    flow: bool = False
+    losses: tuple[tuple[float, ...], ...] = ()
+    prompt: str = ""
+    base_model: str = ""
+    proximal_quantile: float = 0.7
+    proximal_soft: bool = False
+    records: Records | None = None
+    with_picture: bool | None = None
+    fingerprint: Tensor | None = None
+
+    def __post_init__(self):
+        check_method(self.method)
+        check_fingerprint(self.fingerprint)
+        if len(self.trajectory) != len(self.sigmas):
+            raise ValueError(
+                f"the inversion has {len(self.trajectory)} latents for {len(self.sigmas)} noise levels; "
+                "they must be as many"
+            )
+        if (self.null is not None) != (self.method in NULL_TEXT_METHODS):
+            raise ValueError(f"an inversion by {self.method} {'has' if self.null is None else 'takes'} no null texts")
+        if self.records is not None and self.method != DIRECT:
+            raise ValueError(f"an inversion by {self.method} keeps nothing of the source: only {DIRECT} does")
+        if self.null is not None and len(self.null) != self.steps:
+            raise ValueError(f"the inversion has {len(self.null)} null texts for {self.steps} steps")
+        text, frames = self.initial_null.shape[1:], self.trajectory.shape[1:2]
+        if self.null is not None and not (self.null.shape[1:2] in ((1,), frames) and self.null.shape[2:] == text):
+            raise ValueError(
+                f"the inversion has null texts of shape {list(self.null.shape)}, made from one of shape "
+                f"{list(self.initial_null.shape)} for {list(frames)} frames: there is one, or one for each frame"
+            )
+
+    @property
+    def steps(self) -> int:
+        return len(self.sigmas) - 1
+
+    def on(self, device) -> "Inversion":
+        """The same inversion for a run on `device`, which takes a step of it at a time there."""
+        return replace(self, sigmas=self.sigmas.to(device))
+
+    @property
+    def noise(self) -> Tensor:
+        """z_T, [*latent]."""
+        return self.trajectory[-1]
+
+    def latent_after(self, step: int) -> Tensor:
+        """z where step number `step` (0 = noisiest) of the stored path ends: [*latent]."""
+        return self.trajectory[self.steps - 1 - step]
+
+
+@dataclass(frozen=True)
+class NullText:
+    """null [steps, 1 or frames, tokens, channels]; reconstruction [steps, *latent], z after each step; both in main
+    memory; losses[i][j] before update j of step i."""
+
+    null: Tensor
+    reconstruction: Tensor
+    losses: tuple[tuple[float, ...], ...]
+
+
+def check_method(method: str) -> None:
+    if method not in METHODS:
+        raise ValueError(f"'{method}' is not an inversion method: {', '.join(METHODS)}")
+
+
+def guide(uncond: Tensor, cond: Tensor, cfg: float) -> Tensor:
+    """Classifier-free guidance."""
+    return uncond + cfg * (cond - uncond)
+
+
+@torch.no_grad()
+def ddim_invert(
+    denoise: Denoise,
+    z0: Tensor,
+    sigmas: Tensor,
+    source: Any,
+    *,
+    rounds: int = 0,
+    flow: bool = False,
+    progress: Progress | None = None,
+    unfinished: Unfinished | None = None,
+) -> Tensor:
+    """The clip's DDIM trajectory, guidance 1: [steps + 1, *latent] in main memory, index 0 = z0.
+
+    Each step up evaluates the network at the latent of the level below with the label of the level above. `rounds`
+    repeats the evaluation at the estimate so far (fixed-point inversion, arXiv 2309.04907 and 2403.14602); 0 is plain
+    DDIM inversion. `progress` is called with (step, z) after each step. `unfinished` keeps the state of the run: where
+    it holds that of another one with the same inputs this one goes on from there. Values that are no numbers end it
+    with a ValueError.
+    """
+    trajectory = [z0.cpu()]
+    z, x = z0, schedule.to_x(z0, sigmas[-1], flow=flow)
+    unfinished = unfinished or Unfinished()
+
+    def state():
+        return {"x": x, "trajectory": torch.stack(trajectory)}
+
+    for step, (low, high) in enumerate(pairwise(sigmas.flip(0))):
+        if step < len(trajectory) - 1:  # of the run before this one
+            continue
+        estimate = schedule.to_x(z, high, flow=flow)
+        for _ in range(rounds + 1):
+            direction = schedule.direction(estimate, denoise(estimate, high, source), high)
+            estimate = schedule.ddim_step(x, direction, low, high)
+        x = estimate
+        z = schedule.to_z(x, high, flow=flow)
+        trajectory.append(z.cpu())
+        check_finite(x, f"step {step + 1} of the inversion")
+        if step == 0 and (kept := unfinished.of_same_run(trajectory[1] - trajectory[0])):
+            x, trajectory = kept["x"].to(z0), list(kept["trajectory"].to(z0.dtype))
+            z = trajectory[-1].to(z0)
+        if progress:
+            for done, reached in enumerate([*trajectory[step + 1 : -1], z], step):
+                progress(done, reached.to(z))
+        unfinished.keep(step + 1, state)
+    return torch.stack(trajectory)
+
+
+def null_text_learning_rates(steps: int) -> list[float]:
+    """1e-2 (1 - i / (2 steps)) at step i."""
+    return [1e-2 * (1 - step / (2 * steps)) for step in range(steps)]
+
+
+@torch.no_grad()
+def optimise_null_text(
+    denoise: Denoise,
+    trajectory: Tensor,
+    sigmas: Tensor,
+    source: Any,
+    initial_null: Tensor,
+    *,
+    cfg: float = 7.5,
+    per_frame: bool = False,
+    inner_steps: int = 10,
+    epsilon: float = 1e-5,
+    epsilon_growth: float = 2e-5,
+    learning_rates: Sequence[float] | None = None,
+    flow: bool = False,
+    progress: Progress | None = None,
+    unfinished: Unfinished | None = None,
+) -> NullText:
+    """Null-text optimisation (arXiv 2211.09794), its embedding shared by all frames (arXiv 2303.04761, section 3.2) or
+    one per frame.
+
+    trajectory [steps + 1, *latent] from `ddim_invert`, initial_null [1, tokens, channels]. At step i the embedding
+    starts from the last step's, a new Adam moves it at most `inner_steps` times towards the stored path, and stops
+    after the update whose loss was below epsilon + i epsilon_growth. Only the embedding gets a gradient; `denoise`
+    must be differentiable in its conditioning. `unfinished` and values that are no numbers: as in `ddim_invert`.
+    """
+    steps = len(sigmas) - 1
+    learning_rates = null_text_learning_rates(steps) if learning_rates is None else learning_rates
+    if len(learning_rates) != steps:
+        raise ValueError(f"{len(learning_rates)} learning rates were given for {steps} steps")
+    frames = trajectory.shape[1]
+    null = repeat(initial_null, "1 tokens channels -> frames tokens channels", frames=frames if per_frame else 1)
+
+    nulls, reconstruction, losses = [], [], []
+    x = schedule.to_x(sent(trajectory[-1], sigmas.device), sigmas[0], flow=flow)
+    unfinished = unfinished or Unfinished()
+
+    def state():
+        padded = [[*row, *[torch.nan] * (inner_steps - len(row))] for row in losses]
+        return {
+            "x": x,
+            "nulls": torch.stack(nulls),
+            "reconstruction": torch.stack(reconstruction),
+            "losses": torch.tensor(padded, dtype=torch.float64),
+        }
+
+    for step, (sigma, next_sigma) in enumerate(pairwise(sigmas)):
+        if step < len(nulls):  # of the run before this one
+            continue
+        cond = denoise(x, sigma, source)
+        goal = sent(trajectory[steps - 1 - step], x.device)
+
+        def advance(null, x=x, cond=cond, sigma=sigma, next_sigma=next_sigma):
+            denoised = guide(denoise(x, sigma, null), cond, cfg)
+            return schedule.ddim_step(x, schedule.direction(x, denoised, sigma), sigma, next_sigma)
+
+        null = null.detach().clone().requires_grad_()
+        optimizer = torch.optim.Adam([null], lr=learning_rates[step])
+        losses.append([])
+        for _ in range(inner_steps):
+            with torch.enable_grad():
+                loss = (schedule.to_z(advance(null), next_sigma, flow=flow) - goal).square().mean()
+                (null.grad,) = torch.autograd.grad(loss, null)
+            optimizer.step()
+            losses[-1].append(loss.item())
+            if losses[-1][-1] < epsilon + step * epsilon_growth:
+                break
+
+        null = null.detach()
+        x = advance(null)
+        z = schedule.to_z(x, next_sigma, flow=flow)
+        nulls.append(null.cpu())
+        reconstruction.append(z.cpu())
+        check_finite(x, f"step {step + 1} of the null-text optimisation")
+        if step == 0 and (kept := unfinished.of_same_run(reconstruction[0] - trajectory[-1])):
+            x = kept["x"].to(x)
+            nulls, reconstruction = list(kept["nulls"].to(null.dtype)), list(kept["reconstruction"].to(x.dtype))
+            losses = [row[~row.isnan()].tolist() for row in kept["losses"]]
+            null, z = nulls[-1].to(null), reconstruction[-1].to(x)
+        if progress:
+            for done, reached in enumerate([*reconstruction[step:-1], z], step):
+                progress(done, reached.to(z))
+        unfinished.keep(step + 1, state)
+    return NullText(torch.stack(nulls), torch.stack(reconstruction), tuple(map(tuple, losses)))
+
+
+@torch.no_grad()
+def reconstruct(denoise: Denoise, inversion: Inversion, source: Any, *, progress: Progress | None = None) -> Tensor:
+    """The source branch run down again by the inversion's own method: z after each step, [steps, *latent], in main
+    memory.
+
+    direct puts every latent back on the stored path (arXiv 2310.01506); negative-prompt and proximal have the source
+    prompt as their null text (arXiv 2305.16807), so guidance cancels and one conditional forward a step remains.
+    """
+    if inversion.method == DIRECT:
+        return inversion.trajectory[:-1].flip(0)
+    return replay(denoise, inversion, source, progress=progress)
+
+
+@torch.no_grad()
+def replay(denoise: Denoise, inversion: Inversion, source: Any, *, progress: Progress | None = None) -> Tensor:
+    """The noise run down again without a look at the stored path, under guidance where there are null texts: z after
+    each step, [steps, *latent], in main memory. How exact the inversion itself is."""
+    flow = inversion.flow
+    x = schedule.to_x(sent(inversion.noise, inversion.sigmas.device), inversion.sigmas[0], flow=flow)
+    reconstruction = []
+    for step, (sigma, next_sigma) in enumerate(pairwise(inversion.sigmas)):
+        denoised = denoise(x, sigma, source)
+        if inversion.null is not None:
+            denoised = guide(denoise(x, sigma, inversion.null[step]), denoised, inversion.cfg)
+        x = schedule.ddim_step(x, schedule.direction(x, denoised, sigma), sigma, next_sigma)
+        z = schedule.to_z(x, next_sigma, flow=flow)
+        reconstruction.append(z.cpu())
+        check_finite(x, f"step {step + 1} of the reconstruction")
+        if progress:
+            progress(step, z)
+    return torch.stack(reconstruction)
+
+
+def proximal(guidance: Tensor, *, quantile: float = 0.7, soft: bool = False) -> Tensor:
+    """The target's guidance direction with its small entries removed (proximal guidance, arXiv 2306.05414).
+
+    guidance [frames, ...] is text minus null prediction, in noise or in denoised latents (the threshold scales with
+    it). Per frame, with q the quantile of |d|: hard keeps d where |d| > q, soft is d - clamp(d, -q, q).
+    """
+    if not 0 <= quantile <= 1:
+        raise ValueError(f"the proximal quantile is {quantile}; it must lie between 0 and 1")
+    # torch.quantile computes in float64, which Metal has none of.
+    ranked = rearrange(guidance.abs().float(), "frames ... -> frames (...)").sort(dim=1).values
+    place = quantile * (ranked.shape[1] - 1)
+    threshold = torch.lerp(ranked[:, math.floor(place)], ranked[:, math.ceil(place)], place % 1)
+    threshold = threshold.to(guidance.dtype).reshape(-1, *(1,) * (guidance.ndim - 1))  # [frames, 1, ...]
+    if soft:
+        return guidance - guidance.clamp(-threshold, threshold)
+    return torch.where(guidance.abs() > threshold, guidance, 0)

@@ -1,0 +1,124 @@
+"""What an edit asks for, in words: compiled once the number of steps of the inversion is known."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from torch import Tensor
+
+from .local_blend import Blend, word_columns
+from .matrices import Edit, compile_edit, word_weights
+from .prompt import Alignment, Prompt, align, find_word, shortened, word_tokens
+
+HEAVIEST = 1000  # of a word's weight: with far larger ones a model's numbers overflow
+
+
+@dataclass(frozen=True)
+class EditPlan:
+    """An edit before it has steps.
+
+    kind                  one of prompts.KINDS
+    cross, temporal       where the windows end, as fractions of the steps
+    weights               factor on each word of the target, inside the cross window
+    blend_source,         the words whose maps keep the edit in place, of either prompt; without any the whole picture
+    blend_target          may change
+    subtracted            words of either prompt whose region is left alone
+    threshold             what share of its maximum a word's map must exceed to count
+    start                 the fraction of the steps from which the blend acts
+    freeze                the fraction of the steps from which its mask stays as it is
+    """
+
+    source: Prompt
+    target: Prompt
+    kind: str = "auto"
+    cross: float = 0.2
+    temporal: float = 0.5
+    weights: Mapping[str, float] = field(default_factory=dict)
+    blend_source: tuple[str, ...] = ()
+    blend_target: tuple[str, ...] = ()
+    subtracted: tuple[str, ...] = ()
+    threshold: float = 0.3
+    start: float = 0.2
+    freeze: float = 1.0
+
+    def __post_init__(self):
+        for name, prompt in (("source", self.source), ("target", self.target)):
+            if not prompt.words:
+                raise ValueError(f"the {name} prompt is empty: write what the clip {_TENSE[name]}")
+        for name in ("cross", "temporal", "threshold", "start", "freeze"):
+            value = getattr(self, name)
+            if not 0 <= value <= 1:
+                raise ValueError(f"the edit's {_NAMES.get(name, name)} is {value:g}: it lies between 0 and 1")
+        for word, weight in self.weights.items():
+            if not abs(weight) <= HEAVIEST:
+                raise ValueError(
+                    f"'{shortened(word)}' is given the weight {weight:g}: weights lie between -{HEAVIEST} and "
+                    f"{HEAVIEST}"
+                )
+        if self.subtracted and not (self.blend_source or self.blend_target):
+            raise ValueError("there are words to subtract but none to blend: name the words that may change as well")
+        self.compile(steps=1)
+        self.blend()
+
+    def compile(self, steps: int) -> Edit:
+        return compile_edit(
+            self.source, self.target, steps=steps, kind=self.kind, cross=self.cross, temporal=self.temporal,
+            weights=self.weights,
+        )  # fmt: skip
+
+    def blend(self) -> Blend | None:
+        if not (self.blend_source or self.blend_target):
+            return None
+        for word in self.subtracted:
+            if not (find_word(self.source, word) or find_word(self.target, word)):
+                word_tokens(self.target, word)  # says which words there are
+        return Blend(
+            source=self._columns(self.source, self.blend_source, "source"),
+            target=self._columns(self.target, self.blend_target, "target"),
+            threshold=self.threshold,
+            subtract_threshold=self.threshold,
+            start=self.start,
+            freeze=self.freeze,
+        )
+
+    def alignment(self) -> Alignment:
+        return align(self.source, self.target, self.kind)
+
+    def token_weights(self) -> Tensor:
+        """[N_target]"""
+        return word_weights(self.target, self.weights, 1)[0]
+
+    def _columns(self, prompt: Prompt, words: tuple[str, ...], role: str) -> Tensor:
+        tokens = [token for word in words for token in word_tokens(prompt, word, role=role)]
+        subtracted = [token for word in self.subtracted for token in find_word(prompt, word)]
+        return word_columns(len(prompt), tokens, subtracted)
+
+
+# As the settings of a node call them.
+_NAMES = {
+    "cross": "cross window", "temporal": "temporal window", "start": "blend_start", "freeze": "blend_freeze",
+}  # fmt: skip
+_TENSE = {"source": "shows", "target": "is to show"}
+
+
+def parse_words(text: str) -> tuple[str, ...]:
+    """Words, or several words in a row, separated by commas or lines."""
+    parts = (part.strip() for line in text.splitlines() for part in line.split(","))
+    return tuple(part for part in parts if part)
+
+
+def parse_weights(text: str) -> dict[str, float]:
+    """'origami: 2, red: 0.5', separated by commas or lines."""
+    weights = {}
+    for entry in parse_words(text):
+        word, colon, number = (part.strip() for part in entry.rpartition(":"))
+        try:
+            weight = float(number)
+        except ValueError:
+            weight = math.nan
+        if not (word and colon and math.isfinite(weight)):
+            raise ValueError(f"'{shortened(entry)}' is no word with a weight: write each as 'origami: 2'")
+        weights[word] = weight
+    return weights

@@ -1,0 +1,248 @@
+"""The edit as two small matrices per step.
+
+Every attention edit of Video-P2P is linear in the values V, so no attention map need exist (arXiv 2303.04761,
+section 3.2; arXiv 2208.01626, section 3):
+
+    out = A_s (S V) + A_t (T V)
+
+A_s and A_t are the softmax maps of the source and the target branch, V the target's values. S says how much of each
+source column a target column takes, the diagonal T how much of its own it keeps. Swap, refinement, weights and
+windows differ only in how the pair (S, T) is made; "no edit" is (0, 1).
+"""
+
+from __future__ import annotations
+
+import bisect
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from ..device_transfer import sent
+from .prompt import Prompt, align, word_tokens
+
+Pair = tuple[Tensor, Tensor]  # S [..., N_source, N_target], T [..., N_target]
+LARGEST = 2**30  # entries of the matrices of all steps: 4 GiB
+DEFAULT_WINDOW = "default_"  # names the words that have no window of their own
+
+
+@dataclass(frozen=True, eq=False)
+class Edit:
+    """An edit, compiled for every step of a run.
+
+    source: [steps, N_source, N_target], S of each step, acting on the target's values.
+    target: [steps, N_target], the diagonal of T.
+    temporal: [steps] bool; True where the target's temporal attention takes the source's maps (S = 1, T = 0).
+    """
+
+    source: Tensor
+    target: Tensor
+    temporal: Tensor
+
+    def __post_init__(self):
+        steps, _, tokens = self.source.shape
+        if self.target.shape != (steps, tokens) or self.temporal.shape != (steps,):
+            raise ValueError(
+                f"An edit of {steps} steps and {tokens} target tokens needs target [{steps}, {tokens}] and temporal "
+                f"[{steps}], not {list(self.target.shape)} and {list(self.temporal.shape)}."
+            )
+
+    @property
+    def steps(self) -> int:
+        return self.source.shape[0]
+
+    @cached_property
+    def _identity(self) -> tuple[bool, ...]:
+        untouched = (self.source == 0).flatten(1).all(1) & (self.target == 1).all(1)
+        return tuple(untouched.tolist())
+
+    def is_identity(self, step: int) -> bool:
+        """Whether cross attention at this step is left alone: S = 0 and T = 1."""
+        return self._identity[step]
+
+    @cached_property
+    def _acting(self) -> tuple[tuple[bool, bool], ...]:
+        return tuple(zip(*((part != 0).flatten(1).any(1).tolist() for part in (self.source, self.target)), strict=True))
+
+    def pair(self, step: int, like: Tensor) -> tuple[Tensor | None, Tensor | None]:
+        """S [N_source, N_target] and the diagonal of T [N_target] of a step, on the device and in the dtype of `like`;
+        None in the place of zeros."""
+        parts = zip((self.source[step], self.target[step]), self._acting[step], strict=True)
+        return tuple(sent(part, like.device).to(like) if acts else None for part, acts in parts)
+
+    def values(self, step: int, values: Tensor) -> Pair:
+        """S V [..., N_source, channels] and T V [..., N_target, channels] from V [..., N_target, channels]."""
+        source, target = self.source[step].to(values), self.target[step].to(values)
+        return source @ values, target[:, None] * values
+
+
+# --- the algebra of pairs --------------------------------------------------------------------------------------------
+
+
+def no_edit(source_tokens: int, target_tokens: int, dtype=torch.float32) -> Pair:
+    return torch.zeros(source_tokens, target_tokens, dtype=dtype), torch.ones(target_tokens, dtype=dtype)
+
+
+def swap(mapper: Tensor) -> Pair:
+    """Source maps sent through a word-to-word mapper [N_source, N_target] (Prompt-to-Prompt, arXiv 2208.01626, 3.1)."""
+    return mapper, torch.zeros_like(mapper[..., 0, :])
+
+
+def refine(columns: Tensor, gain: Tensor, source_tokens: int) -> Pair:
+    """Each target column n takes gain[n] of source column columns[n] and keeps the rest (arXiv 2208.01626, 3.2).
+
+    columns: [N_target] source token of each target token, -1 for none (its gain must be 0).
+    """
+    taken = torch.arange(source_tokens)[:, None] == columns  # [N_source, N_target]
+    return taken * gain, 1 - gain
+
+
+def reweight(pair: Pair, weights: Tensor) -> Pair:
+    """Multiply the edited column n by weights[..., n]; not renormalised, as published (arXiv 2208.01626, 3.3)."""
+    source, target = pair
+    return source * weights[..., None, :], target * weights
+
+
+def within(pair: Pair, window: Tensor) -> Pair:
+    """The pair where window [..., N_target] is 1, no edit where it is 0, a blend of the two between."""
+    source, target = pair
+    return source * window[..., None, :], target * window + (1 - window)
+
+
+def compose(inner: Pair, outer: Pair) -> Pair:
+    """The pair of `outer` applied to the maps that `inner` has edited."""
+    (source, target), (outer_source, outer_target) = inner, outer
+    return outer_source + source * outer_target[..., None, :], target * outer_target
+
+
+# --- curves over the steps -------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class KeyFrames:
+    """A value over the steps: points (position, value), straight lines between them, constant beyond the ends.
+
+    position is a fraction of the run: 0 the first (noisiest) step, 1 the last.
+    """
+
+    points: tuple[tuple[float, float], ...]
+
+    def __post_init__(self):
+        positions = [position for position, _ in self.points]
+        if not positions or positions != sorted(set(positions)) or not 0 <= positions[0] <= positions[-1] <= 1:
+            raise ValueError(f"Key-frames need rising positions between 0 and 1, not {positions}.")
+
+    def curve(self, steps: int) -> Tensor:  # [steps]
+        return torch.tensor([self._value(step / max(steps - 1, 1)) for step in range(steps)], dtype=torch.float64)
+
+    def _value(self, position: float) -> float:
+        after = bisect.bisect_left(self.points, (position,))
+        if after in (0, len(self.points)):
+            return self.points[min(after, len(self.points) - 1)][1]
+        (start, first), (end, last) = self.points[after - 1 : after + 1]
+        return first + (last - first) * (position - start) / (end - start)
+
+
+Window = float | tuple[float, float] | KeyFrames
+
+
+def window_curve(window: Window, steps: int, grain: int) -> Tensor:
+    """A window as a value per step: [steps].
+
+    window: an end, (start, end) as fractions of the run, or key-frames. It is open at the steps from int(start * grain)
+    up to, not including, int(end * grain); the reference counts cross attention by steps + 1 and temporal by steps.
+    """
+    if isinstance(window, KeyFrames):
+        return window.curve(steps)
+    start, end = window if isinstance(window, Sequence) else (0.0, window)
+    if not 0 <= start <= end <= 1:
+        raise ValueError(f"A window lies between 0 and 1 and ends after its start, not {start} to {end}.")
+    step = torch.arange(steps)
+    return ((step >= int(start * grain)) & (step < int(end * grain))).double()
+
+
+def weight_curve(weight: float | KeyFrames, steps: int) -> Tensor:  # [steps]
+    return weight.curve(steps) if isinstance(weight, KeyFrames) else torch.full((steps,), weight, dtype=torch.float64)
+
+
+def token_curves(default: Tensor, curves: Mapping[tuple[int, ...], Tensor], tokens: int) -> Tensor:
+    """[steps, tokens]: the default curve [steps], and at some token positions another one; later entries win."""
+    result = default[:, None].repeat(1, tokens)
+    for positions, curve in curves.items():
+        result[:, list(positions)] = curve[:, None]
+    return result
+
+
+# --- from words to matrices ------------------------------------------------------------------------------------------
+
+
+def compile_edit(
+    source: Prompt,
+    target: Prompt,
+    *,
+    steps: int,
+    kind: str = "auto",
+    alignment: str = "default",
+    cross: Window | Mapping[str, Window] = 0.2,
+    temporal: float | tuple[float, float] = 0.5,
+    weights: Mapping[str, float | KeyFrames] | None = None,
+) -> Edit:
+    """The edit that turns the source prompt's attention into the target prompt's (arXiv 2303.04761, section 3.2).
+
+    steps: of the run the edit is for.
+    kind, alignment: as in `prompts.align`.
+    cross: window of cross attention, or one per word of the target; "default_" names the words not listed, which
+        otherwise are open all through.
+    temporal: window in which temporal attention takes the source's maps.
+    weights: factor on each word's map inside the cross window.
+
+    Raises ValueError, naming the words there are, for a word that the target does not have.
+    """
+    if steps < 1:
+        raise ValueError(f"An edit needs at least one step, not {steps}.")
+    if steps * len(source) * len(target) > LARGEST:
+        raise ValueError(
+            f"the prompts have {len(source)} and {len(target)} tokens, too many for {steps} steps: write shorter ones"
+        )
+    aligned = align(source, target, kind, alignment)
+    curves = [
+        word_weights(target, weights or {}, steps, alignment),
+        word_windows(target, cross, steps, steps + 1, alignment),
+    ]
+    # Most steps are alike, and the matrices of a long prompt large.
+    unlike, step = torch.stack(curves, dim=1).unique(dim=0, return_inverse=True)  # [unlike, 2, N_target], [steps]
+    weight, window = unlike.unbind(1)
+    edited, kept = within(reweight((aligned.source, aligned.own), weight), window)
+    return Edit(edited.float()[step], kept.float()[step], window_curve(temporal, steps, steps) > 0)
+
+
+def word_windows(
+    target: Prompt, windows: Window | Mapping[str, Window], steps: int, grain: int, alignment: str = "default"
+) -> Tensor:
+    """The window of each token at each step: [steps, N_target]. `grain` as in `window_curve`."""
+    windows = windows if isinstance(windows, Mapping) else {DEFAULT_WINDOW: windows}
+    return token_curves(
+        window_curve(windows.get(DEFAULT_WINDOW, 1.0), steps, grain),
+        {
+            word_tokens(target, word, alignment, "target"): window_curve(window, steps, grain)
+            for word, window in windows.items()
+            if word != DEFAULT_WINDOW
+        },
+        len(target),
+    )
+
+
+def word_weights(
+    target: Prompt, weights: Mapping[str, float | KeyFrames], steps: int, alignment: str = "default"
+) -> Tensor:
+    """The factor on each token at each step: [steps, N_target]."""
+    return token_curves(
+        torch.ones(steps, dtype=torch.float64),
+        {
+            word_tokens(target, word, alignment, "target"): weight_curve(weight, steps)
+            for word, weight in weights.items()
+        },
+        len(target),
+    )

@@ -1,0 +1,106 @@
+"""What becomes of every word between two prompts, and which of the words that an edit names are unknown."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from .edit_plan import parse_weights, parse_words
+from .prompt import Alignment, Prompt, align, find_word, word_tokens
+
+KEPT, SWAPPED, ADDED, DROPPED = "kept", "swapped", "added", "dropped"
+MOST = 8  # faults told of one field
+
+
+@dataclass(frozen=True)
+class Change:
+    """A word. partners: places among the words of the other prompt that it is bound to."""
+
+    text: str
+    change: str
+    partners: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Difference:
+    """kind: replace or refine; source and target: the words of both prompts in their order."""
+
+    kind: str
+    source: tuple[Change, ...]
+    target: tuple[Change, ...]
+
+
+def difference(source: Prompt, target: Prompt, kind: str = "auto") -> Difference:
+    """Words are bound where a token of the target takes its map from a token of the source (arXiv 2208.01626,
+    section 3.2). Raises ValueError where the kind does not fit the prompts."""
+    alignment = align(source, target, kind)
+    pairs = bound(source, target, alignment)
+    same = [(i, j) for i, j in pairs if source.ids(source.words[i].tokens) == target.ids(target.words[j].tokens)]
+    return Difference(
+        alignment.kind,
+        _changes(source, pairs, same, DROPPED),
+        _changes(target, [pair[::-1] for pair in pairs], [pair[::-1] for pair in same], ADDED),
+    )
+
+
+def bound(source: Prompt, target: Prompt, alignment: Alignment) -> list[tuple[int, int]]:
+    """The pairs of words (of the source, of the target) of which the one takes after the other, in their order."""
+    before, after = _word_of_token(source), _word_of_token(target)
+    rows = torch.zeros(len(source.words) + 1, len(target)).index_add(0, before, alignment.source)
+    shares = torch.zeros(len(source.words) + 1, len(target.words) + 1).index_add(1, after, rows)
+    return [tuple(pair) for pair in shares[:-1, :-1].nonzero().tolist()]
+
+
+def weights(target: Prompt, text: str) -> list[float]:
+    """The weight of every word of the target, as the field word_weights says it; what is at fault there says none."""
+    known = {}
+    for entry in parse_words(text):
+        with suppress(ValueError):
+            for phrase, weight in parse_weights(entry).items():
+                known |= dict.fromkeys(find_word(target, phrase), weight)
+    return [known.get(word.tokens[0], 1.0) for word in target.words]
+
+
+def faults(source: Prompt, target: Prompt, fields: Mapping[str, str]) -> dict[str, list[str]]:
+    """For each field of an edit as it is written (blend_source, blend_target, subtract, word_weights) a sentence for
+    every word in it that is unknown, and for every weight that is none; of more than MOST the rest only counted."""
+    checks = {
+        "blend_source": lambda word: word_tokens(source, word, role="source"),
+        "blend_target": lambda word: word_tokens(target, word, role="target"),
+        "subtract": lambda word: find_word(source, word) or word_tokens(target, word, role="target"),
+        "word_weights": lambda entry: [word_tokens(target, word, role="target") for word in parse_weights(entry)],
+    }
+    return {name: _said(check, dict.fromkeys(parse_words(fields.get(name, "")))) for name, check in checks.items()}
+
+
+def _word_of_token(prompt: Prompt) -> Tensor:
+    """The word that each token belongs to: [tokens]. Those of none have the place after the last word."""
+    places = torch.full((len(prompt),), len(prompt.words))
+    for i, word in enumerate(prompt.words):
+        places[list(word.tokens)] = i
+    return places
+
+
+def _changes(prompt: Prompt, pairs, same, alone: str) -> tuple[Change, ...]:
+    """pairs: (a word of this prompt, a word of the other); same: those of them that are spelled alike."""
+    partners, kept = {i: [] for i in range(len(prompt.words))}, {i for i, _ in same}
+    for i, j in pairs:
+        partners[i].append(j)
+    return tuple(
+        Change(word.text, KEPT if i in kept else SWAPPED if partners[i] else alone, tuple(partners[i]))
+        for i, word in enumerate(prompt.words)
+    )
+
+
+def _said(check, entries: Iterable[str]) -> list[str]:
+    said = []
+    for entry in entries:
+        try:
+            check(entry)
+        except ValueError as error:
+            said.append(str(error))
+    return said if len(said) <= MOST else [*said[:MOST], f"and {len(said) - MOST} more like these"]

@@ -1,0 +1,1 @@
+"""Attention layers during an edit: recorded, replayed, looked into."""

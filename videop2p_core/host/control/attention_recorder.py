@@ -1,0 +1,81 @@
+"""Keeping the source's queries and keys while its inversion runs (records.py says what for)."""
+
+from contextlib import contextmanager
+
+import torch
+from comfy.model_patcher import create_model_options_clone
+
+from ...device_transfer import Ferry
+from ...diffusion.attention import attention
+from ...diffusion.attention_records import WHOLE, Records
+from ...edit.local_blend import blend_grid
+from ..comfy.denoiser import SOURCE, Denoiser
+from ..comfy.model_patches import may_lock_pages
+from .attention_control import host_attention, install, once, rows_of, with_cross_attention
+
+
+class Keeper:
+    """What the attention layers of an inversion do: go on as they are, and report.
+
+    entry: uuid of the source's conditioning entry; tokens: of its text; size: the latent's (height, width).
+    """
+
+    def __init__(self, records: Records, entry, tokens: int, size: tuple[int, int]):
+        self.records, self.entry, self.tokens = records, entry, tokens
+        self.grid = blend_grid(*size)
+        self.step = 0
+        self.found = {}  # pass -> {layer: (q, k)} of this step
+        self.ferry = Ferry(may_lock_pages())
+
+    @contextmanager
+    def at(self, step: int):
+        """One evaluation. Of several of a step the last counts: fixed-point rounds come nearer each time."""
+        self.step = step
+        yield
+        self.ferry.land()
+        for part, layers in self.found.items():
+            self.records.write(step, part, layers)
+        self.found = {}
+
+    def __call__(self, executor, *args, **kwargs):
+        return with_cross_attention(self.cross_attention, executor, *args, **kwargs)
+
+    def cross_attention(self, layer, occupant, q, k, v, options):
+        rows = rows_of(self.entry, len(q), options)
+        makes_maps = tuple(options["activations_shape"][-2:]) == self.grid
+        if rows is not None and (makes_maps or self.records.has_cross(self.step)):
+            self._keep(layer, q[rows], once(k[rows], self.tokens, "source"), options)
+        return occupant(q, k, v, options) if occupant else host_attention(options)(q, k, v, options["n_heads"])
+
+    def temporal(self, layer, options):
+        """attend(q, k, v, heads) of a temporal layer, as Control has it."""
+
+        def attend(q, k, v, heads):
+            rows = rows_of(self.entry, len(q), options)
+            if rows is not None and self.records.has_temporal(self.step):
+                self._keep(layer, q[rows], k[rows], options)
+            return attention(q, k, v, heads)
+
+        return attend
+
+    def _keep(self, layer, q, k, options):
+        window = options.get("context_window")
+        part = self.found.setdefault(WHOLE if window is None else window.key, {})
+        # In half precision at once: a step of a large clip in full would be the peak of the inversion.
+        part[str(layer)] = tuple(self.ferry.out(x, torch.float16) for x in (q, k))
+
+
+def keeping(denoise: Denoiser, records: Records, sigmas, tokens: int, size: tuple[int, int]):
+    """`denoise`, with what the source's attention saw going into the records."""
+    keeper = Keeper(records, denoise.guider.conds[SOURCE][0]["uuid"], tokens, size)
+    options = create_model_options_clone(denoise.model_options)
+    install(keeper, options)
+    inner = Denoiser(denoise.guider, options)
+    steps = {level: step for step, level in enumerate(sigmas.tolist())}
+
+    def kept(x, sigma, conditioning):
+        # A step up is labelled with the level above, where the step down of an edit begins.
+        with keeper.at(steps[sigma.item()]):
+            return inner(x, sigma, conditioning)
+
+    return kept

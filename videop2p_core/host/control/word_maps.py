@@ -1,0 +1,29 @@
+"""The word maps that LocalBlend cuts its mask from, as the cross attention of an edit reports them."""
+
+from dataclasses import dataclass, field
+
+import torch
+
+from ...edit.local_blend import step_maps
+from ..model.context_passes import merged
+
+
+@dataclass
+class WordMaps:
+    """The word maps of one branch under one target's words: of this step so far, and summed over the steps."""
+
+    passes: dict = field(default_factory=dict)  # frames of a pass -> (the pass, {layer: probabilities})
+    total: torch.Tensor | None = None  # [frames, groups, rows, columns], None before the first
+
+    def add(self, layer, probabilities, options):
+        window = options.get("context_window")
+        _, layers = self.passes.setdefault(window and window.key, (window, {}))
+        # Another node may evaluate the model again within the step (perturbed attention, for one): the first counts.
+        layers.setdefault(layer, probabilities)
+
+    def close_step(self, grid):
+        if not self.passes:  # of a conditioning that is not in use in this step
+            return
+        maps = merged((window, step_maps(list(layers.values()), grid)) for window, layers in self.passes.values())
+        self.total = maps if self.total is None else self.total + maps
+        self.passes = {}

@@ -1,0 +1,179 @@
+"""Where words look: how much attention the places of every frame pay to a word, over the steps of a run.
+
+A word's map is linear in V (arXiv 2303.04761, section 3.2), so it is one more column beside those that LocalBlend asks
+for. The source's maps come from its stored path, the target's from the edit itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import latent_preview
+import torch
+import torch.nn.functional as F
+from comfy.model_patcher import create_model_options_clone
+from einops import rearrange
+from torch import Tensor
+
+from ...device_transfer import sent
+from ...diffusion import schedule
+from ...diffusion.finite import check_finite
+from ...edit.edit_plan import EditPlan
+from ...edit.local_blend import Blend, word_columns
+from ...edit.matrices import Edit, no_edit
+from ...edit.prompt import Prompt, word_tokens
+from ..comfy.denoiser import SOURCE, Denoiser, run
+from ..comfy.latents import as_clip, for_pictures, latent_out, left_over, pictures_of
+from ..comfy.progress import latent_progress
+from ..control.attention_control import Control, Controlled, install
+from ..families.wan import with_slots
+from ..images.frames import frames_of
+from ..images.plots import heat_grid, heat_overlay
+from ..model import memory_budget as budget
+from .decoupled_sampling import Target, decoupled_sample, word_map_layers
+from .edit_inputs import Parts, in_room
+
+BRANCHES = ("source", "target")
+NEVER = 2.0  # a blend that starts after twice the steps
+
+
+@dataclass(frozen=True)
+class Looks:
+    """Where words look.
+
+    masks: [words, frames, height, width], 1 where a word looks most in a frame, 0 where not at all
+    overlays: of each word its mask in colours over the frames, [frames, height, width, 3]
+    grid: [1, height, width, 3], a row a word, a column a frame
+    """
+
+    masks: Tensor
+    overlays: list[Tensor]
+    grid: Tensor
+
+
+def look(model, parts: Parts, plan: EditPlan, words: Sequence[str], branch: str, step=0, images=None) -> Looks:
+    """Where words of the source or the target prompt look: in one step (1 = the noisiest), or on the mean of all (0).
+
+    parts: of the one edit that was planned; words: see `words_of`; images: IMAGE of the clip's frames, or None.
+    Raises ValueError for a word, a step or images that do not fit, before anything is sampled.
+    """
+    inversion = parts.inversion
+    frames, _, *size = inversion.noise.shape
+    words = words_of(plan, branch, words)
+    columns = columns_of(getattr(plan, branch), words, branch)
+    if not 0 <= step <= inversion.steps:
+        raise ValueError(
+            f"step {step} was asked for, but the inversion has {inversion.steps}: give one of them, or 0 for all"
+        )
+    pictures = pictures_of(model.model, frames)
+    images = None if images is None else frames_of(images, "the images input")
+    if images is not None and len(images) != pictures:
+        raise ValueError(
+            f"there are {len(images)} images for a clip of {pictures} frames: connect the frames that were inverted"
+            f"{left_over(model.model, len(images), frames)}"
+        )
+    word_map_layers(model, size, parts.targets[0].blend_blocks)
+    first, end = (step - 1, step) if step else (0, inversion.steps)
+    maps = maps_in_room(model, parts, columns, first, end, branch).cpu()
+    check_finite(maps, "the attention to the words")
+    factor = model.model.latent_format.spacial_downscale_ratio
+    masks = masks_of(maps, [factor * side for side in size])
+    masks = torch.stack([for_pictures(model.model, mask) for mask in masks])
+    overlays = [heat_overlay(mask, images) for mask in masks]
+    when = f"step {step} of {inversion.steps}" if step else f"mean of {inversion.steps} steps"
+    return Looks(masks, overlays, heat_grid(words, overlays, f"{branch} prompt, {when}"))
+
+
+def words_of(plan: EditPlan, branch: str, asked: Sequence[str] = ()) -> tuple[str, ...]:
+    """The words that were asked for; else those of the prompt that the edit blends; else all of the prompt's."""
+    blended, every = getattr(plan, f"blend_{branch}"), getattr(plan, branch).words
+    return tuple(asked or blended or dict.fromkeys(word.text for word in every))
+
+
+def columns_of(prompt: Prompt, words: Sequence[str], role: str) -> Tensor:
+    """[tokens, words]: 1 at the tokens of each word."""
+    columns = torch.zeros(len(prompt), len(words))
+    for column, word in enumerate(words):
+        columns[list(word_tokens(prompt, word, role=role)), column] = 1
+    return columns
+
+
+def maps_in_room(model, parts: Parts, columns: Tensor, first: int, end: int, branch: str) -> Tensor:
+    """`source_maps` or `target_maps`, the MODEL in smaller passes where memory is short."""
+    if branch == "target":
+        return in_room(model, parts, lambda model: target_maps(model, parts, columns, first, end), budget.TARGET_MAPS)
+    return budget.carried_out(
+        budget.SOURCE_MAPS, model, parts.inversion.noise,
+        lambda model, _: source_maps(model, parts, columns, first, end),
+    )  # fmt: skip
+
+
+@torch.no_grad()
+def source_maps(model, parts: Parts, columns: Tensor, first: int, end: int) -> Tensor:
+    """The mean maps of the steps from `first` up to, not including, `end`: [words, frames, rows, columns].
+
+    The source is looked at where the inversion has it, so that a step is one conditional prediction.
+    """
+    inversion = parts.inversion
+    progress = latent_progress(model, end - first)
+    layers = word_map_layers(model, inversion.noise.shape[-2:], parts.targets[0].blend_blocks)
+
+    def algorithm(denoise, z0, sigmas):
+        path, entry = inversion.on(z0.device), denoise.guider.conds[SOURCE][0]["uuid"]
+        unedited = Controlled(nothing(len(columns), path.steps), entry, Blend(columns, columns), layers)
+        control = Control(entry, [unedited])
+        maps = control.source_maps[0]
+        options = create_model_options_clone(denoise.model_options)
+        install(control, options)
+        denoise = Denoiser(denoise.guider, options)
+        for step in range(first, end):
+            control.record(step)
+            x = schedule.to_x(sent(path.latent_after(step - 1), z0.device), sigmas[step], flow=path.flow)
+            denoised = denoise(x, sigmas[step], SOURCE)
+            maps.close_step(layers.grid)
+            progress(step, denoised)
+        if maps.total is None:
+            raise ValueError(
+                "the source conditioning is not in use in these steps: give it the whole run, or take others"
+            )
+        return rearrange(maps.total, "frames words rows columns -> words frames rows columns") / (end - first)
+
+    latent = as_clip(latent_out(model.model, inversion.trajectory[0]))
+    return run(with_slots(model), parts.source, parts.null, latent, inversion.sigmas, algorithm)
+
+
+def target_maps(model, parts: Parts, columns: Tensor, first: int, end: int) -> Tensor:
+    """As `source_maps`, of the edited clip: the maps as they are after the edit."""
+    sums = [0]
+
+    def keep(done):
+        _, target = done.word_maps[0]  # [frames, groups, rows, columns], summed over the steps so far
+        sums.append(target[:, -columns.shape[1] :])
+
+    decoupled_sample(
+        model, parts.inversion, parts.source, parts.null, [watched(parts.targets[0], columns)],
+        callback=latent_preview.prepare_callback(model, parts.inversion.steps), progress=keep,
+    )  # fmt: skip
+    return rearrange(sums[end] - sums[first], "frames words rows columns -> words frames rows columns") / (end - first)
+
+
+def watched(target: Target, columns: Tensor) -> Target:
+    """The same edit, with the maps of `columns` [N_target, words] taken beside those that make its mask."""
+    source_tokens, target_tokens = target.edit.source.shape[1:]
+    blend = target.blend or Blend(word_columns(source_tokens, ()), word_columns(target_tokens, ()), start=NEVER)
+    # A frozen mask's words are looked at no more, but these are, in every step.
+    return replace(target, blend=replace(blend, target=torch.cat([blend.target, columns], dim=1), freeze=1.0))
+
+
+def nothing(tokens: int, steps: int) -> Edit:
+    """The edit of a prompt of so many tokens that changes nothing in any step."""
+    source, target = no_edit(tokens, tokens)
+    return Edit(source.expand(steps, -1, -1), target.expand(steps, -1), torch.zeros(steps, dtype=torch.bool))
+
+
+def masks_of(maps: Tensor, size: Sequence[int]) -> Tensor:
+    """Maps [words, frames, rows, columns] at size (height, width), each divided by its frame's maximum."""
+    # A word of weight 0 or less has no maximum to divide by, and bicubic may swing below 0.
+    masks = F.interpolate(maps.float(), size=tuple(size), mode="bicubic").clamp(min=0)
+    return masks / masks.amax((-2, -1), keepdim=True).clamp(min=torch.finfo(masks.dtype).tiny)

@@ -1,0 +1,222 @@
+"""An edit as it travels on the wire: its plan, both prompts encoded, a mask. And how it meets an inversion."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import comfy.samplers
+import torch
+
+from ...diffusion.inversion import Inversion
+from ...edit.edit_plan import EditPlan
+from ..comfy.image_conditioning import check_alike, check_inverted_alike
+from ..comfy.latents import as_clip, as_latent, for_latent_frames, for_pictures, is_video
+from ..images.plots import alignment_picture
+from ..model import memory_budget as budget
+from ..model.free_memory import leave_room, room_left
+from ..model.input_checks import (
+    check_conditioning,
+    check_editable,
+    check_everywhere,
+    check_hints,
+    check_inversion,
+    check_way,
+)
+from ..prompts.clip_tokens import read_prompt
+from .decoupled_sampling import (
+    Edited,
+    EditGuider,
+    EditSampler,
+    Target,
+    check_parts,
+    decoupled_sample,
+    same_embedding,
+    word_map_layers,
+)
+
+
+@dataclass(frozen=True)
+class WordEdit:
+    """source, target: CONDITIONING of the prompts; mask: [1 or frames, height, width], any size, 1 where it may act;
+    blend_blocks: of a video model, which blocks make the word maps, '' for the middle ones."""
+
+    plan: EditPlan
+    source: list
+    target: list
+    mask: torch.Tensor | None = None
+    mask_replaces: bool = False  # the place of the blend words, rather than limiting it
+    blend_blocks: str = ""
+
+    def picture(self):
+        """How the two prompts belong together: [1, height, width, 3]."""
+        plan = self.plan
+        return alignment_picture(plan.source, plan.target, plan.alignment(), plan.token_weights())
+
+    def compiled(self, steps, conditioning=None) -> Target:
+        """For a run of so many steps; with another CONDITIONING of the target where one is given."""
+        plan = self.plan
+        return Target(
+            conditioning or self.target, plan.compile(steps), plan.blend(), self.mask, self.mask_replaces,
+            self.blend_blocks,
+        )  # fmt: skip
+
+
+def word_edit(clip, source, target, mask=None, mask_replaces=False, blend_blocks="", **settings) -> WordEdit:
+    """The edit of two prompts (texts); settings go to the plan."""
+    if clip is None:
+        raise ValueError("there is no CLIP: this checkpoint holds none, connect a CLIP loader")
+    plan = EditPlan(read_prompt(clip, source), read_prompt(clip, target), **settings)
+    conditionings = (clip.encode_from_tokens_scheduled(clip.tokenize(text)) for text in (source, target))
+    return WordEdit(plan, *conditionings, mask, mask_replaces, blend_blocks)
+
+
+@dataclass(frozen=True)
+class Parts:
+    """All that an edit needs beside the model, checked against each other. source, null: CONDITIONING."""
+
+    inversion: Inversion
+    source: list
+    null: list
+    targets: list[Target]
+
+
+def gather(
+    model, inversion: Inversion, edits: Sequence[WordEdit], source=None, targets=(), null=None, *, cache_every=1
+) -> Parts:
+    """Raises ValueError, in a sentence, where the parts do not belong together.
+
+    source, targets, null: CONDITIONING in the place of what the edits and the inversion hold: the same text, with a
+    ControlNet applied, for instance; as many targets as edits.
+    """
+    check_editable(model)
+    check_way(model, inversion.method, inversion.records, cache_every)
+    check_inversion(model, inversion)
+    found, taken = inversion.noise.shape[1], model.model.latent_format.latent_channels
+    if found != taken:
+        raise ValueError(
+            f"the inverted clip has {found} channels, this model takes {taken}: invert the clip again, with this model"
+        )
+    targets = list(targets) or [None] * len(edits)
+    if len(targets) != len(edits):
+        raise ValueError(f"there are {len(edits)} edits and {len(targets)} target conditionings: connect as many")
+    for edit, target in zip(edits, targets, strict=True):
+        check_conditioning(model, source=edit.source, target=edit.target)
+        if target and not same_embedding(target, edit.target[0][0]):
+            raise ValueError(
+                f"the target conditioning is not that of '{edit.plan.target.text}': connect the target output of its "
+                "Attention Controller"
+            )
+        if not same_embedding(edit.source, inversion.source):
+            raise ValueError(
+                f"the clip was inverted with another prompt than '{edit.plan.source.text}': use one source prompt for "
+                "the inversion and for every Attention Controller"
+            )
+    if null is None:
+        null = [[inversion.initial_null, {}]]
+        if model.model.adm_channels:
+            raise ValueError(
+                "this model reads more of a text than an inversion keeps (SDXL a pooled vector): connect the CLIP Text "
+                "Encode that went into the null input of DDIM Invert to the null input here as well"
+            )
+    compiled = [
+        _for_latent_frames(model, edit.compiled(inversion.steps, target), len(inversion.noise))
+        for edit, target in zip(edits, targets, strict=True)
+    ]
+    source = source or (edits[0].source if edits else None)
+    for target in compiled:
+        check_everywhere(source=source, null=null, target=target.conditioning)
+    check_parts(inversion, source, null, compiled)
+    check_inverted_alike(model.model, inversion.with_picture, source)
+    for target in compiled:
+        if target.blend:
+            word_map_layers(model, inversion.noise.shape[-2:], target.blend_blocks)
+        given = {"source": source, "null": null, "target": target.conditioning}
+        check_conditioning(model, **given)
+        check_alike(model.model, **given)
+        check_hints(len(inversion.noise), **given)
+    return Parts(inversion, source, null, compiled)
+
+
+def _for_latent_frames(model, target: Target, frames: int) -> Target:
+    return target if target.mask is None else replace(target, mask=for_latent_frames(model.model, target.mask, frames))
+
+
+def in_room(model, parts: Parts, run, operation=budget.EDIT):
+    """What run(MODEL) returns, the MODEL in smaller passes where memory is short; records are of the passes that the
+    inversion took. operation: what it runs, an edit in any case."""
+    inversion = parts.inversion
+    if is_video(model.model):
+        edits = [target.edit for target in parts.targets]
+        cross = any(not edit.is_identity(step) for edit in edits for step in range(edit.steps))
+        temporal = any(bool(edit.temporal.any()) for edit in edits)
+        tokens = inversion.source.shape[1]
+        budget.check_room_for_step(budget.step_bytes(model, inversion.noise, tokens, cross, temporal))
+    may_cut = inversion.records is None
+    return budget.carried_out(operation, model, inversion.noise, lambda model, _: run(model), may_cut=may_cut)
+
+
+def sample(model, parts: Parts, *, coupled=False, cache_every=1, callback=None) -> Edited:
+    def edited(model):
+        return decoupled_sample(
+            model, parts.inversion, parts.source, parts.null, parts.targets, coupled=coupled, cache_every=cache_every,
+            callback=callback,
+        )  # fmt: skip
+
+    return in_room(model, parts, edited)
+
+
+def pixel_mask(model, mask, latent):
+    """An edit's mask [latent frames, height, width] as one for each picture; all ones where it has none."""
+    if mask is None:
+        mask = torch.ones(len(as_clip(latent)), *latent.shape[-2:])
+    factor = model.model.latent_format.spacial_downscale_ratio
+    return for_pictures(model.model, mask).repeat_interleave(factor, 1).repeat_interleave(factor, 2)
+
+
+class DecoupledGuider(EditGuider):
+    """One edit as a GUIDER for SamplerCustomAdvanced, to be used with a `DecoupledSampler`."""
+
+    def __init__(self, model, parts: Parts, cache_every=1):
+        targets = [target.conditioning for target in parts.targets]
+        super().__init__(model, parts.source, parts.null, targets, cache_every)
+        self.model, self.parts, self.cache_every = model, parts, cache_every
+
+    def sample(self, noise, latent_image, sampler, sigmas, *args, **kwargs):
+        inversion = self.parts.inversion
+        if not isinstance(sampler, DecoupledSampler):
+            raise ValueError(
+                "Decoupled Guider takes its steps with the source: connect Decoupled Sampler as the sampler"
+            )
+        if latent_image.shape != as_latent(self.model_patcher.model, inversion.noise).shape:
+            raise ValueError(
+                f"the latent has shape {list(latent_image.shape)}, the inverted clip {list(inversion.noise.shape)}: "
+                "connect the latent output of Decoupled Guider"
+            )
+        if sigmas.shape != inversion.sigmas.shape or not torch.allclose(sigmas.to(inversion.sigmas), inversion.sigmas):
+            raise ValueError("an edit runs on the inversion's own noise levels: connect the sigmas of Decoupled Guider")
+
+        def edited(model):
+            guider = self if _cut_alike(model, self.model) else DecoupledGuider(model, self.parts, self.cache_every)
+            leave_room(guider.model_patcher, room_left(model))
+            return EditGuider.sample(guider, noise, latent_image, sampler, sigmas, *args, **kwargs)
+
+        return in_room(self.model, self.parts, edited)
+
+
+def _cut_alike(model, other) -> bool:
+    """Whether both take a clip in the same passes."""
+    return model.model_options.get("context_handler") is other.model_options.get("context_handler")
+
+
+class DecoupledSampler(comfy.samplers.Sampler):
+    """The editing loop as a SAMPLER, for the edit of the `DecoupledGuider` that it runs under. It starts from the
+    inversion's noise, whatever noise it is given, and gives back the edited clip alone."""
+
+    def __init__(self, coupled=False):
+        self.coupled = coupled
+
+    def sample(self, guider, sigmas, extra_args, callback, noise, *args, **kwargs):
+        if not isinstance(guider, DecoupledGuider):
+            raise ValueError("Decoupled Sampler knows no other guider's edit: connect Decoupled Guider as the guider")
+        loop = EditSampler(guider.parts.inversion, guider.parts.targets, self.coupled)
+        _, edited = loop.sample(guider, sigmas, extra_args, callback, noise, *args, **kwargs).split(len(noise))
+        return edited

@@ -1,0 +1,133 @@
+"""Wan, a video model whose text has an attention of its own: the slots that an edit needs in its blocks.
+
+The host has none there, so object patches on the attentions' `forward` make them: where a sampling call carries a
+control, what the attention computes goes through it. Without one they change nothing.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from itertools import count
+
+from comfy.ldm.wan.model import VaceWanModel, WanAttentionBlock, WanI2VCrossAttention, WanModel
+from einops import rearrange
+from torch import nn
+
+from ...edit.prompt import shortened
+from ..comfy.model_patches import CONTROL, host_attention
+
+FAMILY = (WanModel, VaceWanModel)  # others attend to more than text and time: a camera, a voice, an actor
+OVERRIDE = "optimized_attention_override"
+KINDS = ("self_attn", "cross_attn")
+
+
+def is_wan(network) -> bool:
+    return type(network) in FAMILY
+
+
+def wan_blocks(network) -> dict[str, WanAttentionBlock]:
+    """{name: block} of every block with attention, VACE's beside the main ones, which come first."""
+    return {name: module for name, module in network.named_modules() if isinstance(module, WanAttentionBlock)}
+
+
+def with_slots(model):
+    """A clone of MODEL whose attentions ask a control where there is one; a UNet's are asked by the control."""
+    model = model.clone()
+    for name, block in wan_blocks(model.get_model_object("diffusion_model")).items():
+        for kind in KINDS:
+            path = f"diffusion_model.{name}.{kind}.forward"
+            if path in model.object_patches:
+                raise ValueError(
+                    f"another node computes the attention of this model itself (it patched {path}), so that an edit "
+                    "cannot: remove that node (normalised attention guidance, for instance)"
+                )
+            slot = CrossAttentionSlot if kind == "cross_attn" else SelfAttentionSlot
+            model.add_object_patch(path, slot(f"{name}.{kind}", getattr(block, kind)))
+    return model
+
+
+@dataclass(frozen=True)
+class AttentionSlot:
+    """An object patch on the `forward` of one attention, `module`."""
+
+    name: str
+    module: nn.Module = field(repr=False)
+
+    def __call__(self, *args, transformer_options, **kwargs):
+        control = transformer_options.get(CONTROL)
+        if control is not None:
+            transformer_options = {**transformer_options, OVERRIDE: self.asking(control, transformer_options)}
+        return type(self.module).forward(self.module, *args, transformer_options=transformer_options, **kwargs)
+
+
+class SelfAttentionSlot(AttentionSlot):
+    """Of all places of all frames to each other: what stands for the attention over time of an inflated model."""
+
+    def asking(self, control, options):
+        def override(_, q, k, v, heads, **kwargs):
+            return control.temporal(self.name, options, host_attention(options))(q, k, v, heads)
+
+        return override
+
+
+class CrossAttentionSlot(AttentionSlot):
+    """Of all places of all frames to the text."""
+
+    def asking(self, control, options):
+        turns = count()
+        # An image-to-video block looks at the picture first, at the text last.
+        text = 1 if isinstance(self.module, WanI2VCrossAttention) else 0
+
+        def override(_, q, k, v, heads, **kwargs):
+            if next(turns) != text:
+                return host_attention(options)(q, k, v, heads)
+            return control.cross_attention(self.name, None, q, k, v, {**options, "n_heads": heads})
+
+        return override
+
+
+@dataclass(frozen=True)
+class ChosenBlocks:
+    """The blocks whose cross attention makes word maps. grid: (rows, columns) of the places of a frame."""
+
+    grid: tuple[int, int]
+    blocks: frozenset[str]
+
+    def feed(self, layer, options) -> bool:
+        return layer in self.blocks
+
+    def by_frame(self, probabilities, options):
+        """[1, heads, places of all frames, groups] -> [frames, heads, places, groups]"""
+        frames, rows, columns = options["grid_sizes"]
+        if probabilities.shape[2] != frames * rows * columns:
+            raise ValueError(
+                "the model looks at reference pictures beside the clip, which have no place in a mask: remove them, or "
+                "name no words to blend"
+            )
+        return rearrange(probabilities, "1 heads (f places) groups -> f heads places groups", f=frames)
+
+
+def chosen_blocks(network, size: tuple[int, int], asked: str = "") -> ChosenBlocks:
+    """The blocks of a choice such as '8-20, 24' (counted from 0), of a latent of this (height, width).
+
+    By default the middle half: the first blocks look at single places, the last ones at how they are drawn. Raises
+    ValueError, in a sentence, for what is no choice of the network's blocks.
+    """
+    last = len(network.blocks) - 1
+    numbers = _numbers(asked, last) if asked.strip() else range((last + 1) // 4, max(3 * (last + 1) // 4, 1))
+    height, width = (-(-side // patch) for side, patch in zip(size, network.patch_size[1:], strict=True))
+    return ChosenBlocks((height, width), frozenset(f"blocks.{number}.cross_attn" for number in numbers))
+
+
+def _numbers(asked: str, last: int) -> list[int]:
+    numbers = []
+    for part in asked.split(","):
+        found = re.fullmatch(r"\s*(\d{1,9})\s*(?:-\s*(\d{1,9})\s*)?", part)
+        start, end = (int(found[1]), int(found[2] or found[1])) if found else (1, 0)
+        if not start <= end <= last:
+            raise ValueError(
+                f"'{shortened(part)}' names no blocks of this model: write their numbers from 0 to {last} as '8-20, 24'"
+            )
+        numbers += range(start, end + 1)
+    return numbers

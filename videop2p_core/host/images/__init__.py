@@ -1,0 +1,1 @@
+"""Pictures, videos and figures that the nodes show."""

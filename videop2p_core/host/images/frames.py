@@ -1,0 +1,23 @@
+"""The frames of an IMAGE, looked through before a node takes them."""
+
+import torch
+from torch import Tensor
+
+from ...images.comparison import coloured
+
+
+def frames_of(images: Tensor, name: str) -> Tensor:
+    """IMAGEs of any channels in colour: [frames, height, width, 3]. name: what a sentence calls them, in the singular.
+
+    Raises ValueError where they are none.
+    """
+    shape = list(getattr(images, "shape", ()))
+    if len(shape) != 4 or not images.numel():
+        raise ValueError(f"{name} has shape {shape}: give [frames, height, width, channels], at least one of each")
+    if not images.is_floating_point():
+        raise ValueError(f"{name} holds {str(images.dtype).removeprefix('torch.')}: give values of 0 to 1")
+    # Frame by frame, as the comparison of a long clip's values takes as much memory as the clip. A sum of numbers may
+    # overflow, but one of anything else is never a number.
+    if not all(frame.sum(dtype=torch.float32).isfinite() or frame.isfinite().all() for frame in images):
+        raise ValueError(f"{name} holds values that are not numbers (NaN or infinity): decode it anew")
+    return coloured(images)

@@ -1,0 +1,192 @@
+"""Long clips in passes: ComfyUI's context windows, each with frame 0 before it, which every frame reads."""
+
+import copy
+from collections.abc import Iterable
+
+import comfy.context_windows as windows
+import torch
+from comfy.context_windows import IndexListContextHandler, IndexListContextWindow
+from torch import Tensor
+from torch.utils.checkpoint import checkpoint
+
+from ...device_transfer import sent
+from ...diffusion.windows import even_windows
+from ..comfy.other_packs import check_passes
+
+FRAME_AXIS = 0
+
+
+class Pass(IndexListContextWindow):
+    """The frames of one pass; frame 0 comes before them where they do not begin with it.
+
+    weights: [frames], how much each counts where passes overlap
+    """
+
+    def __init__(self, frames: list[int], total: int, handler: IndexListContextHandler):
+        super().__init__(frames, dim=FRAME_AXIS, total_frames=total, context_overlap=handler.context_overlap)
+        self.weights = torch.tensor(
+            windows.get_context_weights(len(frames), total, frames, handler, context_overlap=handler.context_overlap)
+        )
+        self.sent = {}  # device -> what `on` gives
+        self.controls = {}  # ControlNet -> the same with this pass's pictures
+
+    @property
+    def key(self) -> str:
+        return f"{self.index_list[0]}-{self.index_list[-1]}"
+
+    @property
+    def causal_anchor_index(self) -> int | None:
+        """What the host puts before the frames, and takes off again."""
+        return 0 if self.index_list[0] > 0 else None
+
+    @causal_anchor_index.setter
+    def causal_anchor_index(self, _):
+        pass  # the host means the frame before the window
+
+    @property
+    def seen(self) -> list[int]:
+        """The frames that the model sees, frame 0 among them."""
+        return self.index_list if self.causal_anchor_index is None else [0, *self.index_list]
+
+    def own(self, x: Tensor) -> Tensor:
+        """What a pass made, without the frame that came before its own."""
+        return x[len(x) - len(self.index_list) :]
+
+    def on(self, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
+        """The frames that it sees, its own and their weights, on a device: sent as lists they would wait for it."""
+        if device not in self.sent:
+            told = torch.tensor(self.seen), torch.tensor(self.index_list), self.weights
+            self.sent[device] = tuple(sent(x, device) for x in told)
+        return self.sent[device]
+
+
+class Passes(IndexListContextHandler):
+    """A handler of context windows that makes `Pass`es of them."""
+
+    @classmethod
+    def even(cls, length: int, overlap: int) -> "Passes":
+        """Of `length` frames, frame 0 counted."""
+        if length < 2 or not 0 <= overlap <= (length - 1) // 2:
+            raise ValueError(
+                f"passes of {length} frames with an overlap of {overlap} were asked for: give at least 2 frames, and "
+                "an overlap of less than half as many"
+            )
+        schedule = windows.ContextSchedule("even", _even)
+        fuse = windows.get_matching_fuse_method(windows.ContextFuseMethods.PYRAMID)
+        return cls(schedule, fuse, context_length=length - 1, context_overlap=overlap)
+
+    @classmethod
+    def of(cls, handler) -> "Passes":
+        """What another node asked for, with frame 0 in every window."""
+        if isinstance(handler, cls):
+            return handler
+        if not isinstance(handler, IndexListContextHandler) or handler.dim != FRAME_AXIS:
+            raise ValueError(
+                f"the context windows on this model cut another axis than that of the frames: set dim to {FRAME_AXIS}"
+            )
+        passes = cls.__new__(cls)
+        vars(passes).update(vars(handler), causal_window_fix=True)
+        return passes
+
+    def cuts(self, x: Tensor) -> bool:
+        """Whether a clip [frames, ...] is too long for one pass."""
+        return len(x) > self.context_length + 1
+
+    def should_use_context(self, model, conds, x_in, timestep, model_options):
+        return self.cuts(x_in)
+
+    def get_context_windows(self, model, x_in, model_options):
+        check_passes(model_options)
+        frames = len(x_in)
+        return [Pass(window, frames, self) for window in self.context_schedule.func(frames, self, model_options)]
+
+    def get_resized_cond(self, cond_in, x_in, window, device=None):
+        resized = super().get_resized_cond(cond_in, x_in, window, device)
+        return resized and [
+            {**cond, "control": _with_hints_of(cond["control"], window)} if cond.get("control") else cond
+            for cond in resized
+        ]
+
+    def execute(self, calc_cond_batch, *args, **kwargs):
+        """The activations of one pass at a time are alive, in the backward pass as well."""
+
+        def of_pass(model, conds, x, timestep, model_options):
+            window = model_options["transformer_options"]["context_window"]
+            given = model, conds, x, timestep, _told(window, model_options)
+            if torch.is_grad_enabled():
+                return checkpoint(calc_cond_batch, *given, use_reentrant=False, preserve_rng_state=False)
+            return calc_cond_batch(*given)
+
+        return super().execute(of_pass, *args, **kwargs)
+
+
+def passes_of(x, sigma, inner_model, model_options) -> list[Pass | None]:
+    """The passes in which x [frames, ...] is evaluated at this noise level; [None] where it is whole."""
+    handler = model_options.get("context_handler")
+    if handler is None or not handler.cuts(x):
+        return [None]
+    handler._model = inner_model
+    handler.set_step(sigma, model_options)
+    return handler.get_context_windows(inner_model, x, model_options)
+
+
+def cut(x: Tensor, window: Pass | None) -> Tensor:
+    """The frames of a pass, frame 0 among them."""
+    if window is None:
+        return x
+    seen, _, _ = window.on(x.device)
+    return x[seen]
+
+
+def cut_conditioning(entries, x: Tensor, window: Pass | None, model_options):
+    """Prepared conditioning for the frames of a pass of x."""
+    return entries if window is None else model_options["context_handler"].get_resized_cond(entries, x, window)
+
+
+def during(window: Pass | None, model_options):
+    """Options for one pass, under which the host cuts nothing itself."""
+    if window is None:
+        return model_options
+    return {**_told(window, model_options), "context_handler": None}
+
+
+def merged(parts: Iterable[tuple[Pass | None, Tensor]]) -> Tensor:
+    """The clip [frames, ...] from what its passes made."""
+    parts = list(parts)
+    if parts[0][0] is None:
+        ((_, whole),) = parts
+        return whole
+    total = parts[0][1].new_zeros(parts[0][0].total_frames, *parts[0][1].shape[1:])
+    weight = torch.zeros_like(total)
+    for window, part in parts:
+        own = window.own(part)
+        _, places, weights = window.on(own.device)
+        weights = weights.to(own.dtype).view(-1, *(1,) * (own.ndim - 1))
+        total[places] += own * weights
+        weight[places] += weights.expand_as(own)
+    return total / weight
+
+
+def _told(window, model_options):
+    """Options that tell the layers which frames they see; other nodes read AnimateDiff-Evolved's account of it."""
+    account = {"full_length": window.total_frames, "context_length": len(window.seen), "sub_idxs": window.seen}
+    transformer = {**model_options["transformer_options"], "context_window": window, "ad_params": account}
+    return {**model_options, "transformer_options": transformer}
+
+
+def _even(frames, handler, model_options):
+    return even_windows(frames, handler.context_length, handler.context_overlap)
+
+
+def _with_hints_of(control, window):
+    """The ControlNet with the pictures of a pass alone; one for all conditionings, as the host batches those alike."""
+    if control not in window.controls:
+        part = window.controls[control] = copy.copy(control)
+        if part.cond_hint_original is not None:
+            part.cond_hint_original = window.get_tensor(part.cond_hint_original)
+        part.cond_hint = None
+        if hasattr(part, "control_input"):  # of an adapter, which keeps what it made of the pictures
+            part.control_input = None
+        if part.previous_controlnet is not None:
+            part.previous_controlnet = _with_hints_of(part.previous_controlnet, window)
+    return window.controls[control]

@@ -1,0 +1,187 @@
+"""What a node is given, looked at before any long work: each fault gets a sentence."""
+
+import comfy.model_base
+import torch
+from comfy.model_patcher import ModelPatcher
+
+from ...diffusion.inversion import DIRECT, Inversion
+from ...diffusion.schedule import ddim_sigmas
+from ..comfy.denoiser import model_sigmas, prediction_of
+from ..comfy.image_conditioning import check_frames
+from ..comfy.latents import as_clip, is_video
+from ..comfy.other_packs import check_beside
+from ..comfy.quantised_weights import check_trainable
+from ..edit.decoupled_sampling import check_one_gpu, in_use
+from ..families.wan import is_wan
+from ..source.inversion_run import embedding_of
+from .identity import TUNINGS, identity_of, unlikeness
+from .inflate import is_image_unet
+
+# With a UNet too, but the first knows a fifth of the noise levels alone, and the others draw by a picture.
+NO_PAINTERS = (
+    comfy.model_base.SDXLRefiner,
+    comfy.model_base.SD_X4Upscaler,
+    comfy.model_base.Stable_Zero123,
+    comfy.model_base.Lotus,
+)
+LIMITED = {"area", "mask"}  # options of a CONDITIONING that holds for a part of the picture
+
+
+def check_inflatable(model):
+    """A MODEL with an image UNet, whatever samples it."""
+    _check_network(model, is_image_unet)
+    check_one_gpu(model)
+
+
+def check_family(model):
+    """A MODEL with an image UNet, to be tuned."""
+    check_inflatable(model)
+    check_beside(model)
+    check_trainable(model)
+
+
+def check_editable(model):
+    """A MODEL of a family that an edit can run on."""
+    _check_network(model, lambda network: is_image_unet(network) or is_wan(network))
+    check_one_gpu(model)
+    check_beside(model)
+
+
+def _check_network(model, known):
+    if not isinstance(model, ModelPatcher):
+        raise ValueError("there is no model: this checkpoint holds none, connect a model loader")
+    network = model.get_model_object("diffusion_model")
+    if known(network) and not isinstance(model.model, NO_PAINTERS):
+        return
+    if is_wan(network):
+        raise ValueError(
+            "a Wan model sees all frames together as it is: connect it to DDIM Invert, without Inflate UNet, Tune on "
+            "Video or Load Tuning"
+        )
+    raise ValueError(
+        f"Video-P2P cannot edit with a {type(model.model).__name__} model: connect an image model with a UNet, of the "
+        "Stable Diffusion 1.x, 2.x or XL family, or a Wan 2.x that makes video from text or a picture, or VACE"
+    )
+
+
+def check_way(model, method: str, kept=None, cache_every: int = 1):
+    """What works on inflated image models alone, in a sentence for a video model. kept: as in inversion.invert."""
+    if not is_video(model.model):
+        return
+    if method != DIRECT:
+        raise ValueError(f"on a video model the inversion method is {DIRECT}: choose it in DDIM Invert, not {method}")
+    if kept is not None:
+        raise ValueError("of a video model's source nothing is kept: set keep_source to off")
+    if cache_every != 1:
+        raise ValueError("a video model has no levels to leave out: set cache_every to 1")
+    if model.model_options.get("context_handler") is not None:
+        raise ValueError("a video model is edited with all frames at once: remove the node that gives context windows")
+
+
+def check_untuned(model):
+    """A MODEL that may be inflated: another inflation would take the temporal layers of its tuning away."""
+    if model.get_attachment(TUNINGS):
+        raise ValueError(
+            "the model is tuned already, for the inflation that it has: put Inflate UNet before the tuning"
+        )
+
+
+def clip_of(latent, model):
+    """The clip [frames, channels, height, width] of a LATENT, in VAE units."""
+    samples = latent.get("samples") if isinstance(latent, dict) else None
+    if not isinstance(samples, torch.Tensor):
+        raise ValueError("the latent input holds no clip: connect VAE Encode")
+    channels, video = model.model.latent_format.latent_channels, is_video(model.model)
+    taken = f"[1, {channels}, frames, height, width]" if video else f"[frames, {channels}, height, width]"
+    if samples.ndim != (5 if video else 4) or samples.shape[1] != channels or (video and len(samples) > 1):
+        raise ValueError(
+            f"the latent has shape {list(samples.shape)}, this model takes {taken}: encode the frames with the VAE of "
+            "the same checkpoint"
+        )
+    if not samples.numel():
+        raise ValueError("the latent has no frames: connect a clip with at least one")
+    if not samples.isfinite().all():
+        raise ValueError("the latent holds values that are not numbers (NaN or infinity): encode the clip anew")
+    return as_clip(samples)
+
+
+def check_conditioning(model, **conditionings):
+    """CONDITIONINGs by their names, of the width that the model reads."""
+    network = model.get_model_object("diffusion_model")
+    width = network.text_dim if is_wan(network) else model.model.model_config.unet_config.get("context_dim")
+    for name, conditioning in conditionings.items():
+        channels = embedding_of(conditioning, name).shape[-1]
+        if width is not None and channels != width:
+            raise ValueError(
+                f"the {name} conditioning has {channels} channels, this model reads {width}: encode the prompt with "
+                "the CLIP of the same checkpoint"
+            )
+        options = conditioning[0][1]
+        if (
+            isinstance(model.model, comfy.model_base.SDXL)
+            and options.get("pooled_output") is None
+            and "unclip_conditioning" not in options
+        ):
+            raise ValueError(
+                f"the {name} conditioning lacks the pooled vector that an SDXL model reads beside the text: encode the "
+                "prompt with the CLIP of the same checkpoint"
+            )
+
+
+def check_everywhere(**conditionings):
+    """CONDITIONINGs by their names, each in use everywhere if it is there at all: where none is in use, the host hands
+    on zeros for a prediction."""
+    for name, conditioning in conditionings.items():
+        covered = 0.0
+        for start, end in sorted(in_use(options) for _, options in conditioning if _is_whole(options)):
+            covered = max(covered, end) if start <= covered else covered
+        if conditioning and covered < 1:
+            raise ValueError(
+                f"the {name} conditioning is limited to a part of the picture or of the steps: connect a prompt that "
+                "is in use everywhere"
+            )
+
+
+def _is_whole(options) -> bool:
+    limited = any(options.get(name) is not None for name in LIMITED) or options.get("set_area_to_bounds")
+    return not limited and options.get("strength") != 0
+
+
+def check_hints(frames: int, **conditionings):
+    """Whether the ControlNets and the inpainting pictures of CONDITIONINGs are those of all frames: the host would
+    begin anew with too few of the one, and spread the other over the clip."""
+    check_frames(frames, **conditionings)
+    for name, conditioning in conditionings.items():
+        for control in _control_nets(conditioning):
+            pictures = control.cond_hint_original
+            if pictures is not None and 1 < len(pictures) < frames:
+                raise ValueError(
+                    f"the ControlNet on the {name} conditioning has {len(pictures)} pictures, the clip {frames} "
+                    "frames: give it one picture for each frame, or a single one for all"
+                )
+
+
+def _control_nets(conditioning):
+    for _, options in conditioning:
+        control = options.get("control")
+        while control is not None:
+            yield control
+            control = control.previous_controlnet
+
+
+def check_inversion(model, inversion: Inversion):
+    """Whether the inversion was made by this model, with its LoRAs, inflation, tuning and noise levels."""
+    identity = identity_of(model, inversion)
+    if inversion.base_model and inversion.base_model != identity:
+        differing, precision = unlikeness(model, inversion)
+        raise ValueError(
+            f"the inversion was made with {inversion.base_model}, but the model connected is {identity}{differing}: "
+            f"connect that model{precision}, with the same LoRAs, inflated and tuned in the same way, or invert the "
+            "clip again"
+        )
+    levels = ddim_sigmas(model_sigmas(model), inversion.steps).to(inversion.sigmas)
+    if inversion.flow != (prediction_of(model) == "flow") or not torch.allclose(levels, inversion.sigmas, rtol=1e-4):
+        raise ValueError(
+            "the inversion was made on other noise levels than this model's: connect the model as it was when the clip "
+            "was inverted, or invert the clip again"
+        )

@@ -1,0 +1,208 @@
+"""What an operation expects to need of memory, and what it gives up where there is less.
+
+By the host's own account: its estimate of one forward, its free memory, of which weights take what activations leave
+(room.py). What there is of every step lies in main memory. Peaks are multiples of the estimate, 0.32 GiB for an SD1.5
+in float32, 8 frames at 32x32. There an edit (1.20 GiB), null-text (1.58) and tuning (2.20, of which 0.92
+are what it trains) with recomputed activations were measured by `python dev.py bench`; the others are guesses on the
+safe side: an inversion half of an edit, kept activations four times recomputed ones.
+"""
+
+import gc
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from math import prod
+from typing import Any, TypeVar
+
+import comfy.model_management
+import torch
+
+from ...diffusion.attention_records import Kept
+from ...diffusion.tuning import trained_names
+from ...edit.local_blend import blend_grid
+from ..comfy.latents import is_video
+from ..families.wan import wan_blocks
+from .free_memory import cast_bytes, free_memory, leave_room, room
+from .gradients import computed_in
+from .inflate import in_passes, inflation_of
+from .temporal_layers import cells_of, transformer_blocks
+
+T = TypeVar("T")
+LEAST_FRAMES = 4  # of a pass
+GIB = 2**30
+
+
+@dataclass(frozen=True)
+class Operation:
+    """peaks: multiples of one forward, the dearest way first; with_gradients: on a copy of the weights, in float32."""
+
+    name: str
+    peaks: tuple[float, ...]
+    with_gradients: bool = False
+
+
+INVERSION = Operation("DDIM inversion", (2.0,))
+EDIT = Operation("Decoupled Sample", (4.0,))
+# Of the source one conditional prediction a step, as an inversion's; of the target an edit.
+SOURCE_MAPS = Operation("Attention Maps", INVERSION.peaks)
+TARGET_MAPS = Operation("Attention Maps", EDIT.peaks)
+NULL_TEXT = Operation("Null-text optimisation", (20.0, 5.0), with_gradients=True)
+TUNING = Operation("Tune on Video", (18.0, 4.5), with_gradients=True)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How an operation runs: its way, and the frames of a pass, None for those that the MODEL takes by itself. needed:
+    bytes that it is expected to take beside the weights."""
+
+    way: int
+    frames: int | None = None
+    needed: float = 0
+
+    def said(self) -> str:
+        if self.frames is None:
+            return "it computes activations twice instead of keeping them"
+        return f"it takes the clip in passes of {self.frames} frames"
+
+    def on(self, model):
+        model = model.clone() if self.frames is None else in_passes(model, self.frames, overlap=1)
+        leave_room(model, self.needed)
+        return model
+
+
+def plans(operation: Operation, model, clip, way: int = 0, may_cut: bool = True) -> list[Plan]:
+    """For a clip [frames, ...], the dearest first: the ways from `way` on, then smaller and smaller passes."""
+    ways = range(way, len(operation.peaks))
+    found = [Plan(way) for way in ways]
+    inflation, frames = inflation_of(model), len(clip)
+    cut_already = model.model_options.get("context_handler") is not None
+    if not may_cut or cut_already or is_video(model.model) or (inflation and inflation.norm_over_frames):
+        return found
+    while frames > LEAST_FRAMES:
+        frames = max(frames // 2, LEAST_FRAMES)
+        found.append(Plan(ways[-1], frames))
+    return found
+
+
+def carried_out(
+    operation: Operation, model, clip, run: Callable[[Any, int], T], *, way=0, beside: float = 0, may_cut: bool = True
+) -> T:
+    """What run(MODEL, way) returns, by the dearest of `plans` that memory is expected to suffice for; where it runs out
+    all the same, by the next one. Says in the log what is expected and what is given up.
+
+    way: the first to try; beside: bytes needed whatever the frames; may_cut: whether smaller passes are allowed. Out of
+    memory is raised, as it came, where nothing is left to save.
+    """
+    found = expected(operation, model, clip, way=way, beside=beside, may_cut=may_cut)
+    for plan, cheaper in pairwise(found):
+        try:
+            return run(plan.on(model), plan.way)
+        except RuntimeError as error:
+            if not ran_out(error):
+                raise
+        # Not before the handler's end: the traceback holds what filled the memory.
+        gc.collect()
+        comfy.model_management.soft_empty_cache()
+        logging.warning(f"{operation.name} ran out of memory and begins again: {cheaper.said()}")
+    return run(found[-1].on(model), found[-1].way)
+
+
+def ran_out(error: RuntimeError) -> bool:
+    """Of memory, on whatever device: the host's own test knows those of CUDA and its kin."""
+    said = str(error).lower()
+    return comfy.model_management.is_oom(error) or "out of memory" in said or "allocate memory" in said
+
+
+def expected(operation: Operation, model, clip, *, way=0, beside: float = 0, may_cut: bool = True) -> list[Plan]:
+    """Those of `plans` that memory is expected to suffice for, the last of them all at least."""
+    available = room(model, copied=operation.with_gradients)
+    handler = model.model_options.get("context_handler")
+    whole = len(clip) if handler is None else min(len(clip), handler.context_length + 1)
+
+    def needs(plan):
+        frames = clip[: plan.frames or whole]
+        cast = cast_bytes(model) if operation.with_gradients and plan.way == 0 else 0
+        return operation.peaks[plan.way] * _forward(model, frames, operation) + cast + beside
+
+    found = [replace(plan, needed=needs(plan)) for plan in plans(operation, model, clip, way, may_cut)]
+    logging.info(
+        f"{operation.name} expects to need {found[0].needed / GIB:.2f} GiB beside the weights, "
+        f"{available / GIB:.2f} GiB are free for it"
+    )
+    enough = next((i for i, plan in enumerate(found) if plan.needed <= available), len(found) - 1)
+    if enough:
+        logging.warning(f"{operation.name} saves memory: {found[enough].said()}")
+    if found[enough].needed > available:
+        logging.warning(f"{operation.name} may run out of memory: there is nothing left to save")
+    return found[enough:]
+
+
+def trained_bytes(model) -> int:
+    """Of a tuning: gradients and two moments of all that it trains, and what the model's own of it were."""
+    unet = model.get_model_object("diffusion_model")
+    shapes = {name: parameter.shape.numel() for name, parameter in unet.named_parameters()}
+    own = sum(shapes[name] for name in trained_names(shapes))
+    inflation = inflation_of(model)
+    layers = transformer_blocks(unet).values() if inflation and inflation.temporal_layers else ()
+    temporal = sum(4 * (block.n_heads * block.d_head) ** 2 for block in layers)
+    return 4 * (4 * own + 3 * temporal)
+
+
+def kept_bytes(model, clip, kept: Kept, steps: int, tokens: int) -> int:
+    """Of the records of an inversion of clip [frames, channels, height, width] whose source prompt has so many tokens;
+    for a clip that is taken at once."""
+    frames, _, *size = clip.shape
+    grid = blend_grid(*size)
+    unet, inflation = model.get_model_object("diffusion_model"), inflation_of(model)
+    cross_steps, temporal_steps = int(kept.cross * (steps + 1)), int(kept.temporal * steps)
+    values = 0
+    for name, block in transformer_blocks(unet).items():
+        cells = cells_of(unet, name, size)
+        channels, places = block.n_heads * block.d_head, cells[0] * cells[1]
+        values += (steps if cells == grid else min(cross_steps, steps)) * (places + tokens) * channels
+        if inflation and inflation.temporal_layers:
+            values += 2 * temporal_steps * places * channels
+    return 2 * frames * values  # half precision
+
+
+def step_bytes(model, clip, tokens: int, cross: bool, temporal: bool) -> int:
+    """Of a video model's queries and keys that an edit keeps for one step of its source, clip [frames, ...], text of so
+    many tokens; cross, temporal: whether a window of either is open."""
+    network, (frames, _, height, width) = model.get_model_object("diffusion_model"), clip.shape
+    _, rows, columns = network.patch_size
+    places = frames * -(-height // rows) * -(-width // columns)
+    values = cross * (places + tokens) + temporal * 2 * places
+    size = comfy.model_management.dtype_size(computed_in(model))
+    return len(wan_blocks(network)) * network.dim * values * size
+
+
+def check_room_for_step(needed: int):
+    """Whether the main memory has room for what a step keeps, in a sentence."""
+    free = free_memory(torch.device("cpu"))
+    logging.info(f"Each step keeps {needed / GIB:.2f} GiB of the source in main memory, {free / GIB:.2f} GiB are free")
+    if needed > free:
+        raise ValueError(
+            f"each step keeps {needed / GIB:.1f} GiB of the source, but {free / GIB:.1f} GiB of main memory are free: "
+            "set the temporal window to 0, which takes two thirds of it, or give fewer or smaller frames"
+        )
+
+
+def place_of(kept: Kept, expected: int, folder) -> Kept:
+    """Kept in memory where it takes at most half of what is free there, else in `folder`."""
+    free = free_memory(torch.device("cpu"))
+    logging.info(f"The source's queries and keys are expected to take {expected / GIB:.2f} GiB")
+    if kept.folder is None and expected > free / 2:
+        logging.warning(
+            f"The source's queries and keys are kept on disk: {free / GIB:.2f} GiB of memory are free for them"
+        )
+        return Kept(kept.cross, kept.temporal, folder)
+    return kept
+
+
+def _forward(model, clip, operation):
+    """The host's estimate of one forward under fused attention, in bytes."""
+    # Gradients are float32 whatever the model computes in.
+    dtype = torch.float32 if operation.with_gradients else computed_in(model)
+    places = len(clip) * prod(clip.shape[2:])
+    return places * comfy.model_management.dtype_size(dtype) * 0.01 * model.model.memory_usage_factor * 2**20

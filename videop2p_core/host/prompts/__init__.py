@@ -1,0 +1,1 @@
+"""Prompts as CLIP reads them, in a graph and while they are typed."""

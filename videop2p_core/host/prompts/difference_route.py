@@ -1,0 +1,93 @@
+"""What the browser asks of the pack while an artist types: POST /videop2p/difference."""
+
+import asyncio
+import json
+from dataclasses import asdict
+
+from aiohttp import web
+from server import PromptServer
+
+from ...edit.prompt import KINDS
+from ...edit.prompt_difference import difference, faults, weights
+from .browser_tokenizer import typing_clip, unknown_inversions
+from .clip_tokens import read_prompt
+
+PATH = "/videop2p/difference"
+LARGEST, LONGEST = 2**16, 2000  # bytes of a question, characters of a field: the worst takes about a second
+MOST = 32  # questions at once, of which a page asks one for each controller
+PROMPTS = ("source_prompt", "target_prompt")
+FIELDS = (*PROMPTS, "edit", "blend_source", "blend_target", "subtract", "word_weights")
+
+
+def add_routes():
+    server = getattr(PromptServer, "instance", None)
+    if server is not None:  # there is none where ComfyUI serves as a library
+        server.routes.post(PATH)(answer)
+
+
+async def answer(request: web.Request) -> web.Response:
+    """As JSON what `told` says of a JSON object of FIELDS, or under "error" a sentence why it says nothing."""
+    # Another site's page can send this type only if the host lets it. Packed, a question could be of any size.
+    if request.content_type != "application/json" or "Content-Encoding" in request.headers:
+        return web.json_response({"error": "ask in application/json, not compressed"}, status=415)
+    if request.content_length is None or request.content_length > LARGEST:
+        return web.json_response({"error": too_long("the edit")}, status=413)
+    try:
+        fields = checked(json.loads(await request.read()))
+        long = [name for name in FIELDS if len(fields[name]) > LONGEST]
+        if long:
+            return web.json_response({"error": too_long(f"the {long[0].replace('_', ' ')}")}, status=413)
+        return web.json_response(await in_turn(fields))
+    except asyncio.QueueFull:
+        return web.json_response({"error": f"{MOST} questions wait for an answer: ask later"}, status=503)
+    except (ValueError, RecursionError, ConnectionError) as error:  # the last: whoever asked hangs up on the way
+        return web.json_response({"error": str(error)}, status=400)
+
+
+class Turns:
+    """A thread for one question after the other: in more of them they would hold up ComfyUI and the graph that runs."""
+
+    def __init__(self):
+        self.turn, self.asked = asyncio.Semaphore(), 0
+
+    async def __call__(self, fields: dict[str, str]) -> dict:
+        """What `told` says. Raises asyncio.QueueFull where MOST are waiting."""
+        if self.asked >= MOST:
+            raise asyncio.QueueFull
+        self.asked += 1
+        try:
+            async with self.turn:
+                return await asyncio.to_thread(told, fields)
+        finally:
+            self.asked -= 1
+
+
+in_turn = Turns()
+
+
+def checked(asked) -> dict[str, str]:
+    """The fields of a question, those that it leaves out empty."""
+    if not isinstance(asked, dict) or not set(asked) <= set(FIELDS):
+        raise ValueError(f"ask with an object of {', '.join(FIELDS)}")
+    if not all(isinstance(value, str) for value in asked.values()):
+        raise ValueError("each field is a text")
+    "".join(asked.values()).encode()  # half of a surrogate pair is no text, which is a ValueError as well
+    fields = dict.fromkeys(FIELDS, "") | asked
+    fields["edit"] = fields["edit"] or KINDS[0]
+    if fields["edit"] not in KINDS:
+        raise ValueError(f"an edit is one of {', '.join(KINDS)}")
+    return fields
+
+
+def too_long(what: str) -> str:
+    return f"{what} is too long to be followed while you type; the node itself reads all of it"
+
+
+def told(fields: dict[str, str]) -> dict:
+    """{"difference": as difference.Difference, "weights": of the target's words, "faults": as difference.faults}."""
+    source, target = (read_prompt(typing_clip(), fields[name]) for name in PROMPTS)
+    return {
+        "difference": asdict(difference(source, target, fields["edit"])),
+        "weights": weights(target, fields["word_weights"]),
+        "faults": {name: unknown_inversions(fields[name]) for name in PROMPTS} | faults(source, target, fields),
+    }

@@ -1,0 +1,1 @@
+"""The source clip: tuned on, inverted, reconstructed, resumed after a cancelled run."""

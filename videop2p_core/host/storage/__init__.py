@@ -1,0 +1,1 @@
+"""ComfyUI's folders, and what is saved to and loaded from them."""

@@ -1,0 +1,25 @@
+"""Export Tuning: the tuning of a MODEL in files for other software, and what to tell of them."""
+
+from . import files, lora
+from . import official_checkpoint as foreign
+
+
+def as_lora(model, rank: int, prefix: str) -> str:
+    """A LoRA, and the temporal part beside it where there is one."""
+    prefix = prefix or "tuning"
+    temporal = lora.temporal_part(model)
+    files.check_prefix(files.LORAS, prefix)
+    if temporal is not None:
+        files.check_prefix(files.TUNINGS, f"{prefix}_temporal")
+    tensors, metadata, found = lora.export(model, rank)
+    told = [f"LoRA: {files.save_lora(tensors, metadata, prefix)}"]
+    if temporal is not None:
+        told.append(f"temporal part: {files.save(files.TUNINGS, temporal, f'{prefix}_temporal')}")
+    return "\n".join([*told, lora.described(found)])
+
+
+def as_unet(model, prefix: str) -> str:
+    """A diffusers folder of the whole UNet."""
+    prefix = prefix or "tuning"
+    files.check_prefix(files.TUNINGS, prefix)
+    return f"diffusers folder: {files.save_unet(*foreign.export(model), prefix)}"

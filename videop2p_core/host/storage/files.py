@@ -1,0 +1,168 @@
+"""Saved inversions and tunings: safetensors files under ComfyUI's models folder, never overwritten.
+
+Checkpoints of others lie among the tunings: single files, and diffusers folders under the name of the folder.
+"""
+
+import json
+import os
+import re
+from collections.abc import Iterator, Mapping
+from itertools import count
+from pathlib import Path, PurePath
+from typing import Any
+
+import folder_paths
+from torch import Tensor
+
+from ...diffusion.inversion import Inversion
+from ...diffusion.tuning import Tuning
+from ...storage import artifacts as weights
+from ...storage import atomic_files as places
+from ...storage.official_checkpoint import WEIGHTS, checkpoint_folders
+from . import official_checkpoint as foreign
+
+INVERSIONS, TUNINGS, LORAS = "inversions", "tunings", "loras"
+LONGEST = 200  # bytes of a prefix: most file systems have room for 255, with the number and the ending
+HIGHEST = 10**9  # number that is counted on from
+# What is no part of a name on one system or another, so that a workflow saves on all of them or on none.
+_STRANGE = re.compile(r'[<>:"|?*\x00-\x1f\x7f-\x9f\ud800-\udfff]')
+_DEVICE = re.compile(r"(con|prn|aux|nul|(com|lpt)[0-9¹²³])\s*(\.|$)", re.IGNORECASE)
+
+
+def register_folders():
+    """models/videop2p/inversions and models/videop2p/tunings; extra_model_paths.yaml may name more of them."""
+    for kind in (INVERSIONS, TUNINGS):
+        path = os.path.join(folder_paths.models_dir, "videop2p", kind)
+        folder_paths.add_model_folder_path(_folder(kind), path, is_default=True)
+
+
+def saved_names(kind: str) -> list[str]:
+    files = folder_paths.get_filename_list(_folder(kind))
+    files = [name for name in files if not any(part.startswith(".") for part in PurePath(name).parts)]
+    folders = checkpoint_folders(files) if kind == TUNINGS else []
+    alone = [name for name in files if not any(name.startswith(folder + os.sep) for folder in folders)]
+    return sorted([name for name in alone if name.endswith(".safetensors")] + folders)
+
+
+def path_of(kind: str, name: str) -> str:
+    path = folder_paths.get_full_path(_folder(kind), name)
+    if path is None and kind == TUNINGS:
+        roots = map(Path, folder_paths.get_folder_paths(_folder(kind)))
+        path = next((str(root / name) for root in roots if name in saved_names(kind) and (root / name).is_dir()), None)
+    if path is None:
+        raise FileNotFoundError(f"there is no {name} in models/videop2p/{kind}: choose another, or copy it there")
+    return path
+
+
+def changed(kind: str, name: str) -> str:
+    """Another text whenever the file is another one, or one of a folder's."""
+    path = Path(path_of(kind, name))
+    found = [file.stat() for file in (sorted(path.rglob("*")) if path.is_dir() else [path]) if file.exists()]
+    return ", ".join(f"{status.st_mtime_ns} {status.st_size}" for status in found)
+
+
+def save(kind: str, value, prefix: str) -> str:
+    """Write to a new file, prefix_00001_.safetensors or the next number; returns its name."""
+    tensors, metadata = weights.packed(value)
+    return _write(_folder(kind), tensors, metadata, prefix or kind.removesuffix("s"))
+
+
+def save_lora(tensors: Mapping[str, Tensor], metadata: Mapping[str, str], prefix: str) -> str:
+    """Write to a new file in models/loras; returns its name there."""
+    return _write(LORAS, tensors, metadata, prefix)
+
+
+def save_unet(config: Mapping[str, Any], tensors: Mapping[str, Tensor], prefix: str) -> str:
+    """Write a diffusers folder to a new place among the tunings, in one move; returns its name."""
+    root, folder, names = _places(_folder(TUNINGS), prefix)
+    with places.begun(folder) as begun:
+        unet = begun / "unet"
+        weights.write(tensors, unet / f"{WEIGHTS}.safetensors", {"format": "pt"})
+        (unet / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+        places.sync(unet / "config.json")
+        places.sync(unet)
+        return str(places.put_new(begun, folder, names).relative_to(root))
+
+
+def check_prefix(kind: str, prefix: str) -> None:
+    """Whether files with this prefix have a place; before long work."""
+    _places(kind if kind == LORAS else _folder(kind), prefix)
+
+
+def load_inversion(name: str) -> Inversion:
+    inversion = weights.load_inversion(path_of(INVERSIONS, name))
+    tensors = inversion.trajectory, inversion.sigmas, inversion.source, inversion.initial_null, inversion.null
+    found = [tensor.ndim for tensor in tensors if tensor is not None]
+    if found != [5, 1, 3, 3, 4][: len(found)]:
+        raise ValueError(f"{name} is damaged (its tensors have {found} dimensions): invert the clip again")
+    _check_finite(name, [tensor for tensor in tensors if tensor is not None], "invert the clip again")
+    return inversion
+
+
+def load_tuning(name: str, model) -> Tuning:
+    """A tuning of ours, or a checkpoint of others as a tuning of the MODEL."""
+    path = path_of(TUNINGS, name)
+    own = not os.path.isdir(path) and weights.is_own(path)
+    tuning = weights.load_tuning(path) if own else foreign.load(path, model)
+    _check_finite(name, [*tuning.deltas.values(), *tuning.temporal.values()], "tune on the clip again")
+    return tuning
+
+
+def _check_finite(name, tensors, remedy):
+    if not all(tensor.isfinite().all() for tensor in tensors):
+        raise ValueError(f"{name} holds values that are not numbers: {remedy}")
+
+
+def _write(folder_name, tensors, metadata, prefix):
+    root, folder, names = _places(folder_name, prefix, ".safetensors")
+    return str(weights.write_new(tensors, folder, names, metadata).relative_to(root))
+
+
+def _places(folder_name, prefix, ending="") -> tuple[str, Path, Iterator[str]]:
+    """(root, folder, names): prefix_00001_ or the next number, and those that follow it, in a folder below root."""
+    root = folder_paths.get_folder_paths(folder_name)[0]
+    prefix = _checked(prefix, root)
+    try:
+        os.makedirs(root, exist_ok=True)
+        folder, stem, counter, *_ = folder_paths.get_save_image_path(prefix, root)
+    except OSError as error:
+        raise ValueError(f"there is no writing to '{prefix}' in {root} ({error}): choose another prefix") from error
+    except Exception as error:  # the host's refusal is no kind of its own
+        raise ValueError(_no_place(prefix, root)) from error
+    # Links lead elsewhere, which some versions of the host look at and some do not.
+    if not Path(folder).resolve().is_relative_to(Path(root).resolve()):
+        raise ValueError(_no_place(prefix, root))
+    numbers = count(counter if 0 < counter < HIGHEST else 1)
+    return root, Path(folder), (f"{stem}_{number:05}_{ending}" for number in numbers)
+
+
+def _checked(prefix, root):
+    """The prefix with / between its parts; a ValueError says what cannot be in it."""
+    if not isinstance(prefix, str):
+        raise ValueError(f"the prefix is no text but {prefix!r:.100}: give a name, or folders and a name")
+    if found := _STRANGE.search(prefix):
+        raise ValueError(
+            f"the prefix {prefix!a:.300} holds {found[0]!a}, which no name can on every system: leave it out"
+        )
+    if (length := len(prefix.encode())) > LONGEST:
+        raise ValueError(f"the prefix '{prefix:.50}...' takes {length} bytes, {LONGEST} are the most: shorten it")
+    parts = prefix.replace("\\", "/").split("/")
+    if not all(parts) or any(part[0] == "." for part in parts) or any(part[-1] in ". " for part in parts[:-1]):
+        raise ValueError(_no_place(prefix, root))
+    if found := next(filter(_DEVICE.match, parts), None):
+        raise ValueError(f"'{found}' in the prefix '{prefix}' is a device's name on Windows: choose another")
+    return "/".join(parts)
+
+
+def _no_place(prefix, root):
+    return (
+        f"'{prefix}' is no place in {root}: give a name, or folders and a name, without '..', without a drive and "
+        "without a dot before a name or after a folder's"
+    )
+
+
+def _folder(kind):
+    return f"videop2p_{kind}"
+
+
+register_folders()

@@ -1,0 +1,53 @@
+"""The tuning of a MODEL as a LoRA file that the stock loaders take, and its temporal part, which no LoRA can hold."""
+
+from dataclasses import replace
+
+import comfy.model_management
+from comfy.utils import ProgressBar
+from torch import Tensor
+
+from ...diffusion.tuning import Tuning
+from ...storage import lora
+from ...storage.lora import LowRank
+from ..source.tuning import tuning_of
+from .official_checkpoint import Layout
+
+
+def export(model, rank: int) -> tuple[dict[str, Tensor], dict[str, str], LowRank]:
+    """(tensors, metadata, what is lost) of a LoRA of a tuned MODEL's deltas."""
+    tuning = tuning_of(model)
+    if not tuning.deltas:
+        raise ValueError("the tuning is a temporal part alone: the rest of it is a LoRA already")
+    bar = ProgressBar(len(tuning.deltas))
+
+    def progress(step):
+        comfy.model_management.throw_exception_if_processing_interrupted()
+        bar.update_absolute(step + 1)
+
+    found = lora.low_rank(tuning.deltas, rank, progress)
+    theirs = {own: theirs for theirs, own in Layout(model).names.items()}
+    metadata = {
+        "format": "pt",
+        "ss_network_module": "networks.lora",
+        "ss_network_dim": str(found.rank),
+        "ss_network_alpha": str(found.rank),
+        "base_model": tuning.base_model,
+        "prompt": tuning.prompt,
+        "relative_error": f"{found.error:.6f}",
+    }
+    return lora.lora_tensors(found, theirs), metadata, found
+
+
+def temporal_part(model) -> Tuning | None:
+    """What a LoRA leaves out of a tuned MODEL's tuning, if anything."""
+    tuning = tuning_of(model)
+    return replace(tuning, deltas={}) if tuning.temporal else None
+
+
+def described(found: LowRank) -> str:
+    """What is lost of the deltas, in words."""
+    worst = max(found.errors, key=found.errors.get)
+    return (
+        f"rank {found.rank}: the LoRA differs from the tuning by {found.error:.2%} of its size, "
+        f"by {found.errors[worst]:.2%} at most, in {worst}"
+    )

@@ -1,0 +1,77 @@
+"""Long runs that go on where they stopped: their state in a file, every few steps, until they are done."""
+
+from __future__ import annotations
+
+import logging
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from ..diffusion.checkpoint import State, Unfinished
+from . import artifacts as weights
+from .artifacts import WeightsError
+
+VERSION = "1"
+FAILURES = OSError, WeightsError, MemoryError, RuntimeError  # torch says of main memory that is short in the last one
+ALIKE = 1e-4  # relative error of a first step that counts as the same, as GPUs may add in another order
+
+
+class UnfinishedFile(Unfinished):
+    """The state of a run in a file, from which another run of the same inputs goes on.
+
+    The file's name stands for the inputs, as far as they can be told apart; the first step, which every run does anew,
+    has to come out as the kept run's did. What is kept is a help and no more: where it cannot be written or read the
+    log says so, and the run goes on, or begins at its first step.
+
+    path: of the file; every: steps between two writings
+    """
+
+    def __init__(self, path: Path, every: int):
+        self.path, self.every = path, every
+        self._first = None
+
+    def of_same_run(self, first: Tensor) -> State | None:
+        self._first = first.detach().float().cpu().contiguous()
+        if not self.path.is_file():
+            return None
+        try:
+            state = _read(self.path)
+        except FAILURES as error:
+            logging.warning(f"An unfinished run is begun anew: {error}")
+            return None
+        kept = state.pop("first", None)
+        if kept is None or kept.shape != self._first.shape or (kept - self._first).norm() > ALIKE * kept.norm():
+            logging.warning("An unfinished run with these inputs began otherwise, so it is begun anew")
+            return None
+        logging.info("An unfinished run with these inputs was found: this one goes on from where it stopped")
+        return state
+
+    def keep(self, done: int, state: Callable[[], State]) -> None:
+        if done % self.every:
+            return
+        try:
+            tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in state().items()}
+            tensors["first"] = self._first
+            weights.write(tensors, self.path, {"version": VERSION, "checksum": _checksum(tensors)})
+        except FAILURES as error:
+            logging.warning(f"The run goes on, but after a crash it would begin anew: {error}")
+
+
+def _read(path):
+    tensors, metadata = weights.read(path)
+    if metadata.get("version") != VERSION or metadata.get("checksum") != _checksum(tensors):
+        raise WeightsError(f"{path.name} is damaged or of another version of the pack")
+    # safetensors maps the file, which this run will write over.
+    return {name: tensor.clone() for name, tensor in tensors.items()}
+
+
+def _checksum(tensors):
+    """Of names, types, shapes and bytes: a disk that failed must not end in the result."""
+    found = 0
+    for name, tensor in sorted(tensors.items()):
+        found = zlib.crc32(f"{name} {tensor.dtype} {list(tensor.shape)}".encode(), found)
+        found = zlib.crc32(memoryview(tensor.reshape(-1).view(torch.uint8).numpy()), found)
+    return str(found)
