@@ -8,12 +8,11 @@ from __future__ import annotations
 import argparse
 import json
 import math
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from statistics import fmean
 
 import comfy.sample
-import numpy as np
 import torch
 import torch.nn.functional as F
 from PIL import Image, ImageDraw
@@ -23,48 +22,22 @@ from ..videop2p_core.edit.local_blend import WORDS, Blend, word_columns
 from ..videop2p_core.edit.matrices import Edit, no_edit
 from ..videop2p_core.edit.prompt import word_tokens
 from ..videop2p_core.host.demo_model import load_demo_model
-from ..videop2p_core.host.edit.decoupled_sampling import Target, decoupled_sample
-from ..videop2p_core.host.model.inflate import Inflation, inflate
+from ..videop2p_core.host.edit.decoupled_sampling import decoupled_sample
+from ..videop2p_core.host.edit.target import Target
+from ..videop2p_core.host.model.frame_attention import Inflation
+from ..videop2p_core.host.model.inflate import inflate
 from ..videop2p_core.host.prompts.clip_tokens import read_prompt
 from ..videop2p_core.host.source import inversion_run as host_inversion
 from ..videop2p_core.images.metrics import psnr
 from . import scenes
 from .data import CELL
+from .evaluation_world import World
 from .judge import load_judge, seen
 from .long_clips import long_part
 from .word_edits import edits_part
 
-FRAMES = 8
 SAMPLER, SCHEDULER, SAMPLE_STEPS, SAMPLE_CFG = "dpmpp_2m", "karras", 20, 4.0
 NULL_TEXT_CLIPS = 4  # null-text takes ten times as long as all else: its figure is the mean of the first clips
-
-
-@dataclass
-class World:
-    """What every part works with."""
-
-    model: object
-    clip: object
-    vae: object
-    judge: torch.nn.Module
-    scenes: list[scenes.Scene]
-    steps: int
-    folder: Path | None
-
-    def encode(self, text: str):
-        return self.clip.encode_from_tokens_scheduled(self.clip.tokenize(text))
-
-    def rendered(self, scene: scenes.Scene) -> tuple[torch.Tensor, torch.Tensor]:
-        """frames [frames, height, width, 3] and the object's masks [frames, height, width]."""
-        frames = scenes.clip(scene, FRAMES)
-        return torch.from_numpy(np.stack([f.image for f in frames])), torch.from_numpy(
-            np.stack([f.mask for f in frames])
-        )
-
-    def save(self, name: str, picture: Image.Image) -> None:
-        if self.folder:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            picture.save(self.folder / name)
 
 
 def judge_part(world: World) -> dict[str, float]:

@@ -12,13 +12,14 @@ from torch import Tensor
 from ..videop2p_core.diffusion.inversion import DIRECT
 from ..videop2p_core.diffusion.windows import even_windows
 from ..videop2p_core.host.edit.edit_inputs import gather, sample, word_edit
-from ..videop2p_core.host.model.inflate import Inflation, inflate
+from ..videop2p_core.host.model.frame_attention import Inflation
+from ..videop2p_core.host.model.inflate import inflate
 from ..videop2p_core.host.source import inversion_run as host_inversion
 from . import scenes
 from .measure import stacked
 
 if TYPE_CHECKING:
-    from .evaluate import World
+    from .evaluation_world import World
 
 FRAMES, PER_PASS, OVERLAP = 64, 16, 2
 CLIPS = 4  # each as long as eight others: the figure is of the first ones

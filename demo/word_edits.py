@@ -13,13 +13,14 @@ from torch import Tensor
 from ..videop2p_core.diffusion.attention_records import Kept
 from ..videop2p_core.diffusion.inversion import DIRECT, Inversion
 from ..videop2p_core.host.edit.edit_inputs import gather, sample, word_edit
-from ..videop2p_core.host.model.inflate import Inflation, inflate
+from ..videop2p_core.host.model.frame_attention import Inflation
+from ..videop2p_core.host.model.inflate import inflate
 from ..videop2p_core.host.source import inversion_run as host_inversion
 from . import scenes
 from .measure import Figures, figures
 
 if TYPE_CHECKING:
-    from .evaluate import World
+    from .evaluation_world import World
 
 BLENDED = ("object", "colour")  # fields whose words also say where the edit may act
 CHANGED = (*BLENDED, "background", "style")

@@ -2,9 +2,9 @@
 
 from comfy_api.latest import io
 
+from ..videop2p_core.edit.alignment import KINDS
 from ..videop2p_core.edit.edit_plan import parse_weights, parse_words
 from ..videop2p_core.edit.local_blend import checked_mask
-from ..videop2p_core.edit.prompt import KINDS
 from ..videop2p_core.host.edit.edit_inputs import word_edit
 from .types import CATEGORY, Edit
 

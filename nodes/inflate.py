@@ -3,7 +3,8 @@
 from comfy_api.latest import io
 
 from ..videop2p_core.diffusion.attention import FRAMES_READ
-from ..videop2p_core.host.model.inflate import Inflation, inflate
+from ..videop2p_core.host.model.frame_attention import Inflation
+from ..videop2p_core.host.model.inflate import inflate
 from ..videop2p_core.host.model.input_checks import check_inflatable, check_untuned
 from .types import CATEGORY
 

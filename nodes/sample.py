@@ -4,7 +4,8 @@ import latent_preview
 from comfy_api.latest import io
 
 from ..videop2p_core.host.comfy.latents import latent_out
-from ..videop2p_core.host.edit.edit_inputs import DecoupledGuider, DecoupledSampler, gather, pixel_mask, sample
+from ..videop2p_core.host.edit.custom_sampler import DecoupledGuider, DecoupledSampler
+from ..videop2p_core.host.edit.edit_inputs import gather, pixel_mask, sample
 from .types import CATEGORY, Edit, Inversion
 
 GUIDANCES = ("decoupled", "coupled")

@@ -1,6 +1,7 @@
 import pytest
 import torch
 from comfyui_videop2p.videop2p_core.diffusion import inversion, schedule
+from comfyui_videop2p.videop2p_core.diffusion import null_text as null_texts
 from comfyui_videop2p.videop2p_core.diffusion.inversion import Inversion
 from torch import nn
 
@@ -130,7 +131,7 @@ def null_text(network, sigmas, clip, **settings):
     source, initial = texts(1), texts(1)
     trajectory = inversion.ddim_invert(network, clip, sigmas, source)
     network.calls.clear()
-    found = inversion.optimise_null_text(network, trajectory, sigmas, source, initial, **settings)
+    found = null_texts.optimise_null_text(network, trajectory, sigmas, source, initial, **settings)
     return found, trajectory, source, initial
 
 
@@ -151,7 +152,7 @@ def test_null_text_lowers_the_loss_and_leaves_the_weights_alone(sigmas, clip, pe
 def test_null_text_comes_closer_to_the_clip_than_plain_guidance(sigmas, clip):
     network = ToyNetwork()
     found, trajectory, source, initial = null_text(network, sigmas, clip, cfg=2.0, inner_steps=30)
-    plain, *_ = inversion.optimise_null_text(
+    plain, *_ = null_texts.optimise_null_text(
         network, trajectory, sigmas, source, initial, cfg=2.0, inner_steps=0
     ).reconstruction[-1:]
     assert (found.reconstruction[-1] - clip).norm() < 0.9 * (plain - clip).norm()
@@ -209,7 +210,7 @@ def test_a_step_stops_after_the_update_whose_loss_was_small_enough(sigmas, clip)
 
 def test_each_step_starts_from_the_last_ones_embedding(sigmas, clip):
     found, _, _, initial = null_text(ToyNetwork(), sigmas, clip, inner_steps=1)
-    rates = torch.tensor(inversion.null_text_learning_rates(10))
+    rates = torch.tensor(null_texts.null_text_learning_rates(10))
     moved = (found.null - torch.cat([initial[None], found.null[:-1]])).abs()
     # Adam's first update moves every element by the learning rate.
     torch.testing.assert_close(moved.amax(dim=(1, 2, 3)).float(), rates, rtol=1e-4, atol=0)
@@ -250,7 +251,9 @@ def make(method, sigmas, clip, network):
     null, losses = None, ()
     if method in inversion.NULL_TEXT_METHODS:
         per_frame = method == inversion.PER_FRAME_NULL_TEXT
-        found = inversion.optimise_null_text(network, trajectory, sigmas, source, initial, per_frame=per_frame, cfg=2.0)
+        found = null_texts.optimise_null_text(
+            network, trajectory, sigmas, source, initial, per_frame=per_frame, cfg=2.0
+        )
         null, losses = found.null, found.losses
     return Inversion(
         method=method, trajectory=trajectory, sigmas=sigmas, source=source, initial_null=initial, null=null, cfg=2.0,
@@ -286,7 +289,7 @@ def test_null_text_replays_what_it_reached(sigmas, clip, method):
     inverted = make(method, sigmas, clip, network)
     torch.manual_seed(3)
     source, initial = texts(1), texts(1)
-    reached = inversion.optimise_null_text(
+    reached = null_texts.optimise_null_text(
         network, inverted.trajectory, sigmas, source, initial, cfg=2.0,
         per_frame=method == inversion.PER_FRAME_NULL_TEXT,
     ).reconstruction  # fmt: skip

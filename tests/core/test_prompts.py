@@ -6,19 +6,18 @@ from pathlib import Path
 import pytest
 import torch
 from comfyui_videop2p.tests.parity import g6
+from comfyui_videop2p.videop2p_core.edit.alignment import align, pairs_up
 from comfyui_videop2p.videop2p_core.edit.prompt import (
     END,
     PAD,
     START,
     Piece,
     Prompt,
-    align,
     find_word,
     find_word_officially,
-    global_alignment,
-    pairs_up,
     word_tokens,
 )
+from comfyui_videop2p.videop2p_core.edit.sequence_alignment import global_alignment
 from hypothesis import given, settings
 from hypothesis import strategies as st
 

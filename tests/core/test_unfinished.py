@@ -3,7 +3,8 @@
 import pytest
 import torch
 from comfyui_videop2p.videop2p_core.diffusion.decoupled_guidance import edit_clip
-from comfyui_videop2p.videop2p_core.diffusion.inversion import Inversion, ddim_invert, optimise_null_text, replay
+from comfyui_videop2p.videop2p_core.diffusion.inversion import Inversion, ddim_invert, replay
+from comfyui_videop2p.videop2p_core.diffusion.null_text import optimise_null_text
 from comfyui_videop2p.videop2p_core.diffusion.schedule import ddim_sigmas, sigmas_from_alphas_cumprod
 from comfyui_videop2p.videop2p_core.diffusion.tuning import tune
 from comfyui_videop2p.videop2p_core.storage import artifacts as weights

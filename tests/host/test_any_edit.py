@@ -22,7 +22,7 @@ from comfyui_videop2p.tests.core.texts import (
 from comfyui_videop2p.tests.host.calls import FRAMES, SOURCE, TARGET, control, encode, run, sample
 from comfyui_videop2p.tools.faults.faults import Calls, calls_of_models
 from comfyui_videop2p.videop2p_core.diffusion.inversion import METHODS
-from comfyui_videop2p.videop2p_core.edit.prompt import KINDS
+from comfyui_videop2p.videop2p_core.edit.alignment import KINDS
 from comfyui_videop2p.videop2p_core.host.edit.edit_inputs import WordEdit
 from comfyui_videop2p.videop2p_core.host.families.wan import chosen_blocks
 from comfyui_videop2p.videop2p_core.host.images.edit_region import edit_region

@@ -13,9 +13,10 @@ from comfyui_videop2p.tests.host import wan
 from comfyui_videop2p.tests.host.calls import control, encode, run, sample
 from comfyui_videop2p.videop2p_core import device_transfer as ferry
 from comfyui_videop2p.videop2p_core.diffusion import decoupled_guidance as guidance
-from comfyui_videop2p.videop2p_core.diffusion import inversion, schedule
+from comfyui_videop2p.videop2p_core.diffusion import inversion, null_text, schedule
 from comfyui_videop2p.videop2p_core.diffusion.inversion import Inversion
-from comfyui_videop2p.videop2p_core.host.edit.decoupled_sampling import Target, decoupled_sample
+from comfyui_videop2p.videop2p_core.host.edit.decoupled_sampling import decoupled_sample
+from comfyui_videop2p.videop2p_core.host.edit.target import Target
 from comfyui_videop2p.videop2p_core.host.model import free_memory as room
 from comfyui_videop2p.videop2p_core.host.model import memory_budget as budget
 
@@ -173,7 +174,7 @@ def test_an_inversion_holds_a_few_latents_of_a_long_clip(before):
 
 def test_a_null_text_for_each_frame_holds_a_few_steps_of_texts(before):
     path = long_inversion()
-    optimised = inversion.optimise_null_text(
+    optimised = null_text.optimise_null_text(
         predicted, path.trajectory, path.sigmas.to(CUDA), None, path.initial_null.to(CUDA), per_frame=True,
         inner_steps=1,
     )  # fmt: skip

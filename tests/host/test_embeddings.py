@@ -4,8 +4,8 @@ import pytest
 import torch
 from comfyui_videop2p.tests.host.calls import SOURCE, encode
 from comfyui_videop2p.tests.host.wan import CAPTIONS, tiny_text
+from comfyui_videop2p.videop2p_core.host.comfy.conditioning import same_embedding
 from comfyui_videop2p.videop2p_core.host.demo_model import load_demo_model
-from comfyui_videop2p.videop2p_core.host.edit.decoupled_sampling import same_embedding
 
 LONG = "ball " * 74
 TEXTS = {

@@ -6,7 +6,8 @@ import torch
 from comfy.sd1_clip import SD1Tokenizer
 from comfy.sdxl_clip import SDXLTokenizer
 from comfyui_videop2p.tests.parity import g6
-from comfyui_videop2p.videop2p_core.edit.prompt import END, PAD, START, TEXT, align, find_word, word_tokens
+from comfyui_videop2p.videop2p_core.edit.alignment import align
+from comfyui_videop2p.videop2p_core.edit.prompt import END, PAD, START, TEXT, find_word, word_tokens
 from comfyui_videop2p.videop2p_core.host.prompts.clip_tokens import read_prompt
 from safetensors.torch import save_file
 

@@ -10,7 +10,8 @@ from ...videop2p_core.diffusion import inversion, schedule
 from ...videop2p_core.edit.local_blend import WORDS, Blend, spotlight, word_columns
 from ...videop2p_core.edit.matrices import compile_edit
 from ...videop2p_core.edit.prompt import word_tokens
-from ...videop2p_core.host.edit.decoupled_sampling import Target, decoupled_sample
+from ...videop2p_core.host.edit.decoupled_sampling import decoupled_sample
+from ...videop2p_core.host.edit.target import Target
 from ...videop2p_core.host.prompts.clip_tokens import read_prompt
 from .model import frames_of, inflated_model, load_json, load_tensors
 from .result import Result, compare

@@ -8,6 +8,7 @@ import torch
 from ...videop2p_core.edit import local_blend as blend
 from ...videop2p_core.edit import matrices as edit
 from ...videop2p_core.edit import prompt as prompts
+from ...videop2p_core.edit.alignment import align
 from ...videop2p_core.edit.prompt import END, PAD, START, TEXT, Piece, Prompt
 from .result import Result
 
@@ -51,7 +52,7 @@ def replacement_error(source, target, reference, length):
     expected = torch.eye(length)
     for i, j, value in reference["diff_from_identity"]:
         expected[i, j] = value
-    return distance(prompts.align(source, target, "replace", "official").source[:length, :length], expected)
+    return distance(align(source, target, "replace", "official").source[:length, :length], expected)
 
 
 def refinement_error(source, target, reference, length):
@@ -60,7 +61,7 @@ def refinement_error(source, target, reference, length):
         columns[j] = i
     alphas[reference["alpha_zero_at"]] = 0
     expected, own = edit.refine(columns, alphas, length)
-    aligned = prompts.align(source, target, "refine", "official")
+    aligned = align(source, target, "refine", "official")
     return max(distance(aligned.source, expected), distance(aligned.own, own))
 
 

@@ -13,7 +13,8 @@ from comfy.patcher_extension import WrappersMP
 from einops import rearrange, repeat
 from safetensors.torch import load_file
 
-from ...videop2p_core.host.model.inflate import Inflation, inflate
+from ...videop2p_core.host.model.frame_attention import Inflation
+from ...videop2p_core.host.model.inflate import inflate
 from ...videop2p_core.host.model.temporal_layers import temporal_patcher
 
 OFFICIAL = Inflation(frames_read="first", temporal_layers=True, norm_over_frames=True)

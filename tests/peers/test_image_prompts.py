@@ -11,7 +11,7 @@ from comfyui_videop2p.tests.host.test_wiring import assert_null_text_runs_on_thi
 from comfyui_videop2p.tests.peers.packs import pack
 from comfyui_videop2p.tests.peers.standins import image_prompt
 from comfyui_videop2p.tests.peers.stock import sampled
-from comfyui_videop2p.videop2p_core.host.control.attention_control import cross_attention_layers
+from comfyui_videop2p.videop2p_core.host.model.unet_layers import cross_attention_layers
 
 TOKENS, WIDTH, SEEN = 4, 128, 32  # tokens an image, their width, what a vision model says of it
 

@@ -9,7 +9,7 @@ from comfyui_videop2p.demo import videos
 from comfyui_videop2p.tests.host.calls import FRAMES, TARGET, control, encode, predict, run, sample
 from comfyui_videop2p.tests.host.test_wiring import assert_null_text_runs_on_this_model
 from comfyui_videop2p.tests.peers.stock import DEEP_SHRINK, GUIDANCE, UNET, sampled
-from comfyui_videop2p.videop2p_core.host.control.attention_control import cross_attention_layers
+from comfyui_videop2p.videop2p_core.host.model.unet_layers import cross_attention_layers
 
 NODES = GUIDANCE | UNET
 # Frames that see themselves alone are images.

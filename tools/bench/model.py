@@ -12,7 +12,8 @@ import comfy.supported_models
 import torch
 from comfy.model_patcher import ModelPatcher
 
-from ...videop2p_core.host.model.inflate import Inflation, in_passes, inflate
+from ...videop2p_core.host.model.frame_attention import Inflation
+from ...videop2p_core.host.model.inflate import in_passes, inflate
 
 TOKENS = 77
 LONG, PER_PASS = 64, 16  # frames

@@ -8,14 +8,15 @@ from typing import Protocol
 
 import torch
 
-from ...videop2p_core.diffusion import inversion, tuning
+from ...videop2p_core.diffusion import inversion, null_text, tuning
 from ...videop2p_core.diffusion.attention_records import Kept, Records
 from ...videop2p_core.diffusion.inversion import DIRECT, Inversion
 from ...videop2p_core.diffusion.schedule import ddim_sigmas
 from ...videop2p_core.edit.matrices import Edit, no_edit
 from ...videop2p_core.host.comfy.denoiser import SOURCE, model_sigmas, prediction_of, run
 from ...videop2p_core.host.control.attention_recorder import keeping
-from ...videop2p_core.host.edit.decoupled_sampling import Target, decoupled_sample
+from ...videop2p_core.host.edit.decoupled_sampling import decoupled_sample
+from ...videop2p_core.host.edit.target import Target
 from ...videop2p_core.host.model.gradients import run_differentiable
 from ...videop2p_core.host.source.tuning_run import trainable
 from .model import TOKENS, Work
@@ -84,7 +85,7 @@ def null_text_updates(work: Work, steps: int, watch: Watch, checkpointing: bool 
 
         watch.begin(partial(denoise, z0, sigmas[0], SOURCE))
         null = work.null[0][0].clone().to(z0)
-        inversion.optimise_null_text(
+        null_text.optimise_null_text(
             watched, torch.stack([z0, z0]), sigmas, SOURCE, null, inner_steps=steps, epsilon=0
         )  # fmt: skip
 

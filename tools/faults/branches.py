@@ -22,8 +22,10 @@ from torch import Tensor
 from ...videop2p_core.diffusion.attention_records import Kept
 from ...videop2p_core.host.demo_model import UNET, load_text_encoder, load_unet
 from ...videop2p_core.host.edit.attention_maps import look
-from ...videop2p_core.host.edit.edit_inputs import DecoupledGuider, DecoupledSampler, gather, sample, word_edit
-from ...videop2p_core.host.model.inflate import Inflation, inflate
+from ...videop2p_core.host.edit.custom_sampler import DecoupledGuider, DecoupledSampler
+from ...videop2p_core.host.edit.edit_inputs import gather, sample, word_edit
+from ...videop2p_core.host.model.frame_attention import Inflation
+from ...videop2p_core.host.model.inflate import inflate
 from ...videop2p_core.host.source.inversion import invert
 from ...videop2p_core.host.source.tuning import tune, tuned
 from .operations import SOURCE, TARGET

@@ -28,7 +28,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from ...videop2p_core.diffusion.attention_records import Kept
-from ...videop2p_core.host.edit.edit_inputs import DecoupledGuider, DecoupledSampler, gather, sample, word_edit
+from ...videop2p_core.host.edit.custom_sampler import DecoupledGuider, DecoupledSampler
+from ...videop2p_core.host.edit.edit_inputs import gather, sample, word_edit
 from ...videop2p_core.host.source.tuning import tune
 from ..pack import ROOT, host_path
 from .faults import Calls, calls_of_models, equal

@@ -14,7 +14,8 @@ from ...videop2p_core.diffusion.attention_records import Kept
 from ...videop2p_core.host.demo_model import load_demo_model
 from ...videop2p_core.host.edit.attention_maps import look
 from ...videop2p_core.host.edit.edit_inputs import gather, sample, word_edit
-from ...videop2p_core.host.model.inflate import Inflation, inflate
+from ...videop2p_core.host.model.frame_attention import Inflation
+from ...videop2p_core.host.model.inflate import inflate
 from ...videop2p_core.host.source.inversion import invert, new_folder
 from ...videop2p_core.host.source.tuning import tune
 

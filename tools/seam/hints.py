@@ -52,9 +52,9 @@ HELD = {
     "host.model.memory_budget": {"network": WAN},
     "host.model.feature_cache": {"own": MODEL},
     "host.model.input_checks": {"network": WAN, "control": CONTROL},
+    "host.control.attention_slots": {"executor.class_obj": BASE, "rows": ""},
     "host.control.attention_control": {
         "executor.class_obj": BASE,
-        "block": "",
         "part": "",
         "rows": "",
         "self.ferry": "",
@@ -64,7 +64,8 @@ HELD = {
     "host.demo_model": {"config": CONFIG, "patcher": MODEL, "model": BASE, "self.clip_l": TOKENIZER},
     "host.comfy.denoiser": {"guider": GUIDER, "self.guider": GUIDER},
     "host.source.run_fingerprint": {"value": ""},
-    "host.edit.edit_inputs": {"clip": CLIP, "other": MODEL, "guider": "DecoupledGuider", "EditGuider": "", "loop": ""},
+    "host.edit.custom_sampler": {"guider": "DecoupledGuider", "EditGuider": "", "loop": ""},
+    "host.edit.edit_inputs": {"clip": CLIP, "other": MODEL},
     "host.storage.files": {"foreign": ""},
     "host.storage.official_checkpoint": {"foreign": "", "layout": "", "torch": ""},
     "host.model.gradients": {
@@ -73,7 +74,9 @@ HELD = {
         "temporal": MODEL,
         "control": "comfy.controlnet.ControlNet",
     },
-    "host.model.inflate": {"temporal": MODEL, "temporal.model": "", "executor.class_obj": GUIDER, "passes": "Passes"},
+    "host.model.frame_attention": {"executor.class_obj": GUIDER, "passes": "Passes"},
+    "host.model.inflate": {"temporal": MODEL, "temporal.model": ""},
+    "host.model.unet_layers": {"block": ""},
     "host.source.inversion": {"inversion": ""},
     "host.control.attention_recorder": {"denoise": "", "denoise.guider": GUIDER, "self.ferry": ""},
     "host.storage.lora": {"bar": BAR},
@@ -130,7 +133,7 @@ OWN_DICTIONARIES = {
     "inspect.getclosurevars(function).nonlocals", "metadata", "name", "request.headers", "said",
     "self.clip_l.tokenizer(word)", "self.figures", "tensors", "text", "vars(owner)",
 }  # fmt: skip
-OWN_KEYS = {"ad_params", "ADGS", "easycache"}  # of the pack and of others, among the host's
+OWN_KEYS = {"ad_params", "ADGS", "easycache", "videop2p_control"}  # of the pack and of others, among the host's
 
 # Constants of a file whose texts are keys of the host's dictionaries.
 KEYS_IN = {
@@ -161,8 +164,8 @@ NAMED_IN = {
 # Where wrappers of a file come in: the host's function, and how many of its arguments they name before *args.
 HANDED = {
     "host.model.feature_cache": (f"{UNET}._forward", 1),
-    "host.control.attention_control": (f"{BASE}._apply_model", 0),
-    "host.model.inflate": (f"{UNET}._forward", 0),
+    "host.control.attention_slots": (f"{BASE}._apply_model", 0),
+    "host.model.frame_attention": (f"{UNET}._forward", 0),
 }
 
 

@@ -8,9 +8,10 @@ from dataclasses import dataclass, field
 
 from torch import Tensor
 
+from .alignment import Alignment, align
 from .local_blend import Blend, word_columns
 from .matrices import Edit, compile_edit, word_weights
-from .prompt import Alignment, Prompt, align, find_word, shortened, word_tokens
+from .prompt import Prompt, find_word, shortened, word_tokens
 
 HEAVIEST = 1000  # of a word's weight: with far larger ones a model's numbers overflow
 

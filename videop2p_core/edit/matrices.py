@@ -21,7 +21,8 @@ import torch
 from torch import Tensor
 
 from ..device_transfer import sent
-from .prompt import Prompt, align, word_tokens
+from .alignment import align
+from .prompt import Prompt, word_tokens
 
 Pair = tuple[Tensor, Tensor]  # S [..., N_source, N_target], T [..., N_target]
 LARGEST = 2**30  # entries of the matrices of all steps: 4 GiB

@@ -13,12 +13,9 @@ from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-import torch
-from torch import Tensor
+from .sequence_alignment import global_alignment
 
 TEXT, START, END, PAD = "text", "start", "end", "pad"
-ALIGNMENTS = ("default", "official")
-KINDS = ("auto", "replace", "refine")
 
 
 @dataclass(frozen=True)
@@ -84,20 +81,6 @@ class Prompt:
 Tokenizer = Callable[[str], Prompt]
 
 
-@dataclass(frozen=True, eq=False)
-class Alignment:
-    """Where each target token takes its attention map from, before windows and weights.
-
-    kind: "replace" or "refine".
-    source: [N_source, N_target], the share of each source token's map.
-    own: [N_target], the share of its own map: 1 for a token without a counterpart, else 0.
-    """
-
-    kind: str
-    source: Tensor
-    own: Tensor
-
-
 # --- words -----------------------------------------------------------------------------------------------------------
 
 
@@ -134,7 +117,7 @@ def find_word_officially(prompt: Prompt, word: str) -> tuple[int, ...]:
     parts = prompt.text.split(" ")
     if word not in parts:
         return ()
-    return tuple(t for part, tokens in zip(parts, _official_parts(prompt), strict=True) if part == word for t in tokens)
+    return tuple(t for part, tokens in zip(parts, official_parts(prompt), strict=True) if part == word for t in tokens)
 
 
 def shortened(text: str, most: int = 100) -> str:
@@ -190,7 +173,7 @@ def _runs_of_pieces(prompt: Prompt) -> list[int]:
     return [runs[start] if start < len(runs) else run for start in starts]
 
 
-def _official_parts(prompt: Prompt) -> list[list[int]]:
+def official_parts(prompt: Prompt) -> list[list[int]]:
     parts = prompt.text.split(" ")
     tokens, part, length = [[] for _ in parts], 0, 0
     for position in prompt.content:
@@ -206,147 +189,3 @@ def _official_parts(prompt: Prompt) -> list[list[int]]:
 
 
 # --- alignment of two prompts ----------------------------------------------------------------------------------------
-
-
-def align(source: Prompt, target: Prompt, kind: str = "auto", alignment: str = "default") -> Alignment:
-    """Align a target prompt with its source.
-
-    kind: "replace" pairs the words one to one; "refine" pairs equal tokens in order and leaves the rest to the target;
-    "auto" replaces where the words pair up, else refines.
-    alignment: "official" repeats the reference, which after a swapped word of unlike token length leaves the
-    unchanged words shifted. Raises ValueError where the kind does not fit the prompts.
-    """
-    if kind not in KINDS or alignment not in ALIGNMENTS:
-        raise ValueError(f"An edit is one of {KINDS}, its alignment one of {ALIGNMENTS}; not '{kind}', '{alignment}'.")
-    if alignment == "official" and (len(source.chunks) > 1 or len(target.chunks) > 1 or len(source) != len(target)):
-        raise ValueError("The official alignment knows prompts of one chunk only; shorten them or use the default one.")
-    if kind == "refine" or (kind == "auto" and not pairs_up(source, target)):
-        return refine_alignment(source, target)
-    return {"default": replace_alignment, "official": official_replace_alignment}[alignment](source, target)
-
-
-def pairs_up(source: Prompt, target: Prompt) -> bool:
-    """As many words on either side, and no shift would leave more of them unchanged than each in its own place."""
-    before, after = ([prompt.ids(word.tokens) for word in prompt.words] for prompt in (source, target))
-    in_place = sum(a == b for a, b in zip(before, after, strict=False))
-    shifted = sum(i >= 0 for i in global_alignment(before, after))
-    return len(before) == len(after) and in_place == shifted
-
-
-def replace_alignment(source: Prompt, target: Prompt) -> Alignment:
-    """Word i onto word i: token by token if they are equally long, else each of the source's k tokens onto each of
-    the target's l tokens with 1/l. What follows keeps its place in the sentence, whatever the lengths.
-
-    Padding follows its end token: the k-th on either side, the last of the source standing in for any beyond it.
-    """
-    if len(source.words) != len(target.words):
-        raise _unequal(len(source.words), len(target.words))
-    mapper, own = torch.zeros(len(source), len(target)), torch.ones(len(target))
-
-    def connect(i: Sequence[int], j: Sequence[int]):
-        mapper[_cells(i, j)] = 1 if len(i) == len(j) else 1 / len(j)
-        own[list(j)] = 0
-
-    for before, after in zip(source.words, target.words, strict=True):
-        connect(before.tokens, after.tokens)
-    for before, after in zip(_chunk_positions(source), _chunk_positions(target), strict=False):
-        for kind in (START, END, PAD):
-            if before[kind]:
-                counterparts = [before[kind][min(k, len(before[kind]) - 1)] for k in range(len(after[kind]))]
-                connect(counterparts, after[kind])
-    return Alignment("replace", mapper, own)
-
-
-def refine_alignment(source: Prompt, target: Prompt) -> Alignment:
-    """Equal tokens in order, by the best global alignment of the two sequences; a new token keeps its own map.
-
-    Start and end tokens of a chunk belong together; padding keeps its position.
-    """
-    column = [-1] * len(target)
-    paired = global_alignment(source.ids(source.content), target.ids(target.content))
-    for j, i in zip(target.content, paired, strict=True):
-        column[j] = source.content[i] if i >= 0 else -1
-    for before, after in zip(_chunk_positions(source), _chunk_positions(target), strict=False):
-        for kind in (START, END):
-            for i, j in zip(before[kind], after[kind], strict=False):
-                column[j] = i
-        for j in after[PAD]:
-            place = j - after["first"]
-            column[j] = before["first"] + place if place < before["length"] else -1
-    column = torch.tensor(column)
-    return Alignment("refine", (torch.arange(len(source))[:, None] == column).float(), (column < 0).float())
-
-
-def official_replace_alignment(source: Prompt, target: Prompt) -> Alignment:
-    """The reference's mapper: as `replace_alignment` up to the last changed word, the plain diagonal after it."""
-    parts = source.text.split(" "), target.text.split(" ")
-    if len(parts[0]) != len(parts[1]):
-        raise _unequal(len(parts[0]), len(parts[1]))
-    changed = [n for n, (before, after) in enumerate(zip(*parts, strict=True)) if before != after]
-    tokens = (_official_parts(source), _official_parts(target)) if changed else ([], [])
-    swaps = [(tokens[0][n], tokens[1][n]) for n in changed]
-    if any(not before or not after for before, after in swaps):
-        raise ValueError(f"The official alignment finds no tokens for a changed word of '{shortened(target.text)}'.")
-
-    mapper, i, j = torch.zeros(len(source), len(target)), 0, 0
-    while i < len(source) and j < len(target):
-        if swaps and swaps[0][0][0] == i:
-            before, after = swaps.pop(0)
-            mapper[_cells(before, after)] = 1 if len(before) == len(after) else 1 / len(after)
-            i, j = i + len(before), j + len(after)
-        else:
-            mapper[i if swaps else j, j] = 1
-            i, j = i + 1, j + 1
-    return Alignment("replace", mapper, torch.zeros(len(target)))
-
-
-def global_alignment(x: Sequence, y: Sequence, gap=0, match=1, mismatch=-1) -> list[int]:
-    """For each item of y the index of its partner in x, or -1: Needleman-Wunsch, ties skipping y before x.
-
-    A partner is an equal item unless two gaps cost more than `mismatch`.
-    """
-    number = {item: n for n, item in enumerate(dict.fromkeys((*x, *y)))}
-    y_numbers = torch.tensor([number[item] for item in y], dtype=torch.int32)
-    gaps = gap * torch.arange(len(y) + 1, dtype=torch.int32)
-    y_skipped, x_skipped = torch.empty(2, len(x) + 1, len(y) + 1, dtype=torch.bool)
-    row = gaps
-    for i, item in enumerate(x, 1):
-        above = row
-        paired = above[:-1] + torch.where(y_numbers == number[item], match, mismatch)
-        best = torch.cat([gaps.new_tensor([gap * i]), torch.maximum(above[1:] + gap, paired)])
-        # Skipping on in y costs a gap an item wherever it began: the best beginning is a running maximum.
-        row = (best - gaps).cummax(dim=0).values + gaps
-        y_skipped[i, 1:], x_skipped[i, 1:] = row[1:] == row[:-1] + gap, row[1:] == above[1:] + gap
-
-    partners, i, j = [-1] * len(y), len(x), len(y)
-    while j:
-        if i == 0 or y_skipped[i, j]:
-            j -= 1
-        elif x_skipped[i, j]:
-            i -= 1
-        else:
-            i, j = i - 1, j - 1
-            partners[j] = i
-    return partners
-
-
-def _cells(i: Sequence[int], j: Sequence[int]) -> tuple[Tensor, Tensor]:
-    """Index of the cells (i, j): one by one where as many, else every i with every j."""
-    i, j = torch.tensor(i, dtype=torch.long), torch.tensor(j, dtype=torch.long)
-    return (i, j) if len(i) == len(j) else (i[:, None], j)
-
-
-def _chunk_positions(prompt: Prompt) -> list[dict]:
-    chunks, first = [], 0
-    for chunk in prompt.chunks:
-        kinds = {kind: [first + k for k, piece in enumerate(chunk) if piece.kind == kind] for kind in (START, END, PAD)}
-        chunks.append({"first": first, "length": len(chunk), **kinds})
-        first += len(chunk)
-    return chunks
-
-
-def _unequal(source: int, target: int) -> ValueError:
-    return ValueError(
-        f"Replace pairs the words one to one, but the source prompt has {source} words and the target prompt {target}: "
-        "use refine."
-    )

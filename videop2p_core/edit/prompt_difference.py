@@ -9,8 +9,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from .alignment import Alignment, align
 from .edit_plan import parse_weights, parse_words
-from .prompt import Alignment, Prompt, align, find_word, word_tokens
+from .prompt import Prompt, find_word, word_tokens
 
 KEPT, SWAPPED, ADDED, DROPPED = "kept", "swapped", "added", "dropped"
 MOST = 8  # faults told of one field

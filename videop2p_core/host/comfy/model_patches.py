@@ -4,6 +4,7 @@ from functools import partial
 
 import comfy.model_management
 from comfy.ldm.modules.attention import optimized_attention
+from comfy.patcher_extension import WrappersMP, add_wrapper_with_key
 
 CONTROL = "videop2p_control"  # where transformer_options carry an edit's control
 
@@ -16,3 +17,10 @@ def host_attention(options):
 def may_lock_pages() -> bool:
     """Whether the host itself takes page-locked memory, which some systems have none of and users can turn off."""
     return comfy.model_management.MAX_PINNED_MEMORY > 0
+
+
+def install(control, model_options):
+    """A Control, or what stands in its place, into the options of one sampling call, which must be that call's own."""
+    transformer_options = model_options.setdefault("transformer_options", {})
+    transformer_options[CONTROL] = control
+    add_wrapper_with_key(WrappersMP.APPLY_MODEL, CONTROL, control, model_options, is_model_options=True)

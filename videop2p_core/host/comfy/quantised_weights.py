@@ -9,7 +9,7 @@ from comfy.quant_ops import QuantizedTensor
 from torch import Tensor
 
 from ...diffusion import weight_fingerprint as fingerprint
-from ..model.temporal_layers import transformer_blocks
+from ..model.unet_layers import transformer_blocks
 
 
 def unpacked(weight: Tensor, layer: torch.nn.Module, *, patched: bool = False) -> Tensor | None:

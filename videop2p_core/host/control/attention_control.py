@@ -10,33 +10,19 @@ from functools import cache, partial
 from uuid import UUID
 
 import torch
-from comfy.patcher_extension import WrappersMP, add_wrapper_with_key
 
 from ...device_transfer import Ferry, sent
 from ...diffusion.attention import attention, edited_attention, word_probabilities
 from ...diffusion.attention_records import Records
 from ...edit.local_blend import Blend
 from ...edit.matrices import Edit
-from ..comfy.model_patches import CONTROL, host_attention, may_lock_pages
-from ..families.wan import ChosenBlocks, is_wan, wan_blocks
-from ..model.temporal_layers import transformer_blocks
-from .word_maps import WordMaps
+from ..comfy.model_patches import host_attention, may_lock_pages
+from ..families.wan import ChosenBlocks, is_wan
+from ..model.unet_layers import cross_attention_layers
+from .attention_slots import once, rows_of, splice, with_cross_attention
+from .word_maps import LayersOnGrid, WordMaps
 
 RECORD, REPLAY = "record", "replay"
-CONDITIONAL = 0  # the host's index of the conditional half
-
-
-@dataclass(frozen=True)
-class LayersOnGrid:
-    """The layers of a UNet that work on so many (rows, columns)."""
-
-    grid: tuple[int, int]
-
-    def feed(self, layer, options) -> bool:
-        return tuple(options["activations_shape"][-2:]) == self.grid
-
-    def by_frame(self, probabilities, options):
-        return probabilities
 
 
 @dataclass(frozen=True)
@@ -164,7 +150,7 @@ class Control:
         edited = edited_attention(*own, *recorded(), *pair, heads, attend)
         if occupant:
             whole = unedited()
-            return _splice(whole, rows, whole[rows] + edited - attend(*own, heads))
+            return splice(whole, rows, whole[rows] + edited - attend(*own, heads))
         around = slice(0, rows.start), slice(rows.stop, len(q))
         before, after = ([unedited(part)] if part.start < part.stop else [] for part in around)
         return torch.cat([*before, edited, *after])
@@ -184,7 +170,7 @@ class Control:
                 and not self._left_out(layer)
             ):
                 source_q, source_k = self._recorded(layer, q[rows])
-                q, k = _splice(q, rows, source_q), _splice(k, rows, source_k)
+                q, k = splice(q, rows, source_q), splice(k, rows, source_k)
             return attend(q, k, v, heads)
 
         return edited
@@ -257,62 +243,3 @@ class Control:
         if name not in self.matrices:
             self.matrices[name] = make()
         return self.matrices[name]
-
-
-def install(control, model_options):
-    """A Control, or what stands in its place, into the options of one sampling call, which must be that call's own."""
-    model_options.setdefault("transformer_options", {})[CONTROL] = control
-    add_wrapper_with_key(WrappersMP.APPLY_MODEL, CONTROL, control, model_options, is_model_options=True)
-
-
-def with_cross_attention(attend, executor, *args, **kwargs):
-    """Go on around the model with `attend(layer, occupant, q, k, v, options)` in all slots of cross attention."""
-    options = kwargs["transformer_options"] if "transformer_options" in kwargs else args[5]
-    replace = options.get("patches_replace", {})
-    slots = dict(replace.get("attn2", {}))
-    for layer in cross_attention_layers(executor.class_obj.diffusion_model):
-        occupant = slots.get(layer, slots.get(layer[:2]))
-        slots[layer] = partial(attend, layer, occupant)
-    options = {**options, "patches_replace": {**replace, "attn2": slots}}
-    if "transformer_options" in kwargs:
-        return executor(*args, **{**kwargs, "transformer_options": options})
-    return executor(*args[:5], options, *args[6:], **kwargs)
-
-
-def rows_of(entry, rows, options):
-    """The rows of a conditional entry in this call, None where it does not hold it."""
-    # The host may give a copy of an entry, uuid and all, to the unconditional half.
-    calls = zip(options["uuids"], options["cond_or_uncond"], strict=True)
-    own = [i for i, (uuid, half) in enumerate(calls) if uuid == entry and half == CONDITIONAL]
-    if not own:
-        return None
-    share = rows // len(options["uuids"])
-    return slice(own[0] * share, (own[0] + 1) * share)
-
-
-def cross_attention_layers(unet):
-    """The slots of cross attention: of a UNet (block, number, index in the block), of Wan their names."""
-    if is_wan(unet):
-        return [f"{name}.cross_attn" for name in wan_blocks(unet)]
-    return [_slot(name) for name in transformer_blocks(unet)]
-
-
-def _slot(name):
-    # input_blocks.4.1.transformer_blocks.0 is called ("input", 4, 0) by the host; the middle block's number is 0.
-    block, number, *_, index = name.split(".")
-    kind = block.removesuffix("_blocks").removesuffix("_block")
-    return kind, 0 if kind == "middle" else int(number), int(index)
-
-
-def once(context, tokens, role):
-    """The host repeats contexts of unlike length to a common one; every token once: [rows, tokens, channels]."""
-    if context.shape[1] % tokens:
-        raise ValueError(
-            f"the {role} conditioning has {context.shape[1]} tokens but the edit was made for {tokens}: connect the "
-            "conditioning that belongs to the edit"
-        )
-    return context[:, :tokens]
-
-
-def _splice(x, rows, replacement):
-    return torch.cat([x[: rows.start], replacement, x[rows.stop :]])

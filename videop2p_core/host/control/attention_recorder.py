@@ -10,8 +10,9 @@ from ...diffusion.attention import attention
 from ...diffusion.attention_records import WHOLE, Records
 from ...edit.local_blend import blend_grid
 from ..comfy.denoiser import SOURCE, Denoiser
-from ..comfy.model_patches import may_lock_pages
-from .attention_control import host_attention, install, once, rows_of, with_cross_attention
+from ..comfy.model_patches import install, may_lock_pages
+from .attention_control import host_attention
+from .attention_slots import once, rows_of, with_cross_attention
 
 
 class Keeper:

@@ -25,14 +25,17 @@ from ...edit.matrices import Edit, no_edit
 from ...edit.prompt import Prompt, word_tokens
 from ..comfy.denoiser import SOURCE, Denoiser, run
 from ..comfy.latents import as_clip, for_pictures, latent_out, left_over, pictures_of
+from ..comfy.model_patches import install
 from ..comfy.progress import latent_progress
-from ..control.attention_control import Control, Controlled, install
+from ..control.attention_control import Control, Controlled
+from ..control.word_maps import word_map_layers
 from ..families.wan import with_slots
 from ..images.frames import frames_of
 from ..images.plots import heat_grid, heat_overlay
 from ..model import memory_budget as budget
-from .decoupled_sampling import Target, decoupled_sample, word_map_layers
+from .decoupled_sampling import decoupled_sample
 from .edit_inputs import Parts, in_room
+from .target import Target
 
 BRANCHES = ("source", "target")
 NEVER = 2.0  # a blend that starts after twice the steps

@@ -3,16 +3,16 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-import comfy.samplers
 import torch
 
 from ...diffusion.inversion import Inversion
 from ...edit.edit_plan import EditPlan
+from ..comfy.conditioning import same_embedding
 from ..comfy.image_conditioning import check_alike, check_inverted_alike
-from ..comfy.latents import as_clip, as_latent, for_latent_frames, for_pictures, is_video
+from ..comfy.latents import as_clip, for_latent_frames, for_pictures, is_video
+from ..control.word_maps import word_map_layers
 from ..images.plots import alignment_picture
 from ..model import memory_budget as budget
-from ..model.free_memory import leave_room, room_left
 from ..model.input_checks import (
     check_conditioning,
     check_editable,
@@ -22,16 +22,8 @@ from ..model.input_checks import (
     check_way,
 )
 from ..prompts.clip_tokens import read_prompt
-from .decoupled_sampling import (
-    Edited,
-    EditGuider,
-    EditSampler,
-    Target,
-    check_parts,
-    decoupled_sample,
-    same_embedding,
-    word_map_layers,
-)
+from .decoupled_sampling import decoupled_sample
+from .target import Edited, Target, check_parts
 
 
 @dataclass(frozen=True)
@@ -172,51 +164,6 @@ def pixel_mask(model, mask, latent):
     return for_pictures(model.model, mask).repeat_interleave(factor, 1).repeat_interleave(factor, 2)
 
 
-class DecoupledGuider(EditGuider):
-    """One edit as a GUIDER for SamplerCustomAdvanced, to be used with a `DecoupledSampler`."""
-
-    def __init__(self, model, parts: Parts, cache_every=1):
-        targets = [target.conditioning for target in parts.targets]
-        super().__init__(model, parts.source, parts.null, targets, cache_every)
-        self.model, self.parts, self.cache_every = model, parts, cache_every
-
-    def sample(self, noise, latent_image, sampler, sigmas, *args, **kwargs):
-        inversion = self.parts.inversion
-        if not isinstance(sampler, DecoupledSampler):
-            raise ValueError(
-                "Decoupled Guider takes its steps with the source: connect Decoupled Sampler as the sampler"
-            )
-        if latent_image.shape != as_latent(self.model_patcher.model, inversion.noise).shape:
-            raise ValueError(
-                f"the latent has shape {list(latent_image.shape)}, the inverted clip {list(inversion.noise.shape)}: "
-                "connect the latent output of Decoupled Guider"
-            )
-        if sigmas.shape != inversion.sigmas.shape or not torch.allclose(sigmas.to(inversion.sigmas), inversion.sigmas):
-            raise ValueError("an edit runs on the inversion's own noise levels: connect the sigmas of Decoupled Guider")
-
-        def edited(model):
-            guider = self if _cut_alike(model, self.model) else DecoupledGuider(model, self.parts, self.cache_every)
-            leave_room(guider.model_patcher, room_left(model))
-            return EditGuider.sample(guider, noise, latent_image, sampler, sigmas, *args, **kwargs)
-
-        return in_room(self.model, self.parts, edited)
-
-
-def _cut_alike(model, other) -> bool:
+def cut_alike(model, other) -> bool:
     """Whether both take a clip in the same passes."""
     return model.model_options.get("context_handler") is other.model_options.get("context_handler")
-
-
-class DecoupledSampler(comfy.samplers.Sampler):
-    """The editing loop as a SAMPLER, for the edit of the `DecoupledGuider` that it runs under. It starts from the
-    inversion's noise, whatever noise it is given, and gives back the edited clip alone."""
-
-    def __init__(self, coupled=False):
-        self.coupled = coupled
-
-    def sample(self, guider, sigmas, extra_args, callback, noise, *args, **kwargs):
-        if not isinstance(guider, DecoupledGuider):
-            raise ValueError("Decoupled Sampler knows no other guider's edit: connect Decoupled Guider as the guider")
-        loop = EditSampler(guider.parts.inversion, guider.parts.targets, self.coupled)
-        _, edited = loop.sample(guider, sigmas, extra_args, callback, noise, *args, **kwargs).split(len(noise))
-        return edited

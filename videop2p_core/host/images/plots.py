@@ -13,7 +13,8 @@ from einops import rearrange, reduce, repeat
 from torch import Tensor
 
 from ...diffusion.tuning import running_mean
-from ...edit.prompt import Alignment, Prompt, shortened
+from ...edit.alignment import Alignment
+from ...edit.prompt import Prompt, shortened
 
 DPI = 100
 POINTS = 72  # to an inch

@@ -10,11 +10,11 @@ from collections.abc import Hashable
 from dataclasses import dataclass
 
 import torch
-from comfy.ldm.modules.diffusionmodules.openaimodel import Downsample, TimestepEmbedSequential, Upsample
 from comfy.patcher_extension import WrappersMP
 
 from ..comfy.other_packs import as_in_its_file, has_motion
-from .inflate import ForwardPatch
+from .frame_attention import ForwardPatch
+from .unet_layers import layers_below
 
 KEY = "videop2p_caching"
 
@@ -115,16 +115,3 @@ def cached(model, cache):
         path = f"diffusion_model.{name}.forward"
         model.add_object_patch(path, patch(name, cache, model.object_patches.get(path)))
     return model
-
-
-def layers_below(unet) -> list[str]:
-    """The layers from the first Downsample to the last Upsample, in the order in which the UNet runs them."""
-    blocks = {name: block for name, block in unet.named_modules() if isinstance(block, TimestepEmbedSequential)}
-    layers = {f"{name}.{index}": layer for name, block in blocks.items() for index, layer in enumerate(block)}
-    first, *_ = (index for index, layer in enumerate(layers.values()) if _resizes(layer, Downsample))
-    *_, last = (index for index, layer in enumerate(layers.values()) if _resizes(layer, Upsample))
-    return list(layers)[first : last + 1]
-
-
-def _resizes(layer, kind):
-    return any(isinstance(module, kind) for module in layer.modules())  # ResNet blocks may hold one

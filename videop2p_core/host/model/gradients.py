@@ -23,7 +23,8 @@ from ..comfy.base_weights import values_of
 from ..comfy.denoiser import run
 from ..comfy.other_packs import has_motion
 from ..comfy.quantised_weights import is_quantised
-from .inflate import FrameAttention, inflate, inflation_of, temporal_of
+from .frame_attention import FrameAttention
+from .inflate import inflate, inflation_of, temporal_of
 from .temporal_layers import temporal_patcher
 
 # What torch says where another node's patch cannot be differentiated through, and what that patch does.

@@ -5,223 +5,29 @@ wrapper around the UNet tells them how many frames the batch holds. The patches 
 call, so they serve a deep copy of the model as well as the model.
 """
 
-from dataclasses import dataclass, field, replace
-from functools import lru_cache
+from dataclasses import replace
 
-import torch
 from comfy.context_windows import create_prepare_sampling_wrapper
 from comfy.ldm.modules.attention import SpatialVideoTransformer
 from comfy.ldm.modules.diffusionmodules.openaimodel import ResBlock, UNetModel
 from comfy.patcher_extension import WrappersMP
-from einops import rearrange
 
-from ...diffusion.attention import attention, frames_read, read_frames
-from ..comfy.model_patches import CONTROL, host_attention
-from ..comfy.other_packs import as_in_its_file, has_motion
+from ..comfy.other_packs import as_in_its_file
 from .context_passes import Passes
-from .temporal_layers import temporal_patcher, transformer_blocks
+from .frame_attention import (
+    BlockThenTime,
+    Clip,
+    ForwardPatch,
+    FrameAttention,
+    NormOverFrames,
+    WithFrame0,
+    forward_of,
+    patch_forward,
+)
+from .temporal_layers import temporal_patcher
+from .unet_layers import transformer_blocks
 
 KEY = "videop2p_inflation"
-
-
-@dataclass(frozen=True)
-class Inflation:
-    """How the UNet sees a clip.
-
-    frames_read       which frames frame attention reads, one of attention.FRAMES_READ
-    window            frames to either side, for frames_read = window
-    temporal_layers   attention over time at the end of every transformer block
-    norm_over_frames  statistics of the ResNet blocks' and the output's norm over all frames jointly
-    frames_per_pass   of longer clips so many frames are seen at once, frame 0 among them; 0 for the whole clip
-    overlap           frames that two passes share
-    """
-
-    frames_read: str = "first+self"
-    window: int = 1
-    temporal_layers: bool = True
-    norm_over_frames: bool = False
-    frames_per_pass: int = 0
-    overlap: int = 2
-
-    def __post_init__(self):
-        frames_read(self.frames_read, 1, self.window)
-        if self.frames_per_pass:
-            Passes.even(self.frames_per_pass, self.overlap)
-
-
-@dataclass
-class Clip:
-    """The wrapper around the UNet, and what it last saw: the UNet, the frames of one clip, the rows of the batch.
-
-    length: frames of the clip that is sampled, None outside of sampling
-    held: the self-attention slots that other nodes hold, {slot: occupant}
-    tokens: of one frame, in the layer that runs
-    """
-
-    unet: UNetModel = None
-    frames: int = 1
-    rows: int = 1
-    length: int | None = None
-    held: dict = field(default_factory=dict)
-    tokens: int = 0
-
-    def __call__(self, executor, *args, **kwargs):
-        options = kwargs["transformer_options"] if "transformer_options" in kwargs else args[5]
-        self.unet = executor.class_obj
-        self.rows = len(args[0])
-        self.frames = self.rows // len(options.get("cond_or_uncond", (0,)))
-        self._check_frames(options)
-        slots = options.get("patches_replace", {})
-        self.held = slots.get("attn1", {}) if self.frames > 1 else {}
-        if self.held:
-            beside = {slot: BesideFrames(occupant, self) for slot, occupant in self.held.items()}
-            options = {**options, "patches_replace": {**slots, "attn1": beside}}
-            if "transformer_options" in kwargs:
-                kwargs["transformer_options"] = options
-            else:
-                args = [*args[:5], options, *args[6:]]
-        return executor(*args, **kwargs)
-
-    def holds(self, options):
-        """Whether another node holds the self-attention of the layer that runs."""
-        block = options["block"]
-        return (*block, options["block_index"]) in self.held or block in self.held
-
-    def _check_frames(self, options):
-        window = options.get("context_window")
-        length = self.length if window is None else len(window.seen)
-        if length not in (None, self.frames):
-            raise ValueError(
-                f"another node cuts the clip for this model, which got {self.frames} of {length} frames at a time "
-                "(context options of AnimateDiff-Evolved, tiled diffusion, for instance), so that frame 0, which all "
-                "frames read, is not among them: remove it, and set frames per pass in Inflate UNet instead"
-            )
-
-
-@dataclass(frozen=True)
-class WithFrame0:
-    """A wrapper around sampling: each context window, whoever asked for it, holds the frame that all frames read, and
-    frames are read when all other nodes are done with them, in whatever order the nodes stand."""
-
-    inflation: Inflation
-    clip: Clip
-
-    def __call__(self, executor, noise, *args, **kwargs):
-        options = executor.class_obj.model_options  # of this call alone
-        patches = options["transformer_options"]["patches"]["attn1_patch"]
-        patches.sort(key=lambda patch: isinstance(patch, FrameAttention))
-        if "context_handler" in options:
-            passes = options["context_handler"] = Passes.of(options["context_handler"])
-            if self.inflation.norm_over_frames and passes.cuts(noise):
-                raise ValueError(
-                    f"norm over frames takes its statistics from all {len(noise)} frames, but they are sampled in "
-                    f"passes of {passes.context_length + 1}: turn it off in Inflate UNet, or take the clip at once"
-                )
-        if self.inflation.norm_over_frames and has_motion(executor.class_obj.model_patcher):
-            raise ValueError(
-                "the motion modules of AnimateDiff-Evolved take the norm over frames themselves: turn it off in "
-                "Inflate UNet"
-            )
-        self.clip.length = len(noise)
-        try:
-            return executor(noise, *args, **kwargs)
-        finally:
-            self.clip.length = None
-
-
-@dataclass(frozen=True)
-class FrameAttention:
-    """attn1 patch: keys and values from the frames that a frame may read."""
-
-    inflation: Inflation
-    clip: Clip
-
-    def __call__(self, n, context, value, options):
-        if len(n) != self.clip.rows:
-            raise ValueError(
-                f"frame attention got {len(n)} rows for a batch of {self.clip.rows}: another node on this model cuts "
-                "frames into tiles (HyperTile, for instance), remove it"
-            )
-        if self.clip.frames == 1:
-            return n, context, value
-        held = self.clip.holds(options)
-        if held:
-            self.clip.tokens = context.shape[1]
-        table = _frames_read(self.inflation.frames_read, self.clip.frames, self.inflation.window, held, n.device)
-        read = read_frames(context, table)
-        return n, read, read if value is context else read_frames(value, table)
-
-
-@lru_cache(maxsize=16)
-def _frames_read(rule, frames, window, own, device):
-    """attention.frames_read on a device, each frame itself behind it where `own`, which BesideFrames takes off again.
-    One for all layers: sent by each it would keep the device waiting."""
-    with torch.inference_mode(False):  # gradients remember what was read by
-        table = frames_read(rule, frames, window)
-        if own:
-            table = torch.cat([table, torch.arange(frames)[:, None]], dim=1)
-        return table.to(device)
-
-
-@dataclass(frozen=True)
-class BesideFrames:
-    """A self-attention slot that another node holds: its occupant sees each frame by itself, as with images, and what
-    the frame reads of others is added to what it makes of that.
-
-    One that gives the values back attends to nothing (perturbed attention, arXiv 2403.17377), other frames included.
-    """
-
-    occupant: object
-    clip: Clip
-
-    def __call__(self, q, k, v, options):
-        tokens, attend = self.clip.tokens, host_attention(options)
-        (k_read, k_own), (v_read, v_own) = ((x[:, :-tokens], x[:, -tokens:]) for x in (k, v))
-        out = self.occupant(q, k_own, v_own, options)
-        if out is v_own:
-            return out
-        heads = options["n_heads"]
-        read = out + attend(q, k_read, v_read, heads) - attend(q, k_own, v_own, heads)
-        # Or a copy of the values; to ask which would wait for the device.
-        return torch.where((out == v_own).all(), out, read)
-
-
-@dataclass(frozen=True)
-class ForwardPatch:
-    """An object patch on one module's `forward`. inner: the patch that another node had put there before, or None."""
-
-    name: str
-    clip: Clip
-    inner: object
-
-    def own_forward(self, *args, **kwargs):
-        if self.inner is not None:
-            return self.inner(*args, **kwargs)
-        module = self.clip.unet.get_submodule(self.name)
-        return type(module).forward(module, *args, **kwargs)
-
-
-@dataclass(frozen=True)
-class BlockThenTime(ForwardPatch):
-    """The transformer block, then its temporal attention."""
-
-    layer: object = field(repr=False)
-
-    def __call__(self, *args, **kwargs):
-        h = self.own_forward(*args, **kwargs)
-        control = kwargs.get("transformer_options", {}).get(CONTROL)
-        attend = attention if control is None else control.temporal(self.name, kwargs["transformer_options"])
-        return self.layer(h, self.clip.frames, attend)
-
-
-@dataclass(frozen=True)
-class NormOverFrames(ForwardPatch):
-    """A GroupNorm whose statistics are those of the whole clip."""
-
-    def __call__(self, x):
-        frames = self.clip.frames
-        x = rearrange(x, "(b f) c h w -> b c (f h) w", f=frames)
-        return rearrange(self.own_forward(x), "b c (f h) w -> (b f) c h w", f=frames)
 
 
 def inflate(model, inflation, temporal=None, seed=0):
@@ -246,10 +52,10 @@ def _inflated(model, inflation, temporal, seed):
         model.set_additional_models(KEY, [temporal])
         layers = temporal.model.layers()
         for name in transformer_blocks(unet):
-            _patch_forward(model, BlockThenTime, name, clip, layers[name])
+            patch_forward(model, BlockThenTime, name, clip, layers[name])
     if inflation.norm_over_frames:
         for name in _joint_norms(unet):
-            _patch_forward(model, NormOverFrames, name, clip)
+            patch_forward(model, NormOverFrames, name, clip)
     model.add_wrapper_with_key(WrappersMP.OUTER_SAMPLE, KEY, WithFrame0(inflation, clip))
     model.set_attachments(KEY, inflation)
     return in_passes(model, inflation.frames_per_pass, inflation.overlap) if inflation.frames_per_pass else model
@@ -294,15 +100,6 @@ def _joint_norms(unet):
     return [f"{name}.{norm}" for name in blocks for norm in ("in_layers.0", "out_layers.0")] + ["out.0"]
 
 
-def _forward_of(name):
-    return f"diffusion_model.{name}.forward"
-
-
-def _patch_forward(model, patch, name, clip, *args):
-    path = _forward_of(name)
-    model.add_object_patch(path, patch(name, clip, model.object_patches.get(path), *args))
-
-
 def _without_inflation(model):
     """Take the patches of an earlier inflation off a clone."""
     if inflation_of(model) is None:
@@ -319,7 +116,7 @@ def _without_inflation(model):
         *(transformer_blocks(unet) if inflation.temporal_layers else ()),
         *(_joint_norms(unet) if inflation.norm_over_frames else ()),
     ]
-    for path in map(_forward_of, names):
+    for path in map(forward_of, names):
         patch = model.object_patches.pop(path)
         if not isinstance(patch, ForwardPatch):
             raise ValueError(

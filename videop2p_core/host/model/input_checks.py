@@ -6,14 +6,13 @@ from comfy.model_patcher import ModelPatcher
 
 from ...diffusion.inversion import DIRECT, Inversion
 from ...diffusion.schedule import ddim_sigmas
+from ..comfy.conditioning import embedding_of, in_use
 from ..comfy.denoiser import model_sigmas, prediction_of
 from ..comfy.image_conditioning import check_frames
 from ..comfy.latents import as_clip, is_video
 from ..comfy.other_packs import check_beside
 from ..comfy.quantised_weights import check_trainable
-from ..edit.decoupled_sampling import check_one_gpu, in_use
 from ..families.wan import is_wan
-from ..source.inversion_run import embedding_of
 from .identity import TUNINGS, identity_of, unlikeness
 from .inflate import is_image_unet
 
@@ -185,3 +184,9 @@ def check_inversion(model, inversion: Inversion):
             "the inversion was made on other noise levels than this model's: connect the model as it was when the clip "
             "was inverted, or invert the clip again"
         )
+
+
+def check_one_gpu(model):
+    """A MODEL that no other node spreads over several."""
+    if model.get_additional_models_with_key("multigpu"):
+        raise ValueError("an edit runs on one GPU: remove the node that spreads this model over several")

@@ -26,7 +26,7 @@ from ..families.wan import wan_blocks
 from .free_memory import cast_bytes, free_memory, leave_room, room
 from .gradients import computed_in
 from .inflate import in_passes, inflation_of
-from .temporal_layers import cells_of, transformer_blocks
+from .unet_layers import cells_of, transformer_blocks
 
 T = TypeVar("T")
 LEAST_FRAMES = 4  # of a pass

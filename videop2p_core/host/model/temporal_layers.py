@@ -3,29 +3,10 @@
 import comfy.model_patcher
 import comfy.ops
 import torch
-from comfy.ldm.modules.attention import BasicTransformerBlock
-from comfy.ldm.modules.diffusionmodules.openaimodel import Downsample, Upsample
 from torch import nn
 
 from ...diffusion.attention import TemporalAttention
-
-
-def transformer_blocks(unet):
-    """{name: block} for every transformer block, in the order in which the UNet runs them."""
-    return {name: module for name, module in unet.named_modules() if isinstance(module, BasicTransformerBlock)}
-
-
-def cells_of(unet, name, size):
-    """(rows, columns) that the transformer block of this name works on, for a latent of size (height, width)."""
-    section, number, *_ = name.split(".")
-    halvings = sum(isinstance(module, Downsample) for module in unet.input_blocks.modules())
-    if section == "input_blocks":
-        halvings = sum(isinstance(m, Downsample) for block in unet.input_blocks[: int(number)] for m in block)
-    elif section == "output_blocks":
-        halvings -= sum(isinstance(m, Upsample) for block in unet.output_blocks[: int(number)] for m in block)
-    for _ in range(halvings):
-        size = [(side + 1) // 2 for side in size]
-    return tuple(size)
+from .unet_layers import transformer_blocks
 
 
 class TemporalLayers(nn.Module):

@@ -7,7 +7,7 @@ from dataclasses import asdict
 from aiohttp import web
 from server import PromptServer
 
-from ...edit.prompt import KINDS
+from ...edit.alignment import KINDS
 from ...edit.prompt_difference import difference, faults, weights
 from .browser_tokenizer import typing_clip, unknown_inversions
 from .clip_tokens import read_prompt

@@ -10,6 +10,7 @@ import torch
 from ...diffusion import inversion as inversions
 from ...diffusion.inversion import Inversion
 from ...diffusion.schedule import to_x
+from ..comfy.conditioning import embedding_of
 from ..comfy.image_conditioning import check_alike
 from ..comfy.latents import as_latent, latent_out
 from ..comfy.progress import latent_progress
@@ -54,7 +55,7 @@ def invert(
         original.check_fits(model.model, clip)
     operation = budget.NULL_TEXT if method in inversions.NULL_TEXT_METHODS else budget.INVERSION
     if kept is not None:
-        tokens = host_inversion.embedding_of(source, "source").shape[1]
+        tokens = embedding_of(source, "source").shape[1]
         kept = budget.place_of(kept, budget.kept_bytes(model, clip, kept, steps, tokens), new_folder())
     inputs = source, null, clip, method, steps, kept is None, settings
     with unfinished(model, *inputs) as unfinished_run:

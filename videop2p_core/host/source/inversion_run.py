@@ -2,11 +2,11 @@
 
 import math
 
-import torch
-
 from ...diffusion import inversion, schedule
+from ...diffusion import null_text as null_texts
 from ...diffusion.attention_records import Records
 from ...diffusion.inversion import Inversion
+from ..comfy.conditioning import embedding_of
 from ..comfy.denoiser import SOURCE, model_sigmas, prediction_of, run
 from ..comfy.image_conditioning import has_picture
 from ..comfy.latents import as_clip, latent_out
@@ -39,12 +39,12 @@ def ddim_invert(model, positive, negative, latent, *, steps=50, rounds=0, record
 def optimise_null_text(
     model, positive, negative, trajectory, sigmas, *, checkpointing=False, progress=None, **settings
 ):
-    """inversion.NullText along a trajectory, started from the embedding of `negative`; settings go to the algorithm."""
+    """null_text.NullText along a trajectory, started from the embedding of `negative`; settings go to the algorithm."""
     initial_null = embedding_of(negative, "negative")
     flow = prediction_of(model) == "flow"
 
     def algorithm(_, denoise, z0, sigmas):
-        return inversion.optimise_null_text(
+        return null_texts.optimise_null_text(
             denoise, trajectory.clone().to(z0.dtype), sigmas, SOURCE, initial_null.clone().to(z0), flow=flow,
             progress=progress, **settings,
         )  # fmt: skip
@@ -112,11 +112,3 @@ def invert(
         base_model=base_model, fingerprint=fingerprint, records=records,
         with_picture=has_picture(model.model, positive),
     )  # fmt: skip
-
-
-def embedding_of(conditioning, name):
-    """The embedding [1, tokens, channels] of a CONDITIONING's first entry."""
-    embedding = conditioning[0][0] if conditioning else None
-    if not isinstance(embedding, torch.Tensor) or embedding.ndim != 3 or len(embedding) != 1:
-        raise ValueError(f"the {name} input holds no text embedding: connect a CLIP Text Encode")
-    return embedding.cpu()

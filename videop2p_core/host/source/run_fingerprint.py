@@ -35,7 +35,7 @@ from torch import Tensor
 
 from ..comfy.base_weights import original_weights
 from ..comfy.other_packs import as_in_its_file
-from ..model.inflate import Clip
+from ..model.frame_attention import Clip
 
 PLAIN = (
     str, bytes, int, float, complex, type(None), type(...), slice, range, np.generic, torch.dtype, torch.device, Enum,

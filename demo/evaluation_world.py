@@ -1,0 +1,42 @@
+"""What the demo model is measured on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+
+from . import scenes
+
+FRAMES = 8
+
+
+@dataclass
+class World:
+    """What every part works with."""
+
+    model: object
+    clip: object
+    vae: object
+    judge: torch.nn.Module
+    scenes: list[scenes.Scene]
+    steps: int
+    folder: Path | None
+
+    def encode(self, text: str):
+        return self.clip.encode_from_tokens_scheduled(self.clip.tokenize(text))
+
+    def rendered(self, scene: scenes.Scene) -> tuple[torch.Tensor, torch.Tensor]:
+        """frames [frames, height, width, 3] and the object's masks [frames, height, width]."""
+        frames = scenes.clip(scene, FRAMES)
+        return torch.from_numpy(np.stack([f.image for f in frames])), torch.from_numpy(
+            np.stack([f.mask for f in frames])
+        )
+
+    def save(self, name: str, picture: Image.Image) -> None:
+        if self.folder:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            picture.save(self.folder / name)

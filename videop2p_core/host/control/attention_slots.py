@@ -1,0 +1,48 @@
+"""Where an attention call is told what to do, among a call's options."""
+
+from functools import partial
+
+import torch
+
+from ..model.unet_layers import cross_attention_layers
+
+CONDITIONAL = 0  # the host's index of the conditional half
+
+
+def with_cross_attention(attend, executor, *args, **kwargs):
+    """Go on around the model with `attend(layer, occupant, q, k, v, options)` in all slots of cross attention."""
+    options = kwargs["transformer_options"] if "transformer_options" in kwargs else args[5]
+    replace = options.get("patches_replace", {})
+    slots = dict(replace.get("attn2", {}))
+    for layer in cross_attention_layers(executor.class_obj.diffusion_model):
+        occupant = slots.get(layer, slots.get(layer[:2]))
+        slots[layer] = partial(attend, layer, occupant)
+    options = {**options, "patches_replace": {**replace, "attn2": slots}}
+    if "transformer_options" in kwargs:
+        return executor(*args, **{**kwargs, "transformer_options": options})
+    return executor(*args[:5], options, *args[6:], **kwargs)
+
+
+def rows_of(entry, rows, options):
+    """The rows of a conditional entry in this call, None where it does not hold it."""
+    # The host may give a copy of an entry, uuid and all, to the unconditional half.
+    calls = zip(options["uuids"], options["cond_or_uncond"], strict=True)
+    own = [i for i, (uuid, half) in enumerate(calls) if uuid == entry and half == CONDITIONAL]
+    if not own:
+        return None
+    share = rows // len(options["uuids"])
+    return slice(own[0] * share, (own[0] + 1) * share)
+
+
+def once(context, tokens, role):
+    """The host repeats contexts of unlike length to a common one; every token once: [rows, tokens, channels]."""
+    if context.shape[1] % tokens:
+        raise ValueError(
+            f"the {role} conditioning has {context.shape[1]} tokens but the edit was made for {tokens}: connect the "
+            "conditioning that belongs to the edit"
+        )
+    return context[:, :tokens]
+
+
+def splice(x, rows, replacement):
+    return torch.cat([x[: rows.start], replacement, x[rows.stop :]])

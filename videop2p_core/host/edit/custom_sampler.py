@@ -1,0 +1,55 @@
+"""The edit as a GUIDER and a SAMPLER for SamplerCustomAdvanced."""
+
+import comfy.samplers
+import torch
+
+from ..comfy.latents import as_latent
+from ..model.free_memory import leave_room, room_left
+from .decoupled_sampling import EditSampler
+from .edit_guider import EditGuider
+from .edit_inputs import Parts, cut_alike, in_room
+
+
+class DecoupledGuider(EditGuider):
+    """One edit as a GUIDER for SamplerCustomAdvanced, to be used with a `DecoupledSampler`."""
+
+    def __init__(self, model, parts: Parts, cache_every=1):
+        targets = [target.conditioning for target in parts.targets]
+        super().__init__(model, parts.source, parts.null, targets, cache_every)
+        self.model, self.parts, self.cache_every = model, parts, cache_every
+
+    def sample(self, noise, latent_image, sampler, sigmas, *args, **kwargs):
+        inversion = self.parts.inversion
+        if not isinstance(sampler, DecoupledSampler):
+            raise ValueError(
+                "Decoupled Guider takes its steps with the source: connect Decoupled Sampler as the sampler"
+            )
+        if latent_image.shape != as_latent(self.model_patcher.model, inversion.noise).shape:
+            raise ValueError(
+                f"the latent has shape {list(latent_image.shape)}, the inverted clip {list(inversion.noise.shape)}: "
+                "connect the latent output of Decoupled Guider"
+            )
+        if sigmas.shape != inversion.sigmas.shape or not torch.allclose(sigmas.to(inversion.sigmas), inversion.sigmas):
+            raise ValueError("an edit runs on the inversion's own noise levels: connect the sigmas of Decoupled Guider")
+
+        def edited(model):
+            guider = self if cut_alike(model, self.model) else DecoupledGuider(model, self.parts, self.cache_every)
+            leave_room(guider.model_patcher, room_left(model))
+            return EditGuider.sample(guider, noise, latent_image, sampler, sigmas, *args, **kwargs)
+
+        return in_room(self.model, self.parts, edited)
+
+
+class DecoupledSampler(comfy.samplers.Sampler):
+    """The editing loop as a SAMPLER, for the edit of the `DecoupledGuider` that it runs under. It starts from the
+    inversion's noise, whatever noise it is given, and gives back the edited clip alone."""
+
+    def __init__(self, coupled=False):
+        self.coupled = coupled
+
+    def sample(self, guider, sigmas, extra_args, callback, noise, *args, **kwargs):
+        if not isinstance(guider, DecoupledGuider):
+            raise ValueError("Decoupled Sampler knows no other guider's edit: connect Decoupled Guider as the guider")
+        loop = EditSampler(guider.parts.inversion, guider.parts.targets, self.coupled)
+        _, edited = loop.sample(guider, sigmas, extra_args, callback, noise, *args, **kwargs).split(len(noise))
+        return edited

@@ -1,0 +1,88 @@
+"""A guider for a source, its null text and any number of targets."""
+
+from dataclasses import dataclass
+
+import comfy.model_management
+import comfy.samplers
+
+from ...diffusion.inversion import Inversion, guide, proximal
+from ..comfy.denoiser import unguided
+from ..families.wan import with_slots
+from ..model.feature_cache import FeatureCache, cached
+
+SOURCE, NULL = "source", "null"
+
+
+class EditGuider(comfy.samplers.CFGGuider):
+    """A guider with a source, a null text and any number of targets, which predicts for one of them at a time."""
+
+    def __init__(self, model, source, null, targets, cache_every=1):
+        self.cache = FeatureCache(cache_every)
+        super().__init__(with_slots(cached(model, self.cache)))
+        self.inner_set_conds({SOURCE: source, NULL: null, **dict(enumerate(targets))})
+        self.unprocessed = {}
+        self.asked = None
+
+    def inner_sample(self, *args, **kwargs):
+        # The host gives every conditioning the areas of all others; here only those that are guided together share.
+        self.unprocessed = dict(self.conds)
+        return super().inner_sample(*args, **kwargs)
+
+    def pairs(self, noise, latent_image, denoise_mask, seed, null=NULL):
+        """{key: (positive, negative)}: the source and every target, each prepared with a null text of its own.
+
+        null: NULL, or SOURCE where the source prompt is the null text: guidance cancels only under all of its
+        conditioning, as SDXL's pooled vector.
+        """
+
+        def prepare(key):
+            conds = {"positive": self.unprocessed[key], "negative": self.unprocessed[null]}
+            device = self.model_patcher.load_device
+            given = {"latent_shapes": [noise.shape]}
+            conds = comfy.samplers.process_conds(
+                self.inner_model, noise, conds, device, latent_image, denoise_mask, seed, **given
+            )
+            return conds["positive"], conds["negative"]
+
+        return {key: prepare(key) for key in self.unprocessed if key != NULL}
+
+    def entry(self, key):
+        """The uuid of the conditioning entry that an edit belongs to."""
+        return self.unprocessed[key][0]["uuid"]
+
+    def guided(self, x, sigma, positive, negative, cfg, model_options, seed):
+        """denoised under classifier-free guidance by prepared conditionings, through the wrappers of all nodes."""
+        self.asked = positive, negative, cfg
+        return self(x, sigma, model_options=model_options, seed=seed)
+
+    def as_inverted(self, x, sigma, positive, negative, cfg, model_options):
+        """denoised of the source, predicted as in its inversion: half by half, without the guidance of other nodes."""
+        conditional = unguided(self.inner_model, x, sigma, positive, None, model_options)
+        if cfg == 1:
+            return conditional
+        return guide(unguided(self.inner_model, x, sigma, None, negative, model_options), conditional, cfg)
+
+    def predict_noise(self, x, timestep, model_options=None, seed=None):
+        positive, negative, cfg = self.asked
+        return comfy.samplers.sampling_function(
+            self.inner_model, x, timestep, negative, positive, cfg, model_options=model_options or {}, seed=seed
+        )
+
+
+@dataclass
+class Proximal:
+    """A pre-CFG function under which the guidance direction loses its small entries (arXiv 2306.05414)."""
+
+    inversion: Inversion
+    acted: bool = False
+
+    def __call__(self, args):
+        self.acted, given = True, self.inversion
+        cond, uncond, *others = args["conds_out"]
+        kept = proximal(cond - uncond, quantile=given.proximal_quantile, soft=given.proximal_soft)
+        return [uncond + kept, uncond, *others]
+
+
+def with_pre_cfg(model_options, function):
+    functions = [*model_options.get("sampler_pre_cfg_function", []), function]
+    return {**model_options, "sampler_pre_cfg_function": functions}

@@ -1,0 +1,96 @@
+"""What an edit asks for and gives back."""
+
+from dataclasses import dataclass
+
+import torch
+
+from ...diffusion.attention_records import check_kept
+from ...edit.local_blend import Blend, fit_mask
+from ...edit.matrices import Edit
+from ..comfy.conditioning import in_use, same_embedding
+
+
+@dataclass(frozen=True)
+class Target:
+    """What one edit asks for.
+
+    conditioning  the target prompt's CONDITIONING; its first entry is the one that the edit belongs to
+    edit          the compiled edit
+    blend         whose words make the mask, None for none
+    mask          [1 or latent frames, any height, any width], 1 where the edit may act; multiplies the words' mask
+    mask_replaces whether it takes the place of the words' mask instead
+    blend_blocks  of a video model, which blocks make the words' maps; see wan.chosen_blocks
+    """
+
+    conditioning: list
+    edit: Edit
+    blend: Blend | None = None
+    mask: torch.Tensor | None = None
+    mask_replaces: bool = False
+    blend_blocks: str = ""
+
+
+@dataclass(frozen=True)
+class Edited:
+    """An edited clip, latents as the host lays them out, in VAE units.
+
+    masks: of each target, [latent frames, height, width], where the edit was kept in the last step; None without one.
+    """
+
+    source: torch.Tensor
+    targets: list[torch.Tensor]
+    masks: list[torch.Tensor | None]
+
+
+@dataclass(frozen=True)
+class StepDone:
+    """Where an edit stands after a step.
+
+    source, targets: z at the model's scale, [frames, channels, height, width]; masks as in Edited;
+    word_maps: of each target with a blend, the cumulative maps (source, target), [frames, groups, rows, columns] each.
+    """
+
+    step: int
+    source: torch.Tensor
+    targets: list[torch.Tensor]
+    masks: list[torch.Tensor | None]
+    word_maps: list[tuple[torch.Tensor, torch.Tensor] | None]
+
+
+def check_parts(inversion, source, null, targets):
+    """Whether inversion, conditionings and edits belong together; a sentence where they do not."""
+    if not targets:
+        raise ValueError("there is no edit: connect at least one Attention Controller")
+    for name, conditioning in (("source", source), ("null", null), *(("target", t.conditioning) for t in targets)):
+        if not conditioning:
+            raise ValueError(f"the {name} conditioning is empty: connect a CLIP Text Encode")
+        if "area" in conditioning[0][1] or conditioning[0][1].get("set_area_to_bounds"):
+            raise ValueError(
+                f"the {name} conditioning is limited to an area: the prompt of an edit needs the whole picture"
+            )
+    embedding = inversion.source
+    for name, given, own in (("source", source, embedding), ("null", null, inversion.initial_null)):
+        if not same_embedding(given, own):
+            raise ValueError(
+                f"the {name} conditioning is not the one that the clip was inverted with: connect the same prompt"
+            )
+    for target in targets:
+        if in_use(target.conditioning[0][1]) != in_use(source[0][1]):
+            raise ValueError(
+                "the source and the target conditioning are in use at different steps: "
+                "give both the same timestep range"
+            )
+        if inversion.records is not None:
+            check_kept(inversion.records, target.edit)
+        steps, source_tokens, target_tokens = target.edit.source.shape
+        if steps != inversion.steps:
+            raise ValueError(
+                f"the edit was made for {steps} steps, the inversion has {inversion.steps}: use as many for both"
+            )
+        if source_tokens != embedding.shape[1] or target_tokens != target.conditioning[0][0].shape[1]:
+            raise ValueError(
+                f"the edit was made for prompts of {source_tokens} and {target_tokens} tokens, the conditionings have "
+                f"{embedding.shape[1]} and {target.conditioning[0][0].shape[1]}: connect those that belong to the edit"
+            )
+        if target.mask is not None:
+            fit_mask(target.mask, len(inversion.noise), inversion.noise.shape[-2:])
