@@ -15,8 +15,8 @@ from comfyui_videop2p.demo import videos
 from comfyui_videop2p.tests.host.calls import SOURCE, control, encode, run, sample
 from comfyui_videop2p.videop2p_core.diffusion import schedule
 from comfyui_videop2p.videop2p_core.host.comfy import denoiser
+from comfyui_videop2p.videop2p_core.host.families.unet import layers_below
 from comfyui_videop2p.videop2p_core.host.model.feature_cache import FeatureCache, cached
-from comfyui_videop2p.videop2p_core.host.model.unet_layers import layers_below
 
 STEPS = 8
 

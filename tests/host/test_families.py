@@ -18,8 +18,8 @@ from comfyui_videop2p.tests.host.calls import FRAMES, NODES, SOURCE, TARGET, con
 from comfyui_videop2p.tests.host.models import FAMILIES, SD2, SDXL, tiny
 from comfyui_videop2p.videop2p_core.diffusion import schedule
 from comfyui_videop2p.videop2p_core.host.comfy.denoiser import prediction_of
-from comfyui_videop2p.videop2p_core.host.comfy.image_conditioning import check_alike, check_inverted_alike, has_picture
-from comfyui_videop2p.videop2p_core.host.model.unet_layers import transformer_blocks
+from comfyui_videop2p.videop2p_core.host.families.unet import transformer_blocks
+from comfyui_videop2p.videop2p_core.host.model.image_conditioning import check_alike, check_inverted_alike, has_picture
 
 STEPS, CFG = 2, 3.0
 LONG = f"{SOURCE}, " + ", ".join(["in the snow under a very blue sky with a few small white clouds"] * 7)  # 2 chunks

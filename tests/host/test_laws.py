@@ -24,9 +24,9 @@ from comfyui_videop2p.videop2p_core.host.control import attention_control as con
 from comfyui_videop2p.videop2p_core.host.control.attention_control import Control, Controlled
 from comfyui_videop2p.videop2p_core.host.edit.decoupled_sampling import decoupled_sample
 from comfyui_videop2p.videop2p_core.host.edit.target import Target
+from comfyui_videop2p.videop2p_core.host.families.unet import UNet
 from comfyui_videop2p.videop2p_core.host.model.frame_attention import Inflation
 from comfyui_videop2p.videop2p_core.host.model.inflate import inflate
-from comfyui_videop2p.videop2p_core.host.model.unet_layers import cross_attention_layers
 from einops import rearrange
 
 REFERENCE = Path(__file__).parents[1] / "reference"
@@ -329,7 +329,7 @@ def test_edits_agree_with_the_map_form(model, monkeypatch, frames, height, width
 
     monkeypatch.setattr(controls, "edited_attention", by_maps)
     expected = sample(model, [change], size=(frames, height, width)).targets[0]
-    assert len(calls) == STEPS * len(cross_attention_layers(model.model.diffusion_model))
+    assert len(calls) == STEPS * len(UNet().cross_attention_layers(model.model.diffusion_model))
     assert_close(model, ours, expected)
 
 
@@ -388,7 +388,7 @@ def deep_model():
 def test_edits_reach_every_block_of_a_deep_transformer(monkeypatch):
     image = deep_model()
     deep = inflate(image, Inflation("first+self"))
-    layers = cross_attention_layers(deep.model.diffusion_model)
+    layers = UNet().cross_attention_layers(deep.model.diffusion_model)
     assert len(layers) == len(set(layers)) == 2 * 2 + 2 * 3 + 3 + 3 * 2 + 3 * 3
     assert torch.equal(sample(deep, [no_edit()]).targets[0], plain_sample(deep))
     assert torch.equal(plain_sample(deep, (1, 8, 8)), plain_sample(image, (1, 8, 8)))

@@ -11,7 +11,7 @@ from comfyui_videop2p.tests.host.test_wiring import assert_null_text_runs_on_thi
 from comfyui_videop2p.tests.peers.packs import pack
 from comfyui_videop2p.tests.peers.standins import image_prompt
 from comfyui_videop2p.tests.peers.stock import sampled
-from comfyui_videop2p.videop2p_core.host.model.unet_layers import cross_attention_layers
+from comfyui_videop2p.videop2p_core.host.families.unet import UNet
 
 TOKENS, WIDTH, SEEN = 4, 128, 32  # tokens an image, their width, what a vision model says of it
 
@@ -24,7 +24,7 @@ def widths(model):
     """{(block, number): channels} of the UNet's attn2 slots."""
     unet = model.get_model_object("diffusion_model")
     blocks = {"input": unet.input_blocks, "output": unet.output_blocks}
-    slots = (slot for slot in cross_attention_layers(unet) if slot[0] in blocks)
+    slots = (slot for slot in UNet().cross_attention_layers(unet) if slot[0] in blocks)
     return {(kind, number): blocks[kind][number][1].in_channels for kind, number, _ in slots}
 
 

@@ -9,7 +9,7 @@ from comfyui_videop2p.demo import videos
 from comfyui_videop2p.tests.host.calls import FRAMES, TARGET, control, encode, predict, run, sample
 from comfyui_videop2p.tests.host.test_wiring import assert_null_text_runs_on_this_model
 from comfyui_videop2p.tests.peers.stock import DEEP_SHRINK, GUIDANCE, UNET, sampled
-from comfyui_videop2p.videop2p_core.host.model.unet_layers import cross_attention_layers
+from comfyui_videop2p.videop2p_core.host.families.unet import UNet
 
 NODES = GUIDANCE | UNET
 # Frames that see themselves alone are images.
@@ -123,7 +123,7 @@ def test_what_holds_self_attention_sees_each_frame_by_itself(demo, clip, latent,
 def test_where_all_self_attention_is_nothing_frames_are_images(demo, clip, latent):
     """One that gives the values back, as perturbed attention does, gives each frame its own."""
     image = demo[0].clone()
-    for slot in cross_attention_layers(image.get_model_object("diffusion_model")):
+    for slot in UNet().cross_attention_layers(image.get_model_object("diffusion_model")):
         image.set_model_attn1_replace(lambda q, k, v, options: v, *slot)
     frames = predict(run("InflateUNet", model=image, temporal_layers=False)[0], clip, latent)
     for frame, samples in enumerate(latent["samples"].split(1)):

@@ -49,10 +49,9 @@ HELD = {
         "block": BLOCK,
     },
     "host.comfy.other_packs": {"entry": LOADED, "other": MODEL, "holder": MODEL},
-    "host.model.memory_budget": {"network": WAN},
     "host.model.feature_cache": {"own": MODEL},
-    "host.model.input_checks": {"network": WAN, "control": CONTROL},
-    "host.control.attention_slots": {"executor.class_obj": BASE, "rows": ""},
+    "host.model.input_checks": {"control": CONTROL},
+    "host.control.attention_slots": {"rows": ""},
     "host.control.attention_control": {
         "executor.class_obj": BASE,
         "part": "",
@@ -76,9 +75,14 @@ HELD = {
     },
     "host.model.frame_attention": {"executor.class_obj": GUIDER, "passes": "Passes"},
     "host.model.inflate": {"temporal": MODEL, "temporal.model": ""},
-    "host.model.unet_layers": {"block": ""},
+    "host.families.unet": {"block": "", "network": UNET, "executor.class_obj": BASE},
     "host.source.inversion": {"inversion": ""},
-    "host.control.attention_recorder": {"denoise": "", "denoise.guider": GUIDER, "self.ferry": ""},
+    "host.control.attention_recorder": {
+        "executor.class_obj": BASE,
+        "denoise": "",
+        "denoise.guider": GUIDER,
+        "self.ferry": "",
+    },
     "host.storage.lora": {"bar": BAR},
     "host.edit.attention_maps": {"denoise": "", "denoise.guider": GUIDER, "maps": ""},
     "host.images.edit_metrics": {"clip": CLIP, "encoder": ENCODER, "module": ENCODER},
@@ -139,7 +143,9 @@ OWN_KEYS = {"ad_params", "ADGS", "easycache", "videop2p_control"}  # of the pack
 KEYS_IN = {
     "host.model.input_checks": ("LIMITED",),
     "host.comfy.denoiser": ("GUIDANCE",),
-    "host.comfy.image_conditioning": ("KINDS", "MASK"),
+    "host.model.image_conditioning": ("MASK",),
+    "host.families.unet": ("PICTURE",),
+    "host.families.wan": ("PICTURES",),
 }
 # Modules that hand them on; of several the first.
 KEY_OWNERS = (
@@ -164,7 +170,7 @@ NAMED_IN = {
 # Where wrappers of a file come in: the host's function, and how many of its arguments they name before *args.
 HANDED = {
     "host.model.feature_cache": (f"{UNET}._forward", 1),
-    "host.control.attention_slots": (f"{BASE}._apply_model", 0),
+    "host.families.unet": (f"{BASE}._apply_model", 0),
     "host.model.frame_attention": (f"{UNET}._forward", 0),
 }
 

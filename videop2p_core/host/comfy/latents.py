@@ -9,8 +9,8 @@ from einops import rearrange
 from torch import Tensor
 
 
-def is_video(base_model) -> bool:
-    """Whether the latents of a host's BaseModel know time."""
+def has_time_axis(base_model) -> bool:
+    """Whether a host's BaseModel takes a clip as one latent, with an axis for its frames."""
     return base_model.latent_format.latent_dimensions == 3
 
 
@@ -21,7 +21,7 @@ def as_clip(latent: Tensor) -> Tensor:
 
 def as_latent(base_model, clip: Tensor) -> Tensor:
     """The host's latent of a clip [frames, channels, height, width]."""
-    return rearrange(clip, "f c h w -> 1 c f h w") if is_video(base_model) else clip
+    return rearrange(clip, "f c h w -> 1 c f h w") if has_time_axis(base_model) else clip
 
 
 def latent_out(base_model, clip: Tensor) -> Tensor:
@@ -69,4 +69,4 @@ def for_latent_frames(base_model, mask: Tensor, frames: int) -> Tensor:
 
 
 def _pictures_a_frame(base_model) -> int:
-    return base_model.latent_format.temporal_downscale_ratio if is_video(base_model) else 1
+    return base_model.latent_format.temporal_downscale_ratio if has_time_axis(base_model) else 1

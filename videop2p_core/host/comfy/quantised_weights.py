@@ -9,7 +9,6 @@ from comfy.quant_ops import QuantizedTensor
 from torch import Tensor
 
 from ...diffusion import weight_fingerprint as fingerprint
-from ..model.unet_layers import transformer_blocks
 
 
 def unpacked(weight: Tensor, layer: torch.nn.Module, *, patched: bool = False) -> Tensor | None:
@@ -76,20 +75,6 @@ def unpack(layer: torch.nn.Module) -> None:
     layer.comfy_cast_weights = True
     if hasattr(layer, "layout_type"):  # by which the host's quantised layers quantise what they are given too
         layer.layout_type = None
-
-
-def check_trainable(model) -> None:
-    """A MODEL with a UNet whose queries can be unpacked and patched, in a sentence."""
-    for block in transformer_blocks(model.get_model_object("diffusion_model")).values():
-        for attention in (block.attn1, block.attn2):
-            layer = attention.to_q
-            weight = getattr(layer, "weight", None)
-            if weight is None or not is_known(weight):
-                kind = type(layer).__name__ if weight is None else kind_of(weight)
-                raise ValueError(
-                    f"this model's weights are quantised in a way ({kind}) that can be neither trained nor tuned: load "
-                    "the checkpoint in half precision, in fp8, or from a GGUF file"
-                )
 
 
 def is_foreign(weight: Tensor) -> bool:

@@ -17,10 +17,10 @@ from ...diffusion.attention_records import Records
 from ...edit.local_blend import Blend
 from ...edit.matrices import Edit
 from ..comfy.model_patches import host_attention, may_lock_pages
-from ..families.wan import ChosenBlocks, is_wan
-from ..model.unet_layers import cross_attention_layers
-from .attention_slots import once, rows_of, splice, with_cross_attention
-from .word_maps import LayersOnGrid, WordMaps
+from ..families.family import WordMapLayers
+from ..families.table import family_of_network
+from .attention_slots import once, rows_of, splice
+from .word_maps import WordMaps
 
 RECORD, REPLAY = "record", "replay"
 
@@ -35,7 +35,7 @@ class Controlled:
     edit: Edit
     entry: UUID
     blend: Blend | None = None
-    layers: LayersOnGrid | ChosenBlocks | None = None
+    layers: WordMapLayers | None = None
 
 
 class Control:
@@ -106,11 +106,10 @@ class Control:
         if not self._acts_on_cross_attention():
             return executor(*args, **kwargs)
         network = executor.class_obj.diffusion_model
+        family = family_of_network(network)
         if self.unseen is None:
-            self.unseen = set(cross_attention_layers(network))
-        if is_wan(network):  # whose slots ask by themselves
-            return executor(*args, **kwargs)
-        return with_cross_attention(self.cross_attention, executor, *args, **kwargs)
+            self.unseen = set(family.cross_attention_layers(network))
+        return family.fill_cross_attention(self.cross_attention, executor, *args, **kwargs)
 
     def cross_attention(self, layer, occupant, q, k, v, options):
         """An attn2 slot: [rows, tokens, channels] each, rows = conditioning entries x frames."""

@@ -1,4 +1,4 @@
-"""Keeping the source's queries and keys while its inversion runs (records.py says what for)."""
+"""Keeping the source's queries and keys while its inversion runs (attention_records.py says what for)."""
 
 from contextlib import contextmanager
 
@@ -10,9 +10,9 @@ from ...diffusion.attention import attention
 from ...diffusion.attention_records import WHOLE, Records
 from ...edit.local_blend import blend_grid
 from ..comfy.denoiser import SOURCE, Denoiser
-from ..comfy.model_patches import install, may_lock_pages
-from .attention_control import host_attention
-from .attention_slots import once, rows_of, with_cross_attention
+from ..comfy.model_patches import host_attention, install, may_lock_pages
+from ..families.table import family_of_network
+from .attention_slots import once, rows_of
 
 
 class Keeper:
@@ -39,7 +39,8 @@ class Keeper:
         self.found = {}
 
     def __call__(self, executor, *args, **kwargs):
-        return with_cross_attention(self.cross_attention, executor, *args, **kwargs)
+        family = family_of_network(executor.class_obj.diffusion_model)
+        return family.fill_cross_attention(self.cross_attention, executor, *args, **kwargs)
 
     def cross_attention(self, layer, occupant, q, k, v, options):
         rows = rows_of(self.entry, len(q), options)

@@ -1,26 +1,8 @@
 """Where an attention call is told what to do, among a call's options."""
 
-from functools import partial
-
 import torch
 
-from ..model.unet_layers import cross_attention_layers
-
 CONDITIONAL = 0  # the host's index of the conditional half
-
-
-def with_cross_attention(attend, executor, *args, **kwargs):
-    """Go on around the model with `attend(layer, occupant, q, k, v, options)` in all slots of cross attention."""
-    options = kwargs["transformer_options"] if "transformer_options" in kwargs else args[5]
-    replace = options.get("patches_replace", {})
-    slots = dict(replace.get("attn2", {}))
-    for layer in cross_attention_layers(executor.class_obj.diffusion_model):
-        occupant = slots.get(layer, slots.get(layer[:2]))
-        slots[layer] = partial(attend, layer, occupant)
-    options = {**options, "patches_replace": {**replace, "attn2": slots}}
-    if "transformer_options" in kwargs:
-        return executor(*args, **{**kwargs, "transformer_options": options})
-    return executor(*args[:5], options, *args[6:], **kwargs)
 
 
 def rows_of(entry, rows, options):

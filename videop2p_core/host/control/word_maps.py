@@ -4,10 +4,10 @@ from dataclasses import dataclass, field
 
 import torch
 
-from ...edit.local_blend import blend_grid, check_grid, step_maps
-from ..families.wan import ChosenBlocks, chosen_blocks, is_wan
+from ...edit.local_blend import step_maps
+from ..families.family import WordMapLayers
+from ..families.table import family_of
 from ..model.context_passes import merged
-from ..model.unet_layers import cells_of, transformer_blocks
 
 
 @dataclass
@@ -31,30 +31,6 @@ class WordMaps:
         self.passes = {}
 
 
-@dataclass(frozen=True)
-class LayersOnGrid:
-    """The layers of a UNet that work on so many (rows, columns)."""
-
-    grid: tuple[int, int]
-
-    def feed(self, layer, options) -> bool:
-        return tuple(options["activations_shape"][-2:]) == self.grid
-
-    def by_frame(self, probabilities, options):
-        return probabilities
-
-
-def word_map_layers(model, size, blocks: str = "") -> LayersOnGrid | ChosenBlocks:
-    """The layers whose word maps make a mask for latents of this (height, width). blocks: of a video model, chosen
-    ones. Raises ValueError, in a sentence, where there are none."""
-    network = model.get_model_object("diffusion_model")
-    if is_wan(network):
-        return chosen_blocks(network, size, blocks)
-    if blocks.strip():
-        raise ValueError(
-            "blend blocks can be chosen on a video model alone, an image model's mask comes from the layers of one "
-            "resolution: leave them empty"
-        )
-    grid = blend_grid(*size)
-    check_grid(grid, [cells_of(network, name, size) for name in transformer_blocks(network)])
-    return LayersOnGrid(grid)
+def word_map_layers(model, size: tuple[int, int], blocks: str = "") -> WordMapLayers:
+    """The layers of a MODEL whose word maps make a mask for latents of this (height, width), as Family has it."""
+    return family_of(model).word_map_layers(model.get_model_object("diffusion_model"), size, blocks)

@@ -29,7 +29,7 @@ from ..comfy.model_patches import install
 from ..comfy.progress import latent_progress
 from ..control.attention_control import Control, Controlled
 from ..control.word_maps import word_map_layers
-from ..families.wan import with_slots
+from ..families.table import family_of
 from ..images.frames import frames_of
 from ..images.plots import heat_grid, heat_overlay
 from ..model import memory_budget as budget
@@ -143,7 +143,7 @@ def source_maps(model, parts: Parts, columns: Tensor, first: int, end: int) -> T
         return rearrange(maps.total, "frames words rows columns -> words frames rows columns") / (end - first)
 
     latent = as_clip(latent_out(model.model, inversion.trajectory[0]))
-    return run(with_slots(model), parts.source, parts.null, latent, inversion.sigmas, algorithm)
+    return run(family_of(model).with_slots(model), parts.source, parts.null, latent, inversion.sigmas, algorithm)
 
 
 def target_maps(model, parts: Parts, columns: Tensor, first: int, end: int) -> Tensor:

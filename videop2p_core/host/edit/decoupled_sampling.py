@@ -14,11 +14,12 @@ from ...diffusion.inversion import Inversion
 from ...diffusion.schedule import to_z
 from ...edit.local_blend import fit_mask, local_mask
 from ..comfy.denoiser import with_embedding
-from ..comfy.latents import as_clip, as_latent, is_video
+from ..comfy.latents import as_clip, as_latent
 from ..comfy.model_patches import install
 from ..comfy.other_packs import check_beside, check_one_after_another, check_windows
 from ..control.attention_control import Control, Controlled
 from ..control.word_maps import word_map_layers
+from ..families.table import family_of
 from ..model.context_passes import cut, cut_conditioning, during, merged, passes_of
 from ..model.input_checks import check_one_gpu
 from .edit_guider import NULL, SOURCE, EditGuider, Proximal, with_pre_cfg
@@ -66,9 +67,9 @@ class EditSampler(comfy.samplers.Sampler):
         inversion, seed = self.inversion.on(noise.device), extra_args["seed"]
         height, width = noise.shape[-2:]
         null = SOURCE if has_source_for_null(inversion, self.coupled) else NULL
-        video = is_video(guider.inner_model)
+        whole_clip = family_of(guider.model_patcher).sees_whole_clip
         # Wan 2.2 would take what a mask keeps for clean already; here it is brought back after each step.
-        pairs = guider.pairs(noise, latent_image, None if video else denoise_mask, seed, null)
+        pairs = guider.pairs(noise, latent_image, None if whole_clip else denoise_mask, seed, null)
         controlled = [
             Controlled(
                 target.edit, guider.entry(i), target.blend,
@@ -77,7 +78,7 @@ class EditSampler(comfy.samplers.Sampler):
             for i, target in enumerate(self.targets)
         ]  # fmt: skip
         # A video model's attention over all frames takes gigabytes to keep.
-        control = Control(guider.entry(SOURCE), controlled, inversion.records, guider.cache.full, on_cpu=video)
+        control = Control(guider.entry(SOURCE), controlled, inversion.records, guider.cache.full, on_cpu=whole_clip)
         given_options = extra_args["model_options"]
         model_options = create_model_options_clone(given_options)
         install(control, model_options)

@@ -7,7 +7,7 @@ import comfy.samplers
 
 from ...diffusion.inversion import Inversion, guide, proximal
 from ..comfy.denoiser import unguided
-from ..families.wan import with_slots
+from ..families.table import family_of
 from ..model.feature_cache import FeatureCache, cached
 
 SOURCE, NULL = "source", "null"
@@ -18,7 +18,7 @@ class EditGuider(comfy.samplers.CFGGuider):
 
     def __init__(self, model, source, null, targets, cache_every=1):
         self.cache = FeatureCache(cache_every)
-        super().__init__(with_slots(cached(model, self.cache)))
+        super().__init__(family_of(model).with_slots(cached(model, self.cache)))
         self.inner_set_conds({SOURCE: source, NULL: null, **dict(enumerate(targets))})
         self.unprocessed = {}
         self.asked = None

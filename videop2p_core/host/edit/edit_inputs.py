@@ -8,11 +8,11 @@ import torch
 from ...diffusion.inversion import Inversion
 from ...edit.edit_plan import EditPlan
 from ..comfy.conditioning import same_embedding
-from ..comfy.image_conditioning import check_alike, check_inverted_alike
-from ..comfy.latents import as_clip, for_latent_frames, for_pictures, is_video
+from ..comfy.latents import as_clip, for_latent_frames, for_pictures
 from ..control.word_maps import word_map_layers
 from ..images.plots import alignment_picture
 from ..model import memory_budget as budget
+from ..model.image_conditioning import check_alike, check_inverted_alike
 from ..model.input_checks import (
     check_conditioning,
     check_editable,
@@ -136,12 +136,12 @@ def in_room(model, parts: Parts, run, operation=budget.EDIT):
     """What run(MODEL) returns, the MODEL in smaller passes where memory is short; records are of the passes that the
     inversion took. operation: what it runs, an edit in any case."""
     inversion = parts.inversion
-    if is_video(model.model):
-        edits = [target.edit for target in parts.targets]
-        cross = any(not edit.is_identity(step) for edit in edits for step in range(edit.steps))
-        temporal = any(bool(edit.temporal.any()) for edit in edits)
-        tokens = inversion.source.shape[1]
-        budget.check_room_for_step(budget.step_bytes(model, inversion.noise, tokens, cross, temporal))
+    edits, tokens = [target.edit for target in parts.targets], inversion.source.shape[1]
+    cross = any(not edit.is_identity(step) for edit in edits for step in range(edit.steps))
+    temporal = any(bool(edit.temporal.any()) for edit in edits)
+    recorded = budget.recorded_bytes(model, inversion.noise, tokens, cross, temporal)
+    if recorded:
+        budget.check_room_for_step(recorded)
     may_cut = inversion.records is None
     return budget.carried_out(operation, model, inversion.noise, lambda model, _: run(model), may_cut=may_cut)
 

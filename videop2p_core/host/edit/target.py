@@ -19,7 +19,7 @@ class Target:
     blend         whose words make the mask, None for none
     mask          [1 or latent frames, any height, any width], 1 where the edit may act; multiplies the words' mask
     mask_replaces whether it takes the place of the words' mask instead
-    blend_blocks  of a video model, which blocks make the words' maps; see wan.chosen_blocks
+    blend_blocks  of a video model, which blocks make the words' maps; see families/wan.py
     """
 
     conditioning: list

@@ -1,4 +1,4 @@
-"""Wan, a video model whose text has an attention of its own: the slots that an edit needs in its blocks.
+"""Wan 2.x, a video model whose text has an attention of its own: the slots that an edit needs in its blocks.
 
 The host has none there, so object patches on the attentions' `forward` make them: where a sampling call carries a
 control, what the attention computes goes through it. Without one they change nothing.
@@ -16,14 +16,50 @@ from torch import nn
 
 from ...edit.prompt import shortened
 from ..comfy.model_patches import CONTROL, host_attention
+from .family import Family
+from .unet import PICTURE
 
-FAMILY = (WanModel, VaceWanModel)  # others attend to more than text and time: a camera, a voice, an actor
+NETWORKS = (WanModel, VaceWanModel)  # others attend to more than text and time: a camera, a voice, an actor
 OVERRIDE = "optimized_attention_override"
-KINDS = ("self_attn", "cross_attn")
+ATTENTIONS = ("self_attn", "cross_attn")
+VACE, CLIP_VISION, BESIDE = "vace_frames", "clip_vision_output", "time_dim_concat"
+PICTURES = (PICTURE, VACE, CLIP_VISION, BESIDE, "reference_latents", "context_latents")
 
 
-def is_wan(network) -> bool:
-    return type(network) in FAMILY
+class Wan(Family):
+    sees_whole_clip = True
+    no_inflation = (
+        "a Wan model sees all frames together as it is: connect it to DDIM Invert, without Inflate UNet, Tune on Video "
+        "or Load Tuning"
+    )
+
+    def has(self, network):
+        return type(network) in NETWORKS
+
+    def cross_attention_layers(self, network):
+        return [f"{name}.cross_attn" for name in wan_blocks(network)]
+
+    def with_slots(self, model):
+        return with_slots(model)
+
+    def fill_cross_attention(self, attend, executor, *args, **kwargs):
+        return executor(*args, **kwargs)  # the slots ask by themselves
+
+    def word_map_layers(self, network, size, blocks):
+        return chosen_blocks(network, size, blocks)
+
+    def text_channels(self, model):
+        network = model.get_model_object("diffusion_model")
+        return network.text_dim
+
+    def pictures_read(self, base_model):
+        return PICTURES
+
+    def recorded_values(self, network, clip, tokens, cross, temporal):
+        frames, _, height, width = clip.shape
+        _, rows, columns = network.patch_size
+        places = frames * -(-height // rows) * -(-width // columns)
+        return len(wan_blocks(network)) * network.dim * (cross * (places + tokens) + temporal * 2 * places)
 
 
 def wan_blocks(network) -> dict[str, WanAttentionBlock]:
@@ -32,10 +68,10 @@ def wan_blocks(network) -> dict[str, WanAttentionBlock]:
 
 
 def with_slots(model):
-    """A clone of MODEL whose attentions ask a control where there is one; a UNet's are asked by the control."""
+    """A clone of MODEL whose attentions ask a control where there is one."""
     model = model.clone()
     for name, block in wan_blocks(model.get_model_object("diffusion_model")).items():
-        for kind in KINDS:
+        for kind in ATTENTIONS:
             path = f"diffusion_model.{name}.{kind}.forward"
             if path in model.object_patches:
                 raise ValueError(

@@ -13,8 +13,8 @@ import torch
 from comfy.patcher_extension import WrappersMP
 
 from ..comfy.other_packs import as_in_its_file, has_motion
+from ..families.unet import layers_below
 from .frame_attention import ForwardPatch
-from .unet_layers import layers_below
 
 KEY = "videop2p_caching"
 

@@ -8,11 +8,11 @@ call, so they serve a deep copy of the model as well as the model.
 from dataclasses import replace
 
 from comfy.context_windows import create_prepare_sampling_wrapper
-from comfy.ldm.modules.attention import SpatialVideoTransformer
-from comfy.ldm.modules.diffusionmodules.openaimodel import ResBlock, UNetModel
+from comfy.ldm.modules.diffusionmodules.openaimodel import ResBlock
 from comfy.patcher_extension import WrappersMP
 
 from ..comfy.other_packs import as_in_its_file
+from ..families.unet import UNet, transformer_blocks
 from .context_passes import Passes
 from .frame_attention import (
     BlockThenTime,
@@ -25,7 +25,6 @@ from .frame_attention import (
     patch_forward,
 )
 from .temporal_layers import temporal_patcher
-from .unet_layers import transformer_blocks
 
 KEY = "videop2p_inflation"
 
@@ -82,13 +81,8 @@ def temporal_of(model):
     return models[0] if models else None
 
 
-def is_image_unet(unet) -> bool:
-    """Whether a model's network is a UNet that knows no time of its own: the family that Video-P2P works on."""
-    return isinstance(unet, UNetModel) and not any(isinstance(m, SpatialVideoTransformer) for m in unet.modules())
-
-
 def _check_family(model, unet):
-    if not is_image_unet(unet):
+    if not UNet().has(unet):
         raise ValueError(
             f"a {type(model.model).__name__} model cannot be inflated: connect an image model with a UNet, "
             "of the Stable Diffusion 1.x, 2.x or XL family"

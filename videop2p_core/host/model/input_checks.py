@@ -8,13 +8,13 @@ from ...diffusion.inversion import DIRECT, Inversion
 from ...diffusion.schedule import ddim_sigmas
 from ..comfy.conditioning import embedding_of, in_use
 from ..comfy.denoiser import model_sigmas, prediction_of
-from ..comfy.image_conditioning import check_frames
-from ..comfy.latents import as_clip, is_video
+from ..comfy.latents import as_clip, has_time_axis
 from ..comfy.other_packs import check_beside
-from ..comfy.quantised_weights import check_trainable
-from ..families.wan import is_wan
+from ..comfy.quantised_weights import is_known, kind_of
+from ..families.table import family_of
+from ..families.unet import transformer_blocks
 from .identity import TUNINGS, identity_of, unlikeness
-from .inflate import is_image_unet
+from .image_conditioning import check_frames
 
 # With a UNet too, but the first knows a fifth of the noise levels alone, and the others draw by a picture.
 NO_PAINTERS = (
@@ -27,13 +27,16 @@ LIMITED = {"area", "mask"}  # options of a CONDITIONING that holds for a part of
 
 
 def check_inflatable(model):
-    """A MODEL with an image UNet, whatever samples it."""
-    _check_network(model, is_image_unet)
+    """A MODEL whose frames can lie on the batch axis, whatever samples it."""
+    _check_network(model)
+    reason = family_of(model).no_inflation
+    if reason:
+        raise ValueError(reason)
     check_one_gpu(model)
 
 
 def check_family(model):
-    """A MODEL with an image UNet, to be tuned."""
+    """A MODEL that can be inflated, to be tuned."""
     check_inflatable(model)
     check_beside(model)
     check_trainable(model)
@@ -41,22 +44,16 @@ def check_family(model):
 
 def check_editable(model):
     """A MODEL of a family that an edit can run on."""
-    _check_network(model, lambda network: is_image_unet(network) or is_wan(network))
+    _check_network(model)
     check_one_gpu(model)
     check_beside(model)
 
 
-def _check_network(model, known):
+def _check_network(model):
     if not isinstance(model, ModelPatcher):
         raise ValueError("there is no model: this checkpoint holds none, connect a model loader")
-    network = model.get_model_object("diffusion_model")
-    if known(network) and not isinstance(model.model, NO_PAINTERS):
+    if family_of(model) is not None and not isinstance(model.model, NO_PAINTERS):
         return
-    if is_wan(network):
-        raise ValueError(
-            "a Wan model sees all frames together as it is: connect it to DDIM Invert, without Inflate UNet, Tune on "
-            "Video or Load Tuning"
-        )
     raise ValueError(
         f"Video-P2P cannot edit with a {type(model.model).__name__} model: connect an image model with a UNet, of the "
         "Stable Diffusion 1.x, 2.x or XL family, or a Wan 2.x that makes video from text or a picture, or VACE"
@@ -65,7 +62,7 @@ def _check_network(model, known):
 
 def check_way(model, method: str, kept=None, cache_every: int = 1):
     """What works on inflated image models alone, in a sentence for a video model. kept: as in inversion.invert."""
-    if not is_video(model.model):
+    if not family_of(model).sees_whole_clip:
         return
     if method != DIRECT:
         raise ValueError(f"on a video model the inversion method is {DIRECT}: choose it in DDIM Invert, not {method}")
@@ -90,7 +87,7 @@ def clip_of(latent, model):
     samples = latent.get("samples") if isinstance(latent, dict) else None
     if not isinstance(samples, torch.Tensor):
         raise ValueError("the latent input holds no clip: connect VAE Encode")
-    channels, video = model.model.latent_format.latent_channels, is_video(model.model)
+    channels, video = model.model.latent_format.latent_channels, has_time_axis(model.model)
     taken = f"[1, {channels}, frames, height, width]" if video else f"[frames, {channels}, height, width]"
     if samples.ndim != (5 if video else 4) or samples.shape[1] != channels or (video and len(samples) > 1):
         raise ValueError(
@@ -106,8 +103,8 @@ def clip_of(latent, model):
 
 def check_conditioning(model, **conditionings):
     """CONDITIONINGs by their names, of the width that the model reads."""
-    network = model.get_model_object("diffusion_model")
-    width = network.text_dim if is_wan(network) else model.model.model_config.unet_config.get("context_dim")
+    family = family_of(model)
+    width = family.text_channels(model)
     for name, conditioning in conditionings.items():
         channels = embedding_of(conditioning, name).shape[-1]
         if width is not None and channels != width:
@@ -116,11 +113,7 @@ def check_conditioning(model, **conditionings):
                 "the CLIP of the same checkpoint"
             )
         options = conditioning[0][1]
-        if (
-            isinstance(model.model, comfy.model_base.SDXL)
-            and options.get("pooled_output") is None
-            and "unclip_conditioning" not in options
-        ):
+        if family.reads_pooled(model) and options.get("pooled_output") is None and "unclip_conditioning" not in options:
             raise ValueError(
                 f"the {name} conditioning lacks the pooled vector that an SDXL model reads beside the text: encode the "
                 "prompt with the CLIP of the same checkpoint"
@@ -190,3 +183,17 @@ def check_one_gpu(model):
     """A MODEL that no other node spreads over several."""
     if model.get_additional_models_with_key("multigpu"):
         raise ValueError("an edit runs on one GPU: remove the node that spreads this model over several")
+
+
+def check_trainable(model) -> None:
+    """A MODEL with a UNet whose queries can be unpacked and patched, in a sentence."""
+    for block in transformer_blocks(model.get_model_object("diffusion_model")).values():
+        for attention in (block.attn1, block.attn2):
+            layer = attention.to_q
+            weight = getattr(layer, "weight", None)
+            if weight is None or not is_known(weight):
+                kind = type(layer).__name__ if weight is None else kind_of(weight)
+                raise ValueError(
+                    f"this model's weights are quantised in a way ({kind}) that can be neither trained nor tuned: load "
+                    "the checkpoint in half precision, in fp8, or from a GGUF file"
+                )

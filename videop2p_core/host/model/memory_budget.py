@@ -21,12 +21,11 @@ import torch
 from ...diffusion.attention_records import Kept
 from ...diffusion.tuning import trained_names
 from ...edit.local_blend import blend_grid
-from ..comfy.latents import is_video
-from ..families.wan import wan_blocks
+from ..families.table import family_of
+from ..families.unet import cells_of, transformer_blocks
 from .free_memory import cast_bytes, free_memory, leave_room, room
 from .gradients import computed_in
 from .inflate import in_passes, inflation_of
-from .unet_layers import cells_of, transformer_blocks
 
 T = TypeVar("T")
 LEAST_FRAMES = 4  # of a pass
@@ -77,7 +76,7 @@ def plans(operation: Operation, model, clip, way: int = 0, may_cut: bool = True)
     found = [Plan(way) for way in ways]
     inflation, frames = inflation_of(model), len(clip)
     cut_already = model.model_options.get("context_handler") is not None
-    if not may_cut or cut_already or is_video(model.model) or (inflation and inflation.norm_over_frames):
+    if not may_cut or cut_already or family_of(model).sees_whole_clip or (inflation and inflation.norm_over_frames):
         return found
     while frames > LEAST_FRAMES:
         frames = max(frames // 2, LEAST_FRAMES)
@@ -166,15 +165,10 @@ def kept_bytes(model, clip, kept: Kept, steps: int, tokens: int) -> int:
     return 2 * frames * values  # half precision
 
 
-def step_bytes(model, clip, tokens: int, cross: bool, temporal: bool) -> int:
-    """Of a video model's queries and keys that an edit keeps for one step of its source, clip [frames, ...], text of so
-    many tokens; cross, temporal: whether a window of either is open."""
-    network, (frames, _, height, width) = model.get_model_object("diffusion_model"), clip.shape
-    _, rows, columns = network.patch_size
-    places = frames * -(-height // rows) * -(-width // columns)
-    values = cross * (places + tokens) + temporal * 2 * places
-    size = comfy.model_management.dtype_size(computed_in(model))
-    return len(wan_blocks(network)) * network.dim * values * size
+def recorded_bytes(model, clip, tokens: int, cross: bool, temporal: bool) -> int:
+    """Of what an edit keeps in main memory for one step of its source, as Family.recorded_values has it."""
+    values = family_of(model).recorded_values(model.get_model_object("diffusion_model"), clip, tokens, cross, temporal)
+    return values * comfy.model_management.dtype_size(computed_in(model))
 
 
 def check_room_for_step(needed: int):

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from ...diffusion.attention import TemporalAttention
-from .unet_layers import transformer_blocks
+from ..families.unet import transformer_blocks
 
 
 class TemporalLayers(nn.Module):

@@ -11,11 +11,11 @@ from ...diffusion import inversion as inversions
 from ...diffusion.inversion import Inversion
 from ...diffusion.schedule import to_x
 from ..comfy.conditioning import embedding_of
-from ..comfy.image_conditioning import check_alike
 from ..comfy.latents import as_latent, latent_out
 from ..comfy.progress import latent_progress
 from ..model import memory_budget as budget
 from ..model.identity import full_fingerprint_of, identity_of
+from ..model.image_conditioning import check_alike
 from ..model.input_checks import check_conditioning, check_editable, check_everywhere, check_hints, check_way, clip_of
 from . import inversion_run as host_inversion
 from . import resume as unfinishing

@@ -8,10 +8,10 @@ from ...diffusion.attention_records import Records
 from ...diffusion.inversion import Inversion
 from ..comfy.conditioning import embedding_of
 from ..comfy.denoiser import SOURCE, model_sigmas, prediction_of, run
-from ..comfy.image_conditioning import has_picture
 from ..comfy.latents import as_clip, latent_out
 from ..control.attention_recorder import keeping
 from ..model.gradients import run_differentiable
+from ..model.image_conditioning import has_picture
 
 
 def ddim_invert(model, positive, negative, latent, *, steps=50, rounds=0, records=None, progress=None, unfinished=None):

@@ -4,16 +4,16 @@ Where it brings none the host gives an inpainting model a blank picture, all of 
 alone then, as the model that it was made of. That is as good a clip's model as any, so long as all branches agree.
 """
 
-from .latents import is_video
+from ..families.table import family_of_network
+from ..families.unet import PICTURE
+from ..families.wan import BESIDE, VACE
 
-PICTURE, MASK = "concat_latent_image", "concat_mask"
-VACE, CLIP_VISION, BESIDE = "vace_frames", "clip_vision_output", "time_dim_concat"
-KINDS = (PICTURE, VACE, CLIP_VISION, BESIDE, "reference_latents", "context_latents")
+MASK = "concat_mask"
 
 
 def pictures_in(base_model, conditioning) -> set[str]:
     """The kinds of pictures that a CONDITIONING brings and the model looks at."""
-    read = KINDS if is_video(base_model) else (PICTURE,) if _has_room(base_model) else ()
+    read = family_of_network(base_model.diffusion_model).pictures_read(base_model)
     return {kind for _, options in conditioning for kind in read if options.get(kind) is not None}
 
 
@@ -80,8 +80,3 @@ def _check_number(given, frames, has, called):
             f"{has} {number} {called}, the clip {frames} latent frames: give it one for each frame of the clip and no "
             "reference image beside them, or a single one for all"
         )
-
-
-def _has_room(base_model) -> bool:
-    """Whether an image model takes more than the noisy latent."""
-    return base_model.model_config.unet_config["in_channels"] > base_model.latent_format.latent_channels

@@ -1,0 +1,74 @@
+"""What an edit has to know of a family of models: one class for each, chosen in table.py."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Hashable
+from typing import Any, ClassVar, Protocol
+
+from torch import Tensor, nn
+
+CrossAttention = Callable[..., Tensor]  # (layer, occupant, q, k, v, options) -> attended
+
+
+class WordMapLayers(Protocol):
+    """The layers whose cross attention makes the word maps of a mask. grid: (rows, columns) of the maps."""
+
+    grid: tuple[int, int]
+
+    def feed(self, layer: Hashable, options: dict[str, Any]) -> bool:
+        """Whether this layer is one of them."""
+
+    def by_frame(self, probabilities: Tensor, options: dict[str, Any]) -> Tensor:
+        """[frames, heads, places, groups] of a layer's [rows, heads, places, groups]"""
+
+
+class Family(ABC):
+    """A family of models.
+
+    sees_whole_clip   whether the network takes a clip as one latent [1, channels, frames, height, width]: it is not
+                      taken in passes then, none of its features are cached, nothing of its source is kept
+    no_inflation      why not, in a sentence; '' where it can be
+    """
+
+    sees_whole_clip: ClassVar[bool] = False
+    no_inflation: ClassVar[str] = ""
+
+    @abstractmethod
+    def has(self, network: nn.Module) -> bool:
+        """Whether a network is of this family."""
+
+    @abstractmethod
+    def cross_attention_layers(self, network: nn.Module) -> list[Hashable]:
+        """The names of the layers that look at the text, as `fill_cross_attention` calls them."""
+
+    @abstractmethod
+    def with_slots(self, model: Any) -> Any:
+        """A MODEL whose attentions ask an edit's control, where a call carries one. Raises ValueError where another
+        node holds them."""
+
+    @abstractmethod
+    def fill_cross_attention(self, attend: CrossAttention, executor: Any, *args: Any, **kwargs: Any) -> Tensor:
+        """Go on around the network with `attend` in all of its cross-attention layers."""
+
+    @abstractmethod
+    def word_map_layers(self, network: nn.Module, size: tuple[int, int], blocks: str) -> WordMapLayers:
+        """Of latents of this (height, width); blocks: the user's choice, '' for none. Raises ValueError, in a sentence,
+        where there are none."""
+
+    @abstractmethod
+    def text_channels(self, model: Any) -> int | None:
+        """Channels of the text that a MODEL reads, None where it does not say."""
+
+    @abstractmethod
+    def pictures_read(self, base_model: Any) -> tuple[str, ...]:
+        """Options of a CONDITIONING that bring pictures which a host's BaseModel goes by."""
+
+    def reads_pooled(self, model: Any) -> bool:
+        """Whether a MODEL reads a pooled vector beside the text."""
+        return False
+
+    def recorded_values(self, network: nn.Module, clip: Tensor, tokens: int, cross: bool, temporal: bool) -> int:
+        """Numbers that an edit keeps in main memory for one step of its source, clip [frames, channels, height, width],
+        text of so many tokens; cross, temporal: whether a window of either is open."""
+        return 0
