@@ -1,10 +1,10 @@
 """The whole path of the pack, node by node, on whatever device there is: what it gives, as tensors on the CPU.
 
-    python tools/pack.py tests.gpu.path OUT [--between unload|free] [--theirs FOLDER] [--only STATION]
+    python tools/pack.py tests.gpu.path OUT [--between unload|free] [--theirs FOLDER] [--only STATION] [--small]
 
 OUT becomes a folder: results.safetensors, failures.json, notes.json of what the pretend device noticed, and in models/
 what was saved. `--theirs` names another such folder, of another device, whose saved inversion and tuning are edited
-from.
+from. `--small`: a clip of half the height and width, and a step less.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from comfyui_videop2p.videop2p_core.host.demo_model import load_demo_model  # no
 
 import nodes as stock  # noqa: E402
 
-FRAMES, STEPS = 3, 3
+FRAMES = 3
 SCENE = scenes.Scene(1_000_000, "ball", "red", "plain", "beach")
 SOURCE, OTHER, LONGER = "a red ball on the beach", "a blue ball on the beach", "a striped red ball on the beach"
 WAN_SOURCE, WAN_OTHER = "a red ball on sand", "a blue ball on sand"
@@ -46,8 +46,9 @@ Results = dict[str, Tensor]
 class World:
     """What the stations work on, each made by a node when it is first asked for. between: see tools/gpu/modes.py."""
 
-    def __init__(self, between: str = "", theirs: Path | None = None):
+    def __init__(self, between: str = "", theirs: Path | None = None, small: bool = False):
         self.between, self.theirs = between, theirs
+        self.steps, self.inner_steps, self.apart = (2, 1, 2) if small else (3, 2, 1)  # every which row is taken
 
     def node(self, name: str, **inputs):
         """The outputs of a node of the pack."""
@@ -71,7 +72,7 @@ class World:
     def frames(self) -> Tensor:
         """[frames, height, width, 3]"""
         drawn = [torch.from_numpy(frame.image).float() for frame in scenes.clip(SCENE, FRAMES)]
-        return torch.stack(drawn)
+        return torch.stack(drawn)[:, :: self.apart, :: self.apart]
 
     @cached_property
     def latent(self) -> dict:
@@ -113,7 +114,7 @@ class World:
     def inverted(self, model=None, method="direct", source=None, null=None, **settings):
         return self.node(
             "DDIMInvert", model=model or self.model, source=source or self.encoded(SOURCE),
-            null=null or self.encoded(""), latent=self.latent, method=method, steps=STEPS, inner_steps=2, **settings,
+            null=null or self.encoded(""), latent=self.latent, method=method, steps=self.steps, inner_steps=self.inner_steps, **settings,
         )  # fmt: skip
 
     @cached_property
@@ -318,7 +319,7 @@ def on_wan(world: World) -> Iterator[tuple[str, Results]]:
         latent = {"samples": torch.randn(1, 16, 3, 6, 4, generator=torch.Generator().manual_seed(0))}
     inversion = world.node(
         "DDIMInvert", model=model, source=calls.encode(clip, WAN_SOURCE), null=calls.encode(clip, ""), latent=latent,
-        method="direct", steps=STEPS,
+        method="direct", steps=world.steps,
     )[0]  # fmt: skip
     yield "Wan, inversion", {"trajectory": inversion.trajectory}
     edit = world.node("AttentionController", clip=clip, source_prompt=WAN_SOURCE, target_prompt=WAN_OTHER, **BLENDED)[0]
@@ -371,13 +372,14 @@ def main() -> None:
     parser.add_argument("--between", default="")
     parser.add_argument("--theirs", type=Path)
     parser.add_argument("--only")
+    parser.add_argument("--small", action="store_true")
     asked = parser.parse_args()
     asked.out.mkdir(parents=True)
     folder_paths.set_user_directory(str(asked.out / "user"))
     folder_paths.set_temp_directory(str(asked.out / "temp"))
     folder_paths.set_output_directory(str(asked.out / "output"))
     use_models(asked.out / "models")
-    results, failures = walk(World(asked.between, asked.theirs and asked.theirs / "models"), asked.only)
+    results, failures = walk(World(asked.between, asked.theirs and asked.theirs / "models", asked.small), asked.only)
     save_file(results, asked.out / "results.safetensors")
     (asked.out / "failures.json").write_text(json.dumps(failures, indent=1))
     notes = sys.modules["pretend_cuda"].notes() if "pretend_cuda" in sys.modules else {}
