@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ..videop2p_core.diffusion.inversion import DIRECT
 from ..videop2p_core.diffusion.windows import even_windows
-from ..videop2p_core.host.edit.edit_inputs import gather, sample, word_edit
+from ..videop2p_core.host.edit.edit_inputs import prepare_edit, sample, word_edit
 from ..videop2p_core.host.model.frame_attention import Inflation
 from ..videop2p_core.host.model.inflate import inflate
 from ..videop2p_core.host.source import inversion_run as host_inversion
@@ -43,7 +43,7 @@ def edited_clip(world: World, model, clip: Tensor, scene: scenes.Scene, target: 
     source, null = world.encode(captions[0]), world.encode("")
     inverted = host_inversion.invert(model, source, null, world.vae.encode(clip), method=DIRECT, steps=world.steps)
     edit = word_edit(world.clip, *captions, blend_source=(scene.object,), blend_target=(target.object,))
-    (latent,) = sample(model, gather(model, inverted, [edit])).targets
+    (latent,) = sample(model, prepare_edit(model, inverted, [edit])).targets
     return world.vae.decode(latent)
 
 

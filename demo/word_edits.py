@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
-from ..videop2p_core.diffusion.attention_records import Kept
+from ..videop2p_core.diffusion.attention_records import RecordSettings
 from ..videop2p_core.diffusion.inversion import DIRECT, Inversion
-from ..videop2p_core.host.edit.edit_inputs import gather, sample, word_edit
+from ..videop2p_core.host.edit.edit_inputs import prepare_edit, sample, word_edit
 from ..videop2p_core.host.model.frame_attention import Inflation
 from ..videop2p_core.host.model.inflate import inflate
 from ..videop2p_core.host.source import inversion_run as host_inversion
@@ -70,7 +70,7 @@ class Case:
         the edit's plan has beside its words; settings go to `sample`."""
         model, inverted = model or self.model, inverted or self.inverted
         edit = word_edit(self.world.clip, *self.captions, **self.words() | (plan or {}))
-        (latent,) = sample(model, gather(model, inverted, [edit]), **settings).targets
+        (latent,) = sample(model, prepare_edit(model, inverted, [edit]), **settings).targets
         return self.world.vae.decode(latent)
 
     def words(self) -> dict[str, object]:
@@ -88,7 +88,9 @@ Variant = Callable[[Case], Tensor]  # gives the edited frames
 # By name: the edit as it is, and cheaper ways to it.
 VARIANTS: dict[str, Variant] = {
     EXACT: Case.edited,
-    "kept": lambda case: case.edited(inverted=case.invert(case.model, kept=Kept(cross=max(CROSS_WINDOWS.values())))),
+    "kept": lambda case: case.edited(
+        inverted=case.invert(case.model, kept=RecordSettings(cross=max(CROSS_WINDOWS.values())))
+    ),
     "frozen": lambda case: case.edited(plan={"freeze": 0.5}),
     "cached": lambda case: case.edited(cache_every=2),
 }

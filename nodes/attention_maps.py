@@ -3,8 +3,8 @@
 from comfy_api.latest import io
 
 from ..videop2p_core.edit.edit_plan import parse_words
-from ..videop2p_core.host.edit.attention_maps import BRANCHES, look
-from ..videop2p_core.host.edit.edit_inputs import gather
+from ..videop2p_core.host.edit.attention_maps import BRANCHES, attention_maps
+from ..videop2p_core.host.edit.edit_inputs import prepare_edit
 from .sample import replacements
 from .types import CATEGORY, Edit, Inversion
 
@@ -78,9 +78,9 @@ class AttentionMaps(io.ComfyNode):
     def execute(
         cls, model, inversion, edit, words, branch, step, images=None, source=None, target=None, null=None
     ) -> io.NodeOutput:
-        parts = gather(model, inversion, [edit], source, [target], null)
-        looks = look(model, parts, edit.plan, parse_words(words), branch, step, images)
-        return io.NodeOutput(looks.overlays, list(looks.masks), looks.grid)
+        parts = prepare_edit(model, inversion, [edit], source, [target], null)
+        maps = attention_maps(model, parts, edit.plan, parse_words(words), branch, step, images)
+        return io.NodeOutput(maps.overlays, list(maps.masks), maps.grid)
 
 
 NODES = [AttentionMaps]

@@ -3,10 +3,10 @@
 from comfy_api.latest import io, ui
 from comfy_execution.graph_utils import ExecutionBlocker
 
-from ..videop2p_core.diffusion.attention_records import Kept
+from ..videop2p_core.diffusion.attention_records import RecordSettings
 from ..videop2p_core.diffusion.inversion import METHODS, SHARED_NULL_TEXT
 from ..videop2p_core.host.source.inversion import invert, new_folder
-from ..videop2p_core.host.source.reconstruction import Original
+from ..videop2p_core.host.source.reconstruction import SourceFrames
 from ..videop2p_core.host.storage import files
 from .types import CATEGORY, KEEPING, MEMORY, Inversion
 
@@ -177,10 +177,10 @@ class DDIMInvert(io.ComfyNode):
         kept_cross_window, kept_temporal_window, vae=None, images=None,
     ) -> io.NodeOutput:  # fmt: skip
         folder = new_folder() if keep_source == "on disk" else None
-        kept = None if keep_source == "off" else Kept(kept_cross_window, kept_temporal_window, folder)
+        kept = None if keep_source == "off" else RecordSettings(kept_cross_window, kept_temporal_window, folder)
         done = invert(
             model, source, null, latent, method=method, steps=steps, cfg=cfg, rounds=rounds, inner_steps=inner_steps,
-            epsilon=epsilon, checkpointing=memory == "save memory", kept=kept, original=Original.of(vae, images),
+            epsilon=epsilon, checkpointing=memory == "save memory", kept=kept, original=SourceFrames.of(vae, images),
         )  # fmt: skip
         latents = {"samples": done.noise}, {"samples": done.reconstruction}
         checked = (done.check.mean, done.check.plot()) if done.check else (UNCHECKED, UNCHECKED)

@@ -5,7 +5,7 @@ from comfy_api.latest import io
 
 from ..videop2p_core.host.comfy.latents import latent_out
 from ..videop2p_core.host.edit.custom_sampler import DecoupledGuider, DecoupledSampler
-from ..videop2p_core.host.edit.edit_inputs import gather, pixel_mask, sample
+from ..videop2p_core.host.edit.edit_inputs import pixel_mask, prepare_edit, sample
 from .types import CATEGORY, Edit, Inversion
 
 GUIDANCES = ("decoupled", "coupled")
@@ -109,7 +109,7 @@ class DecoupledSample(io.ComfyNode):
         model, inversion, guidance, cache_every, source, null = map(
             one, (model, inversion, guidance, cache_every, source, null)
         )
-        parts = gather(model, inversion, edit, source, target, null, cache_every=cache_every)
+        parts = prepare_edit(model, inversion, edit, source, target, null, cache_every=cache_every)
         callback = latent_preview.prepare_callback(model, inversion.steps)
         edited = sample(model, parts, coupled=guidance == "coupled", cache_every=cache_every, callback=callback)
         return io.NodeOutput(
@@ -154,7 +154,7 @@ class DecoupledGuiderNode(io.ComfyNode):
 
     @classmethod
     def execute(cls, model, inversion, edit, cache_every, source=None, target=None, null=None) -> io.NodeOutput:
-        parts = gather(model, inversion, [edit], source, [target], null, cache_every=cache_every)
+        parts = prepare_edit(model, inversion, [edit], source, [target], null, cache_every=cache_every)
         latent = latent_out(model.model, inversion.trajectory[0])
         return io.NodeOutput(DecoupledGuider(model, parts, cache_every), inversion.sigmas, {"samples": latent})
 

@@ -19,7 +19,7 @@ from comfyui_videop2p.tests.core.texts import (
     texts,
     words_of,
 )
-from comfyui_videop2p.videop2p_core.diffusion.attention_records import Kept
+from comfyui_videop2p.videop2p_core.diffusion.attention_records import RecordSettings
 from comfyui_videop2p.videop2p_core.edit.alignment import ALIGNMENTS, KINDS
 from comfyui_videop2p.videop2p_core.edit.edit_plan import EditPlan, parse_weights, parse_words
 from comfyui_videop2p.videop2p_core.edit.local_blend import checked_mask, fit_mask
@@ -237,4 +237,4 @@ def test_what_is_quoted_fits_a_sentence():
 @pytest.mark.parametrize("share", [-0.1, 2, math.nan, math.inf])
 def test_a_share_of_the_source_that_cannot_be_kept(share):
     with pytest.raises(ValueError, match="the kept temporal window is .*: it lies between 0 and 1"):
-        Kept(temporal=share)
+        RecordSettings(temporal=share)

@@ -11,8 +11,8 @@ from comfyui_videop2p.videop2p_core.edit.local_blend import (
     check_grid,
     fit_mask,
     local_mask,
-    spotlight,
     step_maps,
+    threshold_maps,
     word_columns,
 )
 from hypothesis import given, settings
@@ -121,17 +121,17 @@ def test_a_model_without_such_layers_gets_a_sentence():
 def test_a_spotlight_is_pooled_resized_and_thresholded():
     maps = torch.zeros(1, 5, 4)
     maps[0, 1, 2] = 1
-    lit = spotlight(maps, (10, 8), 0.3)
+    lit = threshold_maps(maps, (10, 8), 0.3)
     expected = torch.zeros(10, 8, dtype=torch.bool)
     expected[0:6, 2:8] = True  # the cell and its neighbours, two pixels a cell
     assert torch.equal(lit[0], expected)
-    assert spotlight(maps, (10, 8), 0.3, pool=False).sum() == 4
+    assert threshold_maps(maps, (10, 8), 0.3, pool=False).sum() == 4
 
 
 def test_each_frame_is_divided_by_its_own_maximum():
     maps = torch.zeros(2, 4, 4)
     maps[0, 0, 0], maps[1, 3, 3] = 1.0, 0.01
-    assert spotlight(maps, (4, 4), 0.5).sum((1, 2)).tolist() == [4, 4]
+    assert threshold_maps(maps, (4, 4), 0.5).sum((1, 2)).tolist() == [4, 4]
 
 
 @pytest.mark.parametrize("frames, size", [(1, (16, 16)), (3, (24, 16)), (8, (16, 24)), (5, (23, 17))])

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 from comfyui_videop2p.videop2p_core.diffusion import attention_records as records
-from comfyui_videop2p.videop2p_core.diffusion.attention_records import WHOLE, Kept, Records
+from comfyui_videop2p.videop2p_core.diffusion.attention_records import WHOLE, AttentionRecords, RecordSettings
 from safetensors import SafetensorError
 
 LAYERS = {"middle": (torch.ones(1, 2, 3).half(), torch.zeros(1, 2, 3).half())}
@@ -17,7 +17,7 @@ GONE = "the kept source is gone from the temporary folder, or damaged there: inv
 
 @pytest.fixture
 def kept(tmp_path):
-    found = Records(Kept(folder=tmp_path / "kept"), 1)
+    found = AttentionRecords(RecordSettings(folder=tmp_path / "kept"), 1)
     found.write(0, WHOLE, LAYERS)
     return found
 
@@ -35,7 +35,7 @@ def test_a_full_disk_is_named_and_nothing_half_written_stays(tmp_path, monkeypat
         raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
 
     monkeypatch.setattr(records, "save_file", full)
-    found = Records(Kept(folder=tmp_path / "kept"), 1)
+    found = AttentionRecords(RecordSettings(folder=tmp_path / "kept"), 1)
     with pytest.raises(ValueError, match=NO_ROOM) as caught:
         found.write(0, WHOLE, LAYERS)
     assert "No space left on device" in str(caught.value) and any(tmp_path.rglob("*.safetensors"))
@@ -47,8 +47,8 @@ def test_a_full_disk_is_named_and_nothing_half_written_stays(tmp_path, monkeypat
 def test_a_folder_that_cannot_be_made_or_goes_meanwhile_is_named(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(ValueError, match=NO_ROOM):
-        Records(Kept(folder=tmp_path / "file" / "kept"), 1)
-    found = Records(Kept(folder=tmp_path / "kept"), 1)
+        AttentionRecords(RecordSettings(folder=tmp_path / "file" / "kept"), 1)
+    found = AttentionRecords(RecordSettings(folder=tmp_path / "kept"), 1)
     shutil.rmtree(tmp_path / "kept")
     with pytest.raises(ValueError, match=NO_ROOM):
         found.write(0, WHOLE, LAYERS)

@@ -114,7 +114,8 @@ class World:
     def inverted(self, model=None, method="direct", source=None, null=None, **settings):
         return self.node(
             "DDIMInvert", model=model or self.model, source=source or self.encoded(SOURCE),
-            null=null or self.encoded(""), latent=self.latent, method=method, steps=self.steps, inner_steps=self.inner_steps, **settings,
+            null=null or self.encoded(""), latent=self.latent, method=method, steps=self.steps,
+            inner_steps=self.inner_steps, **settings,
         )  # fmt: skip
 
     @cached_property

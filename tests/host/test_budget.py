@@ -9,7 +9,7 @@ import torch
 from comfy.patcher_extension import WrappersMP
 from comfy_extras.nodes_custom_sampler import Noise_EmptyNoise, SamplerCustomAdvanced
 from comfyui_videop2p.tests.host.calls import FRAMES, SOURCE, STEPS, control, encode, run, sample
-from comfyui_videop2p.videop2p_core.diffusion.attention_records import Kept
+from comfyui_videop2p.videop2p_core.diffusion.attention_records import RecordSettings
 from comfyui_videop2p.videop2p_core.host.model import free_memory as room
 from comfyui_videop2p.videop2p_core.host.model import gradients
 from comfyui_videop2p.videop2p_core.host.model import memory_budget as budget
@@ -149,7 +149,7 @@ def test_the_size_of_records_is_foretold_exactly(model, inverting, windows, size
         0
     ].records
     tokens = inverting["source"][0][0].shape[1]
-    assert budget.kept_bytes(model, clip, Kept(*windows.values()), STEPS, tokens) == records.bytes
+    assert budget.kept_bytes(model, clip, RecordSettings(*windows.values()), STEPS, tokens) == records.bytes
 
 
 # --- weights on a GPU -------------------------------------------------------------------------------------------------

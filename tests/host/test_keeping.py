@@ -12,7 +12,7 @@ from comfy.patcher_extension import WrappersMP
 from comfyui_videop2p.demo import videos
 from comfyui_videop2p.tests.host.calls import FRAMES, SOURCE, control, encode, run, sample
 from comfyui_videop2p.videop2p_core.diffusion import schedule
-from comfyui_videop2p.videop2p_core.diffusion.attention_records import Kept, Records
+from comfyui_videop2p.videop2p_core.diffusion.attention_records import AttentionRecords, RecordSettings
 from comfyui_videop2p.videop2p_core.host.comfy import denoiser
 from comfyui_videop2p.videop2p_core.host.control.attention_recorder import keeping
 
@@ -63,7 +63,7 @@ class Meter:
 @torch.inference_mode()
 def records_of_the_path(model, clip, inversion):
     """Kept where the source branch itself would look: at z of each step."""
-    records, source = Records(Kept(0.5, 0.5), STEPS), encode(clip, SOURCE)
+    records, source = AttentionRecords(RecordSettings(0.5, 0.5), STEPS), encode(clip, SOURCE)
 
     def algorithm(denoise, z0, sigmas):
         kept = keeping(denoise, records, sigmas, inversion.source.shape[1], z0.shape[-2:])

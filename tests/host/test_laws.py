@@ -21,7 +21,7 @@ from comfyui_videop2p.videop2p_core.diffusion.inversion import Inversion
 from comfyui_videop2p.videop2p_core.edit.local_blend import Blend, word_columns
 from comfyui_videop2p.videop2p_core.edit.matrices import Edit
 from comfyui_videop2p.videop2p_core.host.control import attention_control as controls
-from comfyui_videop2p.videop2p_core.host.control.attention_control import Control, Controlled
+from comfyui_videop2p.videop2p_core.host.control.attention_control import AttentionControl, ControlledTarget
 from comfyui_videop2p.videop2p_core.host.edit.decoupled_sampling import decoupled_sample
 from comfyui_videop2p.videop2p_core.host.edit.target import Target
 from comfyui_videop2p.videop2p_core.host.families.unet import UNet
@@ -394,8 +394,10 @@ def test_edits_reach_every_block_of_a_deep_transformer(monkeypatch):
     assert torch.equal(plain_sample(deep, (1, 8, 8)), plain_sample(image, (1, 8, 8)))
 
     used, change = [], edit()
-    keep = Control._keep
-    monkeypatch.setattr(Control, "_keep", lambda self, layer, q, k: used.append(layer) or keep(self, layer, q, k))
+    keep = AttentionControl._keep
+    monkeypatch.setattr(
+        AttentionControl, "_keep", lambda self, layer, q, k: used.append(layer) or keep(self, layer, q, k)
+    )
     ours = sample(deep, [change])
     cross = [layer for layer in used if isinstance(layer, tuple)]
     assert cross == layers * STEPS and len(used) == 2 * len(cross)  # each block has its temporal layer, too
@@ -442,7 +444,7 @@ def test_only_the_entry_of_the_edit_is_edited():
     frames, heads, own = 2, 2, uuid4()
     entries = [uuid4(), own, uuid4()]
     source_entry, change = uuid4(), edit(steps=1)
-    control = Control(source_entry, [Controlled(change, own)])
+    control = AttentionControl(source_entry, [ControlledTarget(change, own)])
     options = {"n_heads": heads, "activations_shape": [0, 0, 4, 4], "cond_or_uncond": [0], "uuids": [source_entry]}
     source_q, source_k = torch.randn(frames, 16, 8), torch.randn(frames, TOKENS, 8)
     control.record(0)
@@ -466,7 +468,7 @@ def test_only_the_entry_of_the_edit_is_edited():
 
 def test_an_entry_in_another_call_is_left_alone():
     change = edit(steps=1)
-    control = Control(uuid4(), [Controlled(change, uuid4())])
+    control = AttentionControl(uuid4(), [ControlledTarget(change, uuid4())])
     control.replay(0, 0)
     q, k = torch.randn(2, 16, 8), torch.randn(2, TOKENS, 8)
     options = {"n_heads": 2, "activations_shape": [0, 0, 4, 4], "cond_or_uncond": [1], "uuids": [uuid4()]}
@@ -538,7 +540,7 @@ def test_another_evaluation_within_a_step_leaves_no_trace(model):
 
 def test_a_copy_of_the_entry_in_the_unconditional_half_is_left_alone():
     own = uuid4()
-    control = Control(own, [Controlled(edit(steps=1), own)])
+    control = AttentionControl(own, [ControlledTarget(edit(steps=1), own)])
     options = {"uuids": [own, uuid4(), own], "cond_or_uncond": [1, 1, 0]}
     assert control._own_rows(6, options) == slice(4, 6)
     assert control._own_rows(2, {"uuids": [own], "cond_or_uncond": [1]}) is None

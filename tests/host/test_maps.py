@@ -13,7 +13,7 @@ from comfyui_videop2p.demo import scenes
 from comfyui_videop2p.tests.host.calls import encode, run
 from comfyui_videop2p.videop2p_core.host.edit import attention_maps as maps
 from comfyui_videop2p.videop2p_core.host.edit.decoupled_sampling import decoupled_sample
-from comfyui_videop2p.videop2p_core.host.edit.edit_inputs import gather, word_edit
+from comfyui_videop2p.videop2p_core.host.edit.edit_inputs import prepare_edit, word_edit
 from comfyui_videop2p.videop2p_core.host.source.inversion_run import invert
 
 FRAMES, STEPS = 2, 2
@@ -79,7 +79,7 @@ def test_the_word_of_an_object_looks_at_the_object(model, inversion, edit, truth
 
 @BRANCHES
 def test_the_mean_of_every_step_is_the_mean(model, inversion, edit, branch):
-    parts, prompt = gather(model, inversion, [edit]), getattr(edit.plan, branch)
+    parts, prompt = prepare_edit(model, inversion, [edit]), getattr(edit.plan, branch)
     columns = maps.columns_of(prompt, ("ball", "space"), branch)
     maps_of = {"source": maps.source_maps, "target": maps.target_maps}[branch]
     mean = maps_of(model, parts, columns, 0, STEPS)
@@ -98,13 +98,13 @@ def test_one_step_may_be_shown(model, inversion, edit):
 
 def test_the_source_is_seen_as_the_blend_sees_it(model, inversion, edit):
     """And on its stored path, whatever else the inversion's method would do with it."""
-    parts, seen = gather(model, inversion, [edit]), []
+    parts, seen = prepare_edit(model, inversion, [edit]), []
     decoupled_sample(model, inversion, parts.source, parts.null, parts.targets, progress=seen.append)
     blended = seen[-1].word_maps[0][0][:, 0]  # [frames, rows, columns], summed over the steps
     null = inversion.initial_null.expand(STEPS, 1, -1, -1)
     optimised = replace(inversion, method="shared null-text", null=null)
     for stored in (inversion, optimised):
-        parts = gather(model, stored, [edit])
+        parts = prepare_edit(model, stored, [edit])
         (ball,) = maps.source_maps(model, parts, parts.targets[0].blend.source[:, :1], 0, STEPS)
         torch.testing.assert_close(ball, blended / STEPS, atol=1e-5, rtol=0)
 
@@ -136,7 +136,7 @@ def test_the_words_are_those_to_blend_or_else_all(edit, whole):
 
 @pytest.mark.parametrize("blended", [True, False])
 def test_looking_leaves_the_edit_as_it_is(model, inversion, edit, whole, blended):
-    parts = gather(model, inversion, [edit if blended else whole])
+    parts = prepare_edit(model, inversion, [edit if blended else whole])
 
     def edited(targets):
         return decoupled_sample(model, inversion, parts.source, parts.null, targets)

@@ -7,7 +7,7 @@ from comfy.sd1_clip import SD1Tokenizer
 from einops import rearrange
 
 from ...videop2p_core.diffusion import inversion, schedule
-from ...videop2p_core.edit.local_blend import WORDS, Blend, spotlight, word_columns
+from ...videop2p_core.edit.local_blend import WORDS, Blend, threshold_maps, word_columns
 from ...videop2p_core.edit.matrices import compile_edit
 from ...videop2p_core.edit.prompt import word_tokens
 from ...videop2p_core.host.edit.decoupled_sampling import decoupled_sample
@@ -96,7 +96,7 @@ def check_blend(case, settings, tensors, steps, latents):
     maps = [torch.stack([branch[:, WORDS] for branch in steps[i].word_maps[0]]) for i in blended]
     maps = torch.stack(maps).cpu()  # [steps, 2, frames, rows, columns]
     masks = torch.stack([
-        torch.stack([spotlight(maps[n, 0], size, settings["mask_th"][0]), steps[i].masks[0].cpu() > 0])
+        torch.stack([threshold_maps(maps[n, 0], size, settings["mask_th"][0]), steps[i].masks[0].cpu() > 0])
         for n, i in enumerate(blended)
     ])  # fmt: skip
     wrong = (masks != tensors["masks"].bool()).flatten(1).float().mean(dim=1)  # of each blended step

@@ -7,10 +7,10 @@ from dataclasses import replace
 import torch
 from comfy.patcher_extension import WrappersMP
 
-from ...videop2p_core.diffusion.attention_records import Kept
+from ...videop2p_core.diffusion.attention_records import RecordSettings
 from ...videop2p_core.diffusion.inversion import DIRECT
 from ...videop2p_core.host.demo_model import load_demo_model
-from ...videop2p_core.host.edit.edit_inputs import gather, sample, word_edit
+from ...videop2p_core.host.edit.edit_inputs import prepare_edit, sample, word_edit
 from ...videop2p_core.host.model.frame_attention import Inflation
 from ...videop2p_core.host.model.inflate import inflate
 from ...videop2p_core.host.source import inversion_run as inversion
@@ -42,11 +42,11 @@ def counts() -> dict[str, float]:
     model.add_wrapper(WrappersMP.DIFFUSION_MODEL, meter)
     source, null = (clip.encode_from_tokens_scheduled(clip.tokenize(text)) for text in (SOURCE, ""))
     latent = torch.randn(FRAMES, 4, 8, 8, generator=torch.Generator().manual_seed(0))
-    inverted = inversion.invert(model, source, null, latent, method=DIRECT, steps=STEPS, kept=Kept())
+    inverted = inversion.invert(model, source, null, latent, method=DIRECT, steps=STEPS, kept=RecordSettings())
     of_inversion = meter.forwards()
 
     def of_edit(inverted):
-        sample(model, gather(model, inverted, [word_edit(clip, SOURCE, TARGET)]))
+        sample(model, prepare_edit(model, inverted, [word_edit(clip, SOURCE, TARGET)]))
         return meter.forwards()
 
     exact, kept = of_edit(replace(inverted, records=None)), of_edit(inverted)

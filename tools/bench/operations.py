@@ -9,7 +9,7 @@ from typing import Protocol
 import torch
 
 from ...videop2p_core.diffusion import inversion, null_text, tuning
-from ...videop2p_core.diffusion.attention_records import Kept, Records
+from ...videop2p_core.diffusion.attention_records import AttentionRecords, RecordSettings
 from ...videop2p_core.diffusion.inversion import DIRECT, Inversion
 from ...videop2p_core.diffusion.schedule import ddim_sigmas
 from ...videop2p_core.edit.matrices import Edit, no_edit
@@ -61,9 +61,9 @@ def edit_steps(work: Work, steps: int, watch: Watch, in_windows: bool = True, ke
     run(work.inflated, work.source, work.null, work.latent, sigmas, algorithm)
 
 
-def recorded(work: Work, inverted: Inversion) -> Records:
+def recorded(work: Work, inverted: Inversion) -> AttentionRecords:
     """The queries and keys of all steps."""
-    records = Records(Kept(cross=1.0, temporal=1.0), inverted.steps)
+    records = AttentionRecords(RecordSettings(cross=1.0, temporal=1.0), inverted.steps)
 
     def algorithm(denoise, z0, sigmas):
         denoise = keeping(denoise, records, sigmas, TOKENS, z0.shape[-2:])

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import torch
 
-from ...videop2p_core.diffusion.attention_records import Kept
+from ...videop2p_core.diffusion.attention_records import RecordSettings
 from ...videop2p_core.host.model.memory_budget import kept_bytes
 from . import memory
 from .counts import STEPS, counts
@@ -65,7 +65,7 @@ def main(build: Build = sd15) -> None:
         figures |= {name: memory.peak_of_new_process(name, build, *size) for name in memory.OPERATIONS}
         figures["long_clip_memory"] = memory.long_clip_ratio(build, asked.latent // 2)
     work = work_on(build, *size)
-    figures["kept_records_gib"] = kept_bytes(work.inflated, work.latent, Kept(), STEPS, TOKENS) / 2**30
+    figures["kept_records_gib"] = kept_bytes(work.inflated, work.latent, RecordSettings(), STEPS, TOKENS) / 2**30
     figures |= counts()
     figures |= times(work, asked.repeats, say)
     figures = {name: figures[name] for name in ABOUT if name in figures}

@@ -19,11 +19,11 @@ from comfy.cldm.cldm import ControlNet
 from comfy_extras.nodes_custom_sampler import Noise_EmptyNoise, SamplerCustomAdvanced
 from torch import Tensor
 
-from ...videop2p_core.diffusion.attention_records import Kept
+from ...videop2p_core.diffusion.attention_records import RecordSettings
 from ...videop2p_core.host.demo_model import UNET, load_text_encoder, load_unet
 from ...videop2p_core.host.edit.attention_maps import look
 from ...videop2p_core.host.edit.custom_sampler import DecoupledGuider, DecoupledSampler
-from ...videop2p_core.host.edit.edit_inputs import gather, sample, word_edit
+from ...videop2p_core.host.edit.edit_inputs import prepare_edit, sample, word_edit
 from ...videop2p_core.host.model.frame_attention import Inflation
 from ...videop2p_core.host.model.inflate import inflate
 from ...videop2p_core.host.source.inversion import invert
@@ -121,7 +121,7 @@ class Wires:
 
 def edited(model, inversion, *edits, conditionings=(), **settings) -> list[Tensor]:
     """The source, the targets and where each was edited, as Decoupled Sample has them."""
-    done = sample(model, gather(model, inversion, edits, *conditionings), **settings)
+    done = sample(model, prepare_edit(model, inversion, edits, *conditionings), **settings)
     return [done.source, *done.targets, *(mask for mask in done.masks if mask is not None)]
 
 
@@ -210,7 +210,7 @@ def custom_sampler(wires):
     yield
     inversion = wires.inversion
     yield
-    guider = DecoupledGuider(model, gather(model, inversion, [asked]))
+    guider = DecoupledGuider(model, prepare_edit(model, inversion, [asked]))
     yield
     given = Noise_EmptyNoise(), guider, DecoupledSampler(), inversion.sigmas, wires.latent
     return [SamplerCustomAdvanced.execute(*given).result[0]["samples"]]
@@ -219,7 +219,7 @@ def custom_sampler(wires):
 def attention_maps(wires):
     model, asked = wires.model, wires.edit
     yield
-    parts = gather(model, wires.inversion, [asked])
+    parts = prepare_edit(model, wires.inversion, [asked])
     yield
     return [look(model, parts, asked.plan, ("ball",), branch).masks for branch in ("source", "target")]
 
@@ -227,7 +227,7 @@ def attention_maps(wires):
 def kept_edit(wires):
     model, asked = wires.model, wires.edit
     yield
-    inversion = wires.inverted(model, kept=Kept(cross=0.5))
+    inversion = wires.inverted(model, kept=RecordSettings(cross=0.5))
     yield
     return edited(model, inversion, asked)
 

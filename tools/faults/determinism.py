@@ -27,9 +27,9 @@ from comfy_extras.nodes_custom_sampler import Noise_EmptyNoise, SamplerCustomAdv
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from ...videop2p_core.diffusion.attention_records import Kept
+from ...videop2p_core.diffusion.attention_records import RecordSettings
 from ...videop2p_core.host.edit.custom_sampler import DecoupledGuider, DecoupledSampler
-from ...videop2p_core.host.edit.edit_inputs import gather, sample, word_edit
+from ...videop2p_core.host.edit.edit_inputs import prepare_edit, sample, word_edit
 from ...videop2p_core.host.source.tuning import tune
 from ..pack import ROOT, host_path
 from .faults import Calls, calls_of_models, equal
@@ -93,7 +93,7 @@ def promises(world: World, short: bool) -> dict[str, Ways]:
 
     def kept(folder):
         def operation(model):
-            inversion = world.inverted(model, "direct", kept=Kept(0.5, 0.5, folder)).inversion
+            inversion = world.inverted(model, "direct", kept=RecordSettings(0.5, 0.5, folder)).inversion
             return targets(model, inversion, world.edit)
 
         return operation
@@ -123,11 +123,11 @@ def promises(world: World, short: bool) -> dict[str, Ways]:
 
 
 def targets(model, inversion, *edits) -> list[Tensor]:
-    return sample(model, gather(model, inversion, edits)).targets
+    return sample(model, prepare_edit(model, inversion, edits)).targets
 
 
 def under_custom_sampler(model, world: World) -> Tensor:
-    guider = DecoupledGuider(model, gather(model, world.inversion, [world.edit]))
+    guider = DecoupledGuider(model, prepare_edit(model, world.inversion, [world.edit]))
     given = Noise_EmptyNoise(), guider, DecoupledSampler(), world.inversion.sigmas, world.latent
     return SamplerCustomAdvanced.execute(*given).result[0]["samples"]
 

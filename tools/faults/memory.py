@@ -19,7 +19,7 @@ from itertools import islice, product
 import psutil
 import torch
 
-from ...videop2p_core.host.edit.edit_inputs import gather, sample, word_edit
+from ...videop2p_core.host.edit.edit_inputs import prepare_edit, sample, word_edit
 from ..client import run_graph
 from ..host import Host
 from ..pack import host_path
@@ -96,7 +96,7 @@ def in_process(number: int, edit: Callable[[World, str], object] | None = None) 
 
 def edited(world: World, target: str):
     asked = word_edit(world.clip, SOURCE, target, cross=0.5, temporal=0.5, blend_source=("ball",))
-    return sample(world.model, gather(world.model, world.inversion, [asked]))
+    return sample(world.model, prepare_edit(world.model, world.inversion, [asked]))
 
 
 # --- on a server ------------------------------------------------------------------------------------------------------

@@ -10,10 +10,10 @@ import latent_preview
 import torch
 from torch import Tensor
 
-from ...videop2p_core.diffusion.attention_records import Kept
+from ...videop2p_core.diffusion.attention_records import RecordSettings
 from ...videop2p_core.host.demo_model import load_demo_model
-from ...videop2p_core.host.edit.attention_maps import look
-from ...videop2p_core.host.edit.edit_inputs import gather, sample, word_edit
+from ...videop2p_core.host.edit.attention_maps import attention_maps
+from ...videop2p_core.host.edit.edit_inputs import prepare_edit, sample, word_edit
 from ...videop2p_core.host.model.frame_attention import Inflation
 from ...videop2p_core.host.model.inflate import inflate
 from ...videop2p_core.host.source.inversion import invert, new_folder
@@ -44,7 +44,7 @@ class World:
             self.clip, SOURCE, TARGET, cross=0.5, temporal=0.5, blend_source=("ball",), blend_target=("ball",)
         )
         self.inversion = self.inverted(self.model, "direct").inversion
-        self.kept = self.inverted(self.model, "direct", kept=Kept(0.5, 0.5, new_folder())).inversion
+        self.kept = self.inverted(self.model, "direct", kept=RecordSettings(0.5, 0.5, new_folder())).inversion
 
     def inverted(self, model, method, **settings):
         return invert(model, self.source, self.null, self.latent, method=method, steps=STEPS, inner_steps=2, **settings)
@@ -52,7 +52,7 @@ class World:
     def operations(self) -> dict[str, Operation]:
         def edited(model, inversion=self.inversion, edits=1, **settings):
             callback = latent_preview.prepare_callback(model, STEPS)
-            done = sample(model, gather(model, inversion, [self.edit] * edits), callback=callback, **settings)
+            done = sample(model, prepare_edit(model, inversion, [self.edit] * edits), callback=callback, **settings)
             return [done.source, *done.targets, *done.masks]
 
         def tuned(model):
@@ -60,12 +60,14 @@ class World:
             return [found.losses, *found.deltas.values(), *found.temporal.values()]
 
         def mapped(model):
-            parts = gather(model, self.inversion, [self.edit])
-            return [look(model, parts, self.edit.plan, ("ball",), "source").masks]
+            parts = prepare_edit(model, self.inversion, [self.edit])
+            return [attention_maps(model, parts, self.edit.plan, ("ball",), "source").masks]
 
         return {
             "inversion": lambda model: [self.inverted(model, "direct").inversion.trajectory],
-            "inversion that keeps": lambda model: [self.inverted(model, "direct", kept=Kept()).inversion.trajectory],
+            "inversion that keeps": lambda model: [
+                self.inverted(model, "direct", kept=RecordSettings()).inversion.trajectory
+            ],
             "null text": lambda model: [self.inverted(model, "shared null-text").inversion.null],
             "tuning": tuned,
             "edit": edited,

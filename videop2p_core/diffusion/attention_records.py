@@ -28,7 +28,7 @@ GONE = (
 
 
 @dataclass(frozen=True)
-class Kept:
+class RecordSettings:
     """What an inversion keeps of the source.
 
     cross, temporal  for what share of an edit's steps the queries and keys of cross and of temporal attention are kept;
@@ -47,11 +47,11 @@ class Kept:
                 raise ValueError(f"the kept {name} window is {share:g}: it lies between 0 and 1")
 
 
-class Records:
+class AttentionRecords:
     """The queries and keys of every step (0 = the noisiest), pass of the clip and layer, in half precision; one file a
     step and pass where `kept` names a folder, which goes when the records go."""
 
-    def __init__(self, kept: Kept, steps: int):
+    def __init__(self, kept: RecordSettings, steps: int):
         self.kept, self.steps = kept, steps
         self._memory = {}  # (step, pass) -> {layer: (q, k)}
         self._sizes = {}
@@ -132,7 +132,7 @@ def _written(folder: Path) -> Iterator[None]:
         ) from error
 
 
-def check_kept(records: Records, edit: Edit) -> None:
+def check_kept(records: AttentionRecords, edit: Edit) -> None:
     """Whether the records are there and reach as far as the edit's windows; a ValueError says what to do where not."""
     records.check_there()
     for window, has, needs in (

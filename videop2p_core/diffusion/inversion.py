@@ -20,7 +20,7 @@ from torch import Tensor
 
 from ..device_transfer import sent
 from . import schedule
-from .attention_records import Records
+from .attention_records import AttentionRecords
 from .checkpoint import Unfinished
 from .finite import check_finite
 from .weight_fingerprint import check_fingerprint
@@ -70,7 +70,7 @@ class Inversion:
     base_model: str = ""
     proximal_quantile: float = 0.7
     proximal_soft: bool = False
-    records: Records | None = None
+    records: AttentionRecords | None = None
     with_picture: bool | None = None
     fingerprint: Tensor | None = None
 

@@ -84,7 +84,7 @@ def step_maps(layers: Sequence[Tensor], grid: tuple[int, int]) -> Tensor:
     return rearrange(total / len(layers), "frames groups (rows columns) -> frames groups rows columns", rows=grid[0])
 
 
-def spotlight(maps: Tensor, size: tuple[int, int], threshold: float, pool: bool = True) -> Tensor:
+def threshold_maps(maps: Tensor, size: tuple[int, int], threshold: float, pool: bool = True) -> Tensor:
     """Where a map [frames, rows, columns] exceeds a share of its frame's maximum: bool [frames, height, width].
 
     3x3 max-pool (`pool`), nearest resize to `size` = (height, width), divide by the maximum, compare.
@@ -103,7 +103,9 @@ def local_mask(blend: Blend, source: Tensor, target: Tensor, size: tuple[int, in
     """
 
     def union(group, threshold, pool):
-        return spotlight(source[:, group], size, threshold, pool) | spotlight(target[:, group], size, threshold, pool)
+        return threshold_maps(source[:, group], size, threshold, pool) | threshold_maps(
+            target[:, group], size, threshold, pool
+        )
 
     mask = union(WORDS, blend.threshold, pool=True)
     # A subtracted region is taken as it is: pooling would let it eat into its neighbour.

@@ -20,7 +20,7 @@ def may_lock_pages() -> bool:
 
 
 def install(control, model_options):
-    """A Control, or what stands in its place, into the options of one sampling call, which must be that call's own."""
+    """An AttentionControl, or an AttentionRecorder, into the options of one sampling call, which must be its own."""
     transformer_options = model_options.setdefault("transformer_options", {})
     transformer_options[CONTROL] = control
     add_wrapper_with_key(WrappersMP.APPLY_MODEL, CONTROL, control, model_options, is_model_options=True)

@@ -13,7 +13,7 @@ import torch
 
 from ...device_transfer import Ferry, sent
 from ...diffusion.attention import attention, edited_attention, word_probabilities
-from ...diffusion.attention_records import Records
+from ...diffusion.attention_records import AttentionRecords
 from ...edit.local_blend import Blend
 from ...edit.matrices import Edit
 from ..comfy.model_patches import host_attention, may_lock_pages
@@ -26,7 +26,7 @@ RECORD, REPLAY = "record", "replay"
 
 
 @dataclass(frozen=True)
-class Controlled:
+class ControlledTarget:
     """One target: its edit, its blend, and the uuid of the conditioning entry that the edit belongs to.
 
     layers: those that make the word maps of the blend
@@ -38,18 +38,18 @@ class Controlled:
     layers: WordMapLayers | None = None
 
 
-class Control:
+class AttentionControl:
     """What the attention layers of one sampling call do.
 
-    source: uuid of the source's conditioning entry; targets: one Controlled each; records: the source's queries and
-    keys of all steps, where an inversion kept them; full(step): whether all layers are evaluated in a step, as only
+    source: uuid of the source's conditioning entry; targets: one ControlledTarget each; records: the source's queries
+    and keys of all steps, where an inversion kept them; full(step): whether all layers are evaluated in a step, as only
     then the words' maps count; on_cpu: where a step's queries and keys are kept.
     Before each model call, `record(step)` or `replay(step, target)` says which branch it is. A clip in passes goes
     through all branches of one pass before the next; with records, `recall(step, pass)` begins a pass.
     """
 
     def __init__(
-        self, source: UUID, targets: Sequence[Controlled], records: Records | None = None,
+        self, source: UUID, targets: Sequence[ControlledTarget], records: AttentionRecords | None = None,
         full: Callable[[int], bool] = lambda step: True, on_cpu: bool = False,
     ):  # fmt: skip
         self.source, self.targets, self.records, self.full = source, targets, records, full

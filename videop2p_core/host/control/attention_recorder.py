@@ -7,7 +7,7 @@ from comfy.model_patcher import create_model_options_clone
 
 from ...device_transfer import Ferry
 from ...diffusion.attention import attention
-from ...diffusion.attention_records import WHOLE, Records
+from ...diffusion.attention_records import WHOLE, AttentionRecords
 from ...edit.local_blend import blend_grid
 from ..comfy.denoiser import SOURCE, Denoiser
 from ..comfy.model_patches import host_attention, install, may_lock_pages
@@ -15,13 +15,13 @@ from ..families.table import family_of_network
 from .attention_slots import once, rows_of
 
 
-class Keeper:
+class AttentionRecorder:
     """What the attention layers of an inversion do: go on as they are, and report.
 
     entry: uuid of the source's conditioning entry; tokens: of its text; size: the latent's (height, width).
     """
 
-    def __init__(self, records: Records, entry, tokens: int, size: tuple[int, int]):
+    def __init__(self, records: AttentionRecords, entry, tokens: int, size: tuple[int, int]):
         self.records, self.entry, self.tokens = records, entry, tokens
         self.grid = blend_grid(*size)
         self.step = 0
@@ -50,7 +50,7 @@ class Keeper:
         return occupant(q, k, v, options) if occupant else host_attention(options)(q, k, v, options["n_heads"])
 
     def temporal(self, layer, options):
-        """attend(q, k, v, heads) of a temporal layer, as Control has it."""
+        """attend(q, k, v, heads) of a temporal layer, as AttentionControl has it."""
 
         def attend(q, k, v, heads):
             rows = rows_of(self.entry, len(q), options)
@@ -67,9 +67,9 @@ class Keeper:
         part[str(layer)] = tuple(self.ferry.out(x, torch.float16) for x in (q, k))
 
 
-def keeping(denoise: Denoiser, records: Records, sigmas, tokens: int, size: tuple[int, int]):
+def keeping(denoise: Denoiser, records: AttentionRecords, sigmas, tokens: int, size: tuple[int, int]):
     """`denoise`, with what the source's attention saw going into the records."""
-    keeper = Keeper(records, denoise.guider.conds[SOURCE][0]["uuid"], tokens, size)
+    keeper = AttentionRecorder(records, denoise.guider.conds[SOURCE][0]["uuid"], tokens, size)
     options = create_model_options_clone(denoise.model_options)
     install(keeper, options)
     inner = Denoiser(denoise.guider, options)

@@ -27,14 +27,14 @@ from ..comfy.denoiser import SOURCE, Denoiser, run
 from ..comfy.latents import as_clip, for_pictures, latent_out, left_over, pictures_of
 from ..comfy.model_patches import install
 from ..comfy.progress import latent_progress
-from ..control.attention_control import Control, Controlled
+from ..control.attention_control import AttentionControl, ControlledTarget
 from ..control.word_maps import word_map_layers
 from ..families.table import family_of
 from ..images.frames import frames_of
 from ..images.plots import heat_grid, heat_overlay
 from ..model import memory_budget as budget
 from .decoupled_sampling import decoupled_sample
-from .edit_inputs import Parts, in_room
+from .edit_inputs import PreparedEdit, within_memory
 from .target import Target
 
 BRANCHES = ("source", "target")
@@ -42,7 +42,7 @@ NEVER = 2.0  # a blend that starts after twice the steps
 
 
 @dataclass(frozen=True)
-class Looks:
+class WordAttention:
     """Where words look.
 
     masks: [words, frames, height, width], 1 where a word looks most in a frame, 0 where not at all
@@ -55,7 +55,9 @@ class Looks:
     grid: Tensor
 
 
-def look(model, parts: Parts, plan: EditPlan, words: Sequence[str], branch: str, step=0, images=None) -> Looks:
+def attention_maps(
+    model, parts: PreparedEdit, plan: EditPlan, words: Sequence[str], branch: str, step=0, images=None
+) -> WordAttention:
     """Where words of the source or the target prompt look: in one step (1 = the noisiest), or on the mean of all (0).
 
     parts: of the one edit that was planned; words: see `words_of`; images: IMAGE of the clip's frames, or None.
@@ -78,14 +80,14 @@ def look(model, parts: Parts, plan: EditPlan, words: Sequence[str], branch: str,
         )
     word_map_layers(model, size, parts.targets[0].blend_blocks)
     first, end = (step - 1, step) if step else (0, inversion.steps)
-    maps = maps_in_room(model, parts, columns, first, end, branch).cpu()
+    maps = maps_within_memory(model, parts, columns, first, end, branch).cpu()
     check_finite(maps, "the attention to the words")
     factor = model.model.latent_format.spacial_downscale_ratio
     masks = masks_of(maps, [factor * side for side in size])
     masks = torch.stack([for_pictures(model.model, mask) for mask in masks])
     overlays = [heat_overlay(mask, images) for mask in masks]
     when = f"step {step} of {inversion.steps}" if step else f"mean of {inversion.steps} steps"
-    return Looks(masks, overlays, heat_grid(words, overlays, f"{branch} prompt, {when}"))
+    return WordAttention(masks, overlays, heat_grid(words, overlays, f"{branch} prompt, {when}"))
 
 
 def words_of(plan: EditPlan, branch: str, asked: Sequence[str] = ()) -> tuple[str, ...]:
@@ -102,10 +104,12 @@ def columns_of(prompt: Prompt, words: Sequence[str], role: str) -> Tensor:
     return columns
 
 
-def maps_in_room(model, parts: Parts, columns: Tensor, first: int, end: int, branch: str) -> Tensor:
+def maps_within_memory(model, parts: PreparedEdit, columns: Tensor, first: int, end: int, branch: str) -> Tensor:
     """`source_maps` or `target_maps`, the MODEL in smaller passes where memory is short."""
     if branch == "target":
-        return in_room(model, parts, lambda model: target_maps(model, parts, columns, first, end), budget.TARGET_MAPS)
+        return within_memory(
+            model, parts, lambda model: target_maps(model, parts, columns, first, end), budget.TARGET_MAPS
+        )
     return budget.carried_out(
         budget.SOURCE_MAPS, model, parts.inversion.noise,
         lambda model, _: source_maps(model, parts, columns, first, end),
@@ -113,7 +117,7 @@ def maps_in_room(model, parts: Parts, columns: Tensor, first: int, end: int, bra
 
 
 @torch.no_grad()
-def source_maps(model, parts: Parts, columns: Tensor, first: int, end: int) -> Tensor:
+def source_maps(model, parts: PreparedEdit, columns: Tensor, first: int, end: int) -> Tensor:
     """The mean maps of the steps from `first` up to, not including, `end`: [words, frames, rows, columns].
 
     The source is looked at where the inversion has it, so that a step is one conditional prediction.
@@ -124,8 +128,8 @@ def source_maps(model, parts: Parts, columns: Tensor, first: int, end: int) -> T
 
     def algorithm(denoise, z0, sigmas):
         path, entry = inversion.on(z0.device), denoise.guider.conds[SOURCE][0]["uuid"]
-        unedited = Controlled(nothing(len(columns), path.steps), entry, Blend(columns, columns), layers)
-        control = Control(entry, [unedited])
+        unedited = ControlledTarget(nothing(len(columns), path.steps), entry, Blend(columns, columns), layers)
+        control = AttentionControl(entry, [unedited])
         maps = control.source_maps[0]
         options = create_model_options_clone(denoise.model_options)
         install(control, options)
@@ -146,7 +150,7 @@ def source_maps(model, parts: Parts, columns: Tensor, first: int, end: int) -> T
     return run(family_of(model).with_slots(model), parts.source, parts.null, latent, inversion.sigmas, algorithm)
 
 
-def target_maps(model, parts: Parts, columns: Tensor, first: int, end: int) -> Tensor:
+def target_maps(model, parts: PreparedEdit, columns: Tensor, first: int, end: int) -> Tensor:
     """As `source_maps`, of the edited clip: the maps as they are after the edit."""
     sums = [0]
 

@@ -7,13 +7,13 @@ from ..comfy.latents import as_latent
 from ..model.free_memory import leave_room, room_left
 from .decoupled_sampling import EditSampler
 from .edit_guider import EditGuider
-from .edit_inputs import Parts, cut_alike, in_room
+from .edit_inputs import PreparedEdit, cut_alike, within_memory
 
 
 class DecoupledGuider(EditGuider):
     """One edit as a GUIDER for SamplerCustomAdvanced, to be used with a `DecoupledSampler`."""
 
-    def __init__(self, model, parts: Parts, cache_every=1):
+    def __init__(self, model, parts: PreparedEdit, cache_every=1):
         targets = [target.conditioning for target in parts.targets]
         super().__init__(model, parts.source, parts.null, targets, cache_every)
         self.model, self.parts, self.cache_every = model, parts, cache_every
@@ -37,7 +37,7 @@ class DecoupledGuider(EditGuider):
             leave_room(guider.model_patcher, room_left(model))
             return EditGuider.sample(guider, noise, latent_image, sampler, sigmas, *args, **kwargs)
 
-        return in_room(self.model, self.parts, edited)
+        return within_memory(self.model, self.parts, edited)
 
 
 class DecoupledSampler(comfy.samplers.Sampler):

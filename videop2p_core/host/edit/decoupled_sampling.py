@@ -17,7 +17,7 @@ from ..comfy.denoiser import with_embedding
 from ..comfy.latents import as_clip, as_latent
 from ..comfy.model_patches import install
 from ..comfy.other_packs import check_beside, check_one_after_another, check_windows
-from ..control.attention_control import Control, Controlled
+from ..control.attention_control import AttentionControl, ControlledTarget
 from ..control.word_maps import word_map_layers
 from ..families.table import family_of
 from ..model.context_passes import cut, cut_conditioning, during, merged, passes_of
@@ -71,14 +71,16 @@ class EditSampler(comfy.samplers.Sampler):
         # Wan 2.2 would take what a mask keeps for clean already; here it is brought back after each step.
         pairs = guider.pairs(noise, latent_image, None if whole_clip else denoise_mask, seed, null)
         controlled = [
-            Controlled(
+            ControlledTarget(
                 target.edit, guider.entry(i), target.blend,
                 target.blend and word_map_layers(guider.model_patcher, (height, width), target.blend_blocks),
             )
             for i, target in enumerate(self.targets)
         ]  # fmt: skip
         # A video model's attention over all frames takes gigabytes to keep.
-        control = Control(guider.entry(SOURCE), controlled, inversion.records, guider.cache.full, on_cpu=whole_clip)
+        control = AttentionControl(
+            guider.entry(SOURCE), controlled, inversion.records, guider.cache.full, on_cpu=whole_clip
+        )
         given_options = extra_args["model_options"]
         model_options = create_model_options_clone(given_options)
         install(control, model_options)

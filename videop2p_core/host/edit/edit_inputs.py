@@ -19,7 +19,7 @@ from ..model.input_checks import (
     check_everywhere,
     check_hints,
     check_inversion,
-    check_way,
+    check_supported,
 )
 from ..prompts.clip_tokens import read_prompt
 from .decoupled_sampling import decoupled_sample
@@ -62,7 +62,7 @@ def word_edit(clip, source, target, mask=None, mask_replaces=False, blend_blocks
 
 
 @dataclass(frozen=True)
-class Parts:
+class PreparedEdit:
     """All that an edit needs beside the model, checked against each other. source, null: CONDITIONING."""
 
     inversion: Inversion
@@ -71,16 +71,16 @@ class Parts:
     targets: list[Target]
 
 
-def gather(
+def prepare_edit(
     model, inversion: Inversion, edits: Sequence[WordEdit], source=None, targets=(), null=None, *, cache_every=1
-) -> Parts:
+) -> PreparedEdit:
     """Raises ValueError, in a sentence, where the parts do not belong together.
 
     source, targets, null: CONDITIONING in the place of what the edits and the inversion hold: the same text, with a
     ControlNet applied, for instance; as many targets as edits.
     """
     check_editable(model)
-    check_way(model, inversion.method, inversion.records, cache_every)
+    check_supported(model, inversion.method, inversion.records, cache_every)
     check_inversion(model, inversion)
     found, taken = inversion.noise.shape[1], model.model.latent_format.latent_channels
     if found != taken:
@@ -125,14 +125,14 @@ def gather(
         check_conditioning(model, **given)
         check_alike(model.model, **given)
         check_hints(len(inversion.noise), **given)
-    return Parts(inversion, source, null, compiled)
+    return PreparedEdit(inversion, source, null, compiled)
 
 
 def _for_latent_frames(model, target: Target, frames: int) -> Target:
     return target if target.mask is None else replace(target, mask=for_latent_frames(model.model, target.mask, frames))
 
 
-def in_room(model, parts: Parts, run, operation=budget.EDIT):
+def within_memory(model, parts: PreparedEdit, run, operation=budget.EDIT):
     """What run(MODEL) returns, the MODEL in smaller passes where memory is short; records are of the passes that the
     inversion took. operation: what it runs, an edit in any case."""
     inversion = parts.inversion
@@ -146,14 +146,14 @@ def in_room(model, parts: Parts, run, operation=budget.EDIT):
     return budget.carried_out(operation, model, inversion.noise, lambda model, _: run(model), may_cut=may_cut)
 
 
-def sample(model, parts: Parts, *, coupled=False, cache_every=1, callback=None) -> Edited:
+def sample(model, parts: PreparedEdit, *, coupled=False, cache_every=1, callback=None) -> Edited:
     def edited(model):
         return decoupled_sample(
             model, parts.inversion, parts.source, parts.null, parts.targets, coupled=coupled, cache_every=cache_every,
             callback=callback,
         )  # fmt: skip
 
-    return in_room(model, parts, edited)
+    return within_memory(model, parts, edited)
 
 
 def pixel_mask(model, mask, latent):

@@ -60,7 +60,7 @@ def _check_network(model):
     )
 
 
-def check_way(model, method: str, kept=None, cache_every: int = 1):
+def check_supported(model, method: str, kept=None, cache_every: int = 1):
     """What works on inflated image models alone, in a sentence for a video model. kept: as in inversion.invert."""
     if not family_of(model).sees_whole_clip:
         return

@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 import comfy.model_management
 import torch
 
-from ...diffusion.attention_records import Kept
+from ...diffusion.attention_records import RecordSettings
 from ...diffusion.tuning import trained_names
 from ...edit.local_blend import blend_grid
 from ..families.table import family_of
@@ -148,7 +148,7 @@ def trained_bytes(model) -> int:
     return 4 * (4 * own + 3 * temporal)
 
 
-def kept_bytes(model, clip, kept: Kept, steps: int, tokens: int) -> int:
+def kept_bytes(model, clip, kept: RecordSettings, steps: int, tokens: int) -> int:
     """Of the records of an inversion of clip [frames, channels, height, width] whose source prompt has so many tokens;
     for a clip that is taken at once."""
     frames, _, *size = clip.shape
@@ -182,7 +182,7 @@ def check_room_for_step(needed: int):
         )
 
 
-def place_of(kept: Kept, expected: int, folder) -> Kept:
+def place_of(kept: RecordSettings, expected: int, folder) -> RecordSettings:
     """Kept in memory where it takes at most half of what is free there, else in `folder`."""
     free = free_memory(torch.device("cpu"))
     logging.info(f"The source's queries and keys are expected to take {expected / GIB:.2f} GiB")
@@ -190,7 +190,7 @@ def place_of(kept: Kept, expected: int, folder) -> Kept:
         logging.warning(
             f"The source's queries and keys are kept on disk: {free / GIB:.2f} GiB of memory are free for them"
         )
-        return Kept(kept.cross, kept.temporal, folder)
+        return RecordSettings(kept.cross, kept.temporal, folder)
     return kept
 
 

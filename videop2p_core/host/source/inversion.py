@@ -16,10 +16,17 @@ from ..comfy.progress import latent_progress
 from ..model import memory_budget as budget
 from ..model.identity import full_fingerprint_of, identity_of
 from ..model.image_conditioning import check_alike
-from ..model.input_checks import check_conditioning, check_editable, check_everywhere, check_hints, check_way, clip_of
+from ..model.input_checks import (
+    check_conditioning,
+    check_editable,
+    check_everywhere,
+    check_hints,
+    check_supported,
+    clip_of,
+)
 from . import inversion_run as host_inversion
 from . import resume as unfinishing
-from .reconstruction import Check, Original
+from .reconstruction import ReconstructionCheck, SourceFrames
 from .resume import unfinished
 
 
@@ -36,16 +43,16 @@ class Inverted:
     noise: torch.Tensor
     reconstruction: torch.Tensor
     report: str
-    check: Check | None = None
+    check: ReconstructionCheck | None = None
 
 
 def invert(
-    model, source, null, latent, *, method, steps, checkpointing=False, kept=None, original: Original | None = None,
+    model, source, null, latent, *, method, steps, checkpointing=False, kept=None, original: SourceFrames | None = None,
     **settings,
 ) -> Inverted:  # fmt: skip
     """Invert a LATENT and run the source branch down again; settings go to inversion.invert."""
     check_editable(model)
-    check_way(model, method, kept)
+    check_supported(model, method, kept)
     check_conditioning(model, source=source, null=null)
     check_everywhere(source=source, null=null)
     clip = clip_of(latent, model)

@@ -4,7 +4,7 @@ import math
 
 from ...diffusion import inversion, schedule
 from ...diffusion import null_text as null_texts
-from ...diffusion.attention_records import Records
+from ...diffusion.attention_records import AttentionRecords
 from ...diffusion.inversion import Inversion
 from ..comfy.conditioning import embedding_of
 from ..comfy.denoiser import SOURCE, model_sigmas, prediction_of, run
@@ -93,7 +93,7 @@ def invert(
             f"{method} looks at the source in every step of an edit, so there is no use in keeping what it saw: choose "
             f"the method {inversion.DIRECT}, or keep nothing"
         )
-    records = kept and Records(kept, steps)
+    records = kept and AttentionRecords(kept, steps)
     trajectory, sigmas = ddim_invert(
         model, positive, negative, latent, steps=steps, rounds=rounds, records=records, progress=progress,
         unfinished=None if kept else path,

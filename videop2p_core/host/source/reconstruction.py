@@ -20,7 +20,7 @@ USUAL_ADVICE = "tune longer or use direct"
 
 
 @dataclass(frozen=True)
-class Check:
+class ReconstructionCheck:
     """psnr: of the replayed clip, bound: of the VAE's round trip, in dB for each frame."""
 
     psnr: tuple[float, ...]
@@ -46,14 +46,14 @@ class Check:
 
 
 @dataclass(frozen=True)
-class Original:
+class SourceFrames:
     """The frames that were encoded, [frames, height, width, 3], and the VAE that did so."""
 
     vae: Any
     images: Tensor
 
     @classmethod
-    def of(cls, vae, images) -> Original | None:
+    def of(cls, vae, images) -> SourceFrames | None:
         """None where neither is connected; one alone is a mistake."""
         if vae is None and images is None:
             return None
@@ -86,11 +86,11 @@ class Original:
                 f"{left_over(base_model, len(self.images), len(clip))}"
             )
 
-    def compared(self, clip: Tensor, replayed: Tensor, method: str) -> Check:
+    def compared(self, clip: Tensor, replayed: Tensor, method: str) -> ReconstructionCheck:
         """Latents as the host lays them out, in VAE units."""
         with torch.no_grad():
             decoded = [self.vae.decode(latent).to(self.images)[..., :3].flatten(0, -4) for latent in (replayed, clip)]
-        return Check(*(_by_frame(frames, self.pictures) for frames in decoded), method)
+        return ReconstructionCheck(*(_by_frame(frames, self.pictures) for frames in decoded), method)
 
 
 def _by_frame(frames: Tensor, originals: Tensor) -> tuple[float, ...]:
