@@ -68,9 +68,7 @@ def test_other_methods_need_the_source_at_every_step():
 def test_without_a_mask_the_target_is_whole_and_at_zero_it_is_the_source():
     left = torch.zeros(FRAMES, 6, 8)
     left[:, :, :4] = 1
-    source, (whole, masked) = edit_clip(
-        Recorded(), inversion(inversions.DIRECT), 2, mask=lambda step, target: left if target == 1 else None
-    )
+    source, (whole, masked) = edit_clip(Recorded(), inversion(inversions.DIRECT), 2, end_step=lambda step: [None, left])
     assert torch.equal(masked[..., 4:], source[..., 4:])
     assert not torch.equal(whole[..., 4:], source[..., 4:])
     assert not torch.equal(masked[..., :4], source[..., :4])

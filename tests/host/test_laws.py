@@ -447,8 +447,8 @@ def test_only_the_entry_of_the_edit_is_edited():
     control = AttentionControl(source_entry, [ControlledTarget(change, own)])
     options = {"n_heads": heads, "activations_shape": [0, 0, 4, 4], "cond_or_uncond": [0], "uuids": [source_entry]}
     source_q, source_k = torch.randn(frames, 16, 8), torch.randn(frames, TOKENS, 8)
-    control.record(0)
-    control.cross_attention("layer", None, source_q, source_k, source_k, options)
+    with control.evaluation(0):
+        control.cross_attention("layer", None, source_q, source_k, source_k, options)
 
     q, k, v = torch.randn(3 * frames, 16, 8), torch.randn(3 * frames, TOKENS, 8), torch.randn(3 * frames, TOKENS, 8)
     options |= {"cond_or_uncond": [0, 0, 1], "uuids": entries}
@@ -458,8 +458,8 @@ def test_only_the_entry_of_the_edit_is_edited():
         q[rows], k[rows], v[rows], source_q, source_k, change.source[0], change.target[0], heads, None
     )
     for occupant in (None, adds_something):
-        control.replay(0, 0)
-        out = control.cross_attention("layer", occupant, q, k, v, options)
+        with control.evaluation(0, 0):
+            out = control.cross_attention("layer", occupant, q, k, v, options)
         base = expected + (0 if occupant is None else 0.1 * q)
         change_of_own = edited - expected[rows]
         base[rows] += change_of_own
@@ -469,10 +469,11 @@ def test_only_the_entry_of_the_edit_is_edited():
 def test_an_entry_in_another_call_is_left_alone():
     change = edit(steps=1)
     control = AttentionControl(uuid4(), [ControlledTarget(change, uuid4())])
-    control.replay(0, 0)
     q, k = torch.randn(2, 16, 8), torch.randn(2, TOKENS, 8)
     options = {"n_heads": 2, "activations_shape": [0, 0, 4, 4], "cond_or_uncond": [1], "uuids": [uuid4()]}
-    assert torch.equal(control.cross_attention("layer", None, q, k, k, options), same_as_stock(q, k, k, options))
+    with control.evaluation(0, 0):
+        out = control.cross_attention("layer", None, q, k, k, options)
+    assert torch.equal(out, same_as_stock(q, k, k, options))
 
 
 # --- what does not fit is refused ------------------------------------------------------------------------------------

@@ -97,7 +97,7 @@ HELD = {
     "host.source.reconstruction": {"self.vae": VAE},
     "host.model.free_memory": {"entry": LOADED, "temporal": MODEL, "temporal.model": ""},
     "host.prompts.difference_route": {"server": SERVER},
-    "host.edit.decoupled_sampling": {"branch": ""},
+    "host.edit.edit_run": {"branch": "", "self.guider": "EditGuider"},
     "host.edit.sweep": {"clip": CLIP},
     "host.prompts.clip_tokens": {"clip": CLIP},
     "host.source.tuning": {"result": MODEL},
@@ -126,7 +126,7 @@ UNSEEN = {f"{TOKENIZERS}.clip_l", f"{CONTROL}.control_input"}
 # Dictionaries that the host and the pack hand to each other, as the code spells them, and those of its own.
 DICTIONARIES = {
     "args", "base_model.model_config.unet_config", "clip_vision.encode_image(frames)", "cond", "conditioning[0][1]",
-    "conds", "denoise.guider.conds[SOURCE][0]", "extra_args", "first", "given_options", "kwargs", "latent",
+    "conds", "denoise.guider.conds[SOURCE][0]", "extra_args", "first", "self.given_options", "kwargs", "latent",
     "model.model.model_config.unet_config", "model.model_options", "model.model_options['transformer_options']",
     "model_options", "model_options['transformer_options']", "options", "options['transformer_options']",
     "options['transformer_options']['patches']", "other.model_options", "patches", "replace", "self.guider.conds",
@@ -137,7 +137,13 @@ OWN_DICTIONARIES = {
     "inspect.getclosurevars(function).nonlocals", "metadata", "name", "request.headers", "said",
     "self.clip_l.tokenizer(word)", "self.figures", "tensors", "text", "vars(owner)",
 }  # fmt: skip
-OWN_KEYS = {"ad_params", "ADGS", "easycache", "videop2p_control"}  # of the pack and of others, among the host's
+OWN_KEYS = {
+    "ad_params",
+    "ADGS",
+    "easycache",
+    "videop2p_control",
+    "videop2p_guided",
+}  # of the pack and of others, among the host's
 
 # Constants of a file whose texts are keys of the host's dictionaries.
 KEYS_IN = {

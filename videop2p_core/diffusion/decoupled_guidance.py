@@ -5,7 +5,7 @@ initial null text. Source and targets meet in their attention alone: whoever giv
 queries and keys and replays them in the targets of the same step.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -39,7 +39,8 @@ class Branch:
 
 Asked = list[tuple[Branch, Tensor]]  # branches, the source first, and the x of each
 Denoise = Callable[[Tensor, Asked], list[Tensor]]  # sigma, what is asked -> denoised, of each
-Mask = Callable[[int, int], Tensor | None]  # step, target -> [frames, height, width], 1 where the target is kept
+# step -> of each target [frames, height, width], 1 where it is kept, or None for all of it
+EndStep = Callable[[int], Sequence[Tensor | None]]
 Progress = Callable[[int, Tensor, list[Tensor]], None]  # step, source x, targets' x
 
 
@@ -74,17 +75,17 @@ def edit_clip(
     *,
     coupled: bool = False,
     source_needed: Callable[[int], bool] = lambda step: True,
-    mask: Mask = lambda step, target: None,
+    end_step: EndStep | None = None,
     progress: Progress | None = None,
 ) -> tuple[Tensor, list[Tensor]]:
     """Edit an inverted clip: z_0 of the source branch [*latent] and of each target, at the model's scale, where the
     inversion runs (`Inversion.on`).
 
     All predictions of a step are asked for at once, so that `denoise` may take the clip in parts, each with all of its
-    branches. `source_needed(step)` says whether any target looks at
-    the source; the direct method leaves its prediction out where none does (arXiv 2310.01506). `mask(step, target)`,
-    asked after the step's predictions, brings the source back where it is 0; None keeps the target whole. Values that
-    are no numbers end it with a ValueError.
+    branches. `source_needed(step)` says whether any target looks at the source; the direct method leaves its prediction
+    out where none does (arXiv 2310.01506). `end_step(step)`, asked once after the step's predictions, gives the masks
+    where the targets are kept; elsewhere the source is brought back. Values that are no numbers end it with a
+    ValueError.
     """
     direct = inversion.method == inversions.DIRECT
     device = inversion.sigmas.device
@@ -103,9 +104,8 @@ def edit_clip(
             source = schedule.to_x(sent(inversion.latent_after(step), device), next_sigma, flow=inversion.flow)
         else:
             source = advanced[0]
-        for i, keep in enumerate([mask(step, i) for i in range(targets)]):
-            if keep is not None:
-                edited[i] = blend_latents(source, edited[i], keep)
+        masks = [None] * targets if end_step is None else end_step(step)
+        edited = [x if mask is None else blend_latents(source, x, mask) for x, mask in zip(edited, masks, strict=True)]
         # The direct method drops the source's prediction, but not what its attention showed.
         check_finite((*advanced, *edited), f"step {step + 1} of the edit")
         if progress:

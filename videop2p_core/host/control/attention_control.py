@@ -4,7 +4,8 @@ A control lives for one sampling call, in that call's own options. A wrapper aro
 all other patches are known, wraps whatever sits in them, and leaves nothing behind.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache, partial
 from uuid import UUID
@@ -13,7 +14,7 @@ import torch
 
 from ...device_transfer import Ferry, sent
 from ...diffusion.attention import attention, edited_attention, word_probabilities
-from ...diffusion.attention_records import AttentionRecords
+from ...diffusion.attention_records import WHOLE, AttentionRecords
 from ...edit.local_blend import Blend
 from ...edit.matrices import Edit
 from ..comfy.model_patches import host_attention, may_lock_pages
@@ -44,8 +45,8 @@ class AttentionControl:
     source: uuid of the source's conditioning entry; targets: one ControlledTarget each; records: the source's queries
     and keys of all steps, where an inversion kept them; full(step): whether all layers are evaluated in a step, as only
     then the words' maps count; on_cpu: where a step's queries and keys are kept.
-    Before each model call, `record(step)` or `replay(step, target)` says which branch it is. A clip in passes goes
-    through all branches of one pass before the next; with records, `recall(step, pass)` begins a pass.
+    Each model call runs within an `evaluation`; a clip in passes goes through all branches of one pass before the next.
+    `end_step` adds up what the words looked at.
     """
 
     def __init__(
@@ -57,42 +58,41 @@ class AttentionControl:
         self.step, self.mode, self.target = 0, RECORD, None
         self.matrices = {}  # what the layers of this branch multiply by, on their device
         self.kept = {}  # layer -> (q, k) of the source in this step and pass
+        self.recalled = None  # the step and pass whose records these are
         self.unseen = None  # layers that did not run since, None before the model did
         self.source_maps = [WordMaps() for _ in targets]
         self.target_maps = [WordMaps() for _ in targets]
 
     # --- what the sampler says and asks ------------------------------------------------------------------------------
 
-    def record(self, step):
-        self.kept = {}
-        self.step, self.mode, self.target, self.unseen, self.matrices = step, RECORD, None, None, {}
+    @contextmanager
+    def evaluation(self, step: int, target: int | None = None, part: Hashable = WHOLE):
+        """One call of the model: of the source, which is recorded, or of a target, in which it is replayed.
 
-    def recall(self, step, part):
-        self.kept = self.records.read(step, part)
-
-    def replay(self, step, target):
+        part: the pass, as the records name it. Raises ValueError, in a sentence, where another node left out layers
+        that the edit looks into.
+        """
         self.ferry.land()
-        self.step, self.mode, self.target, self.unseen, self.matrices = step, REPLAY, target, None, {}
+        if target is None:
+            self.kept = {}
+        elif self.records is not None and self.recalled != (step, part):
+            self.kept, self.recalled = self.records.read(step, part), (step, part)
+        self.mode = RECORD if target is None else REPLAY
+        self.step, self.target, self.unseen, self.matrices = step, target, None, {}
+        yield
+        self._check_seen()
 
     def source_needed(self, step):
         """Whether any target looks at the source in this step, and nobody kept what it sees."""
         looked_at = self._cross_edited(step) or self._temporal_edited(step) or self._maps_count(step)
         return looked_at and self.records is None
 
-    def check_seen(self):
-        """After a prediction: whether the edit saw every layer of it."""
-        if self.unseen and self.full(self.step):
-            raise ValueError(
-                f"another node on this model left out {len(self.unseen)} layers that an edit looks into (a cache of "
-                "steps or features, for instance): remove it; on a UNet cache every in Decoupled Sample does as much"
-            )
-
-    def close_step(self):
+    def end_step(self):
         """Add the step's word maps to the sums."""
         for target, *maps in zip(self.targets, self.source_maps, self.target_maps, strict=True):
             if self._counts(target, self.step):
                 for branch in maps:
-                    branch.close_step(target.layers.grid)
+                    branch.end_step(target.layers.grid)
 
     def word_maps(self, target):
         """The cumulative word maps of the source and of a target, [frames, groups, rows, columns] each; None for maps
@@ -175,6 +175,13 @@ class AttentionControl:
         return edited
 
     # --- the parts ---------------------------------------------------------------------------------------------------
+
+    def _check_seen(self):
+        if self.unseen and self.full(self.step):
+            raise ValueError(
+                f"another node on this model left out {len(self.unseen)} layers that an edit looks into (a cache of "
+                "steps or features, for instance): remove it; on a UNet cache every in Decoupled Sample does as much"
+            )
 
     def _cross_edited(self, step):
         return not all(target.edit.is_identity(step) for target in self.targets)

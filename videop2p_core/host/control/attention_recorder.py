@@ -29,7 +29,7 @@ class AttentionRecorder:
         self.ferry = Ferry(may_lock_pages())
 
     @contextmanager
-    def at(self, step: int):
+    def evaluation(self, step: int):
         """One evaluation. Of several of a step the last counts: fixed-point rounds come nearer each time."""
         self.step = step
         yield
@@ -69,15 +69,15 @@ class AttentionRecorder:
 
 def keeping(denoise: Denoiser, records: AttentionRecords, sigmas, tokens: int, size: tuple[int, int]):
     """`denoise`, with what the source's attention saw going into the records."""
-    keeper = AttentionRecorder(records, denoise.guider.conds[SOURCE][0]["uuid"], tokens, size)
+    recorder = AttentionRecorder(records, denoise.guider.conds[SOURCE][0]["uuid"], tokens, size)
     options = create_model_options_clone(denoise.model_options)
-    install(keeper, options)
+    install(recorder, options)
     inner = Denoiser(denoise.guider, options)
     steps = {level: step for step, level in enumerate(sigmas.tolist())}
 
     def kept(x, sigma, conditioning):
         # A step up is labelled with the level above, where the step down of an edit begins.
-        with keeper.at(steps[sigma.item()]):
+        with recorder.evaluation(steps[sigma.item()]):
             return inner(x, sigma, conditioning)
 
     return kept

@@ -23,7 +23,7 @@ class WordMaps:
         # Another node may evaluate the model again within the step (perturbed attention, for one): the first counts.
         layers.setdefault(layer, probabilities)
 
-    def close_step(self, grid):
+    def end_step(self, grid):
         if not self.passes:  # of a conditioning that is not in use in this step
             return
         maps = merged((window, step_maps(list(layers.values()), grid)) for window, layers in self.passes.values())

@@ -135,10 +135,10 @@ def source_maps(model, parts: PreparedEdit, columns: Tensor, first: int, end: in
         install(control, options)
         denoise = Denoiser(denoise.guider, options)
         for step in range(first, end):
-            control.record(step)
             x = schedule.to_x(sent(path.latent_after(step - 1), z0.device), sigmas[step], flow=path.flow)
-            denoised = denoise(x, sigmas[step], SOURCE)
-            maps.close_step(layers.grid)
+            with control.evaluation(step):
+                denoised = denoise(x, sigmas[step], SOURCE)
+            maps.end_step(layers.grid)
             progress(step, denoised)
         if maps.total is None:
             raise ValueError(

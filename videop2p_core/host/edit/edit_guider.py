@@ -11,6 +11,7 @@ from ..families.table import family_of
 from ..model.feature_cache import FeatureCache, cached
 
 SOURCE, NULL = "source", "null"
+GUIDED = "videop2p_guided"  # where the options of a prediction carry what it is guided by
 
 
 class EditGuider(comfy.samplers.CFGGuider):
@@ -21,7 +22,6 @@ class EditGuider(comfy.samplers.CFGGuider):
         super().__init__(family_of(model).with_slots(cached(model, self.cache)))
         self.inner_set_conds({SOURCE: source, NULL: null, **dict(enumerate(targets))})
         self.unprocessed = {}
-        self.asked = None
 
     def inner_sample(self, *args, **kwargs):
         # The host gives every conditioning the areas of all others; here only those that are guided together share.
@@ -52,8 +52,7 @@ class EditGuider(comfy.samplers.CFGGuider):
 
     def guided(self, x, sigma, positive, negative, cfg, model_options, seed):
         """denoised under classifier-free guidance by prepared conditionings, through the wrappers of all nodes."""
-        self.asked = positive, negative, cfg
-        return self(x, sigma, model_options=model_options, seed=seed)
+        return self(x, sigma, model_options={**model_options, GUIDED: (positive, negative, cfg)}, seed=seed)
 
     def as_inverted(self, x, sigma, positive, negative, cfg, model_options):
         """denoised of the source, predicted as in its inversion: half by half, without the guidance of other nodes."""
@@ -62,10 +61,11 @@ class EditGuider(comfy.samplers.CFGGuider):
             return conditional
         return guide(unguided(self.inner_model, x, sigma, None, negative, model_options), conditional, cfg)
 
-    def predict_noise(self, x, timestep, model_options=None, seed=None):
-        positive, negative, cfg = self.asked
+    def predict_noise(self, x, timestep, model_options, seed=None):
+        options = dict(model_options)
+        positive, negative, cfg = options.pop(GUIDED)
         return comfy.samplers.sampling_function(
-            self.inner_model, x, timestep, negative, positive, cfg, model_options=model_options or {}, seed=seed
+            self.inner_model, x, timestep, negative, positive, cfg, model_options=options, seed=seed
         )
 
 

@@ -1,0 +1,160 @@
+"""One sampling call of an edit: what the editing loop asks for, answered by the host's model."""
+
+from contextlib import contextmanager
+from math import prod
+
+import comfy.model_management
+import torch
+from comfy.model_patcher import create_model_options_clone
+
+from ...diffusion.attention_records import WHOLE
+from ...diffusion.decoupled_guidance import Branch, edit_clip, has_source_for_null
+from ...diffusion.inversion import Inversion
+from ...diffusion.schedule import to_z
+from ...edit.local_blend import fit_mask, local_mask
+from ..comfy.denoiser import with_embedding
+from ..comfy.latents import as_clip, as_latent
+from ..comfy.model_patches import install
+from ..comfy.other_packs import check_one_after_another, check_windows
+from ..control.attention_control import AttentionControl, ControlledTarget
+from ..control.word_maps import word_map_layers
+from ..families.table import family_of
+from ..model.context_passes import cut, cut_conditioning, during, merged, passes_of
+from .edit_guider import NULL, SOURCE, EditGuider, Proximal, with_pre_cfg
+from .target import StepDone, Target
+
+
+class EditRun:
+    """The model of a guider, for one inversion and its targets.
+
+    inversion: where the guider's model computes; sigmas, extra_args, noise, latent_image, denoise_mask: as the host
+    hands them to a sampler.
+    """
+
+    def __init__(
+        self, guider: EditGuider, inversion: Inversion, targets: list[Target], sigmas, extra_args, noise, latent_image,
+        denoise_mask, coupled: bool,
+    ):  # fmt: skip
+        self.guider, self.inversion, self.targets, self.coupled = guider, inversion, targets, coupled
+        self.sigmas, self.seed, self.denoise_mask = sigmas, extra_args["seed"], denoise_mask
+        self.clip, self.size = as_clip(noise), noise.shape[-2:]
+        self.given_options = extra_args["model_options"]
+        self._check()
+        null = SOURCE if has_source_for_null(inversion, coupled) else NULL
+        whole_clip = family_of(guider.model_patcher).sees_whole_clip
+        # Wan 2.2 would take what a mask keeps for clean already; here it is brought back after each step.
+        self.pairs = guider.pairs(noise, latent_image, None if whole_clip else denoise_mask, self.seed, null)
+        # A video model's attention over all frames takes gigabytes to keep.
+        self.control = AttentionControl(
+            guider.entry(SOURCE), [self._controlled(index) for index in range(len(targets))], inversion.records,
+            guider.cache.full, on_cpu=whole_clip,
+        )  # fmt: skip
+        self.model_options = create_model_options_clone(self.given_options)
+        install(self.control, self.model_options)
+        self.given_masks = [
+            None if target.mask is None else fit_mask(target.mask.to(noise), len(self.clip), self.size)
+            for target in targets
+        ]
+        self.denoised = self.clip  # of the last branch of the last step
+        self.masks: list[torch.Tensor | None] = [None] * len(targets)
+
+    def run(self, progress=None, callback=None):
+        """(source, targets): z_0 of each, [frames, channels, height, width] at the model's scale."""
+
+        def told(step, source, edited):
+            if progress:
+                progress(self._step_done(step, source, edited))
+            if callback:
+                callback(step, self._latent(self.denoised), self._latent(edited[-1]), self.inversion.steps)
+
+        return edit_clip(
+            self.denoise, self.inversion, len(self.targets), coupled=self.coupled,
+            source_needed=self.control.source_needed, end_step=self.end_step, progress=told,
+        )  # fmt: skip
+
+    def denoise(self, sigma, asked):
+        """denoised of every (branch, x) that is asked for, the clip in passes where the host cuts it."""
+        windows = passes_of(self.clip, sigma.expand(len(self.clip)), self.guider.inner_model, self.model_options)
+        predicted = [[self._predict(window, sigma, branch, x) for branch, x in asked] for window in windows]
+        clips = [merged(zip(windows, parts, strict=True)) for parts in zip(*predicted, strict=True)]
+        self.denoised = clips[-1]
+        return clips
+
+    def end_step(self, step):
+        """The masks of all targets, from the words up to this step and from what the user gave."""
+        self.control.end_step()
+        self.masks = [self._mask(step, index) for index in range(len(self.targets))]
+        return self.masks
+
+    # --- the parts ---------------------------------------------------------------------------------------------------
+
+    def _check(self):
+        check_windows(self.given_options)
+        handler = self.given_options.get("context_handler")
+        if len(self.targets) > 1 or (handler is not None and handler.cuts(self.clip)):
+            check_one_after_another(self.given_options)
+
+    def _controlled(self, index):
+        target, model = self.targets[index], self.guider.model_patcher
+        layers = target.blend and word_map_layers(model, self.size, target.blend_blocks)
+        return ControlledTarget(target.edit, self.guider.entry(index), target.blend, layers)
+
+    @contextmanager
+    def _evaluation(self, branch: Branch, window):
+        """One prediction of the model, which knows in it whose it is."""
+        comfy.model_management.throw_exception_if_processing_interrupted()
+        part = window and window.key
+        self.guider.cache.at(branch.step, (branch.target, part))
+        with self.control.evaluation(branch.step, branch.target, WHOLE if window is None else part):
+            yield
+
+    def _predict(self, window, sigma, branch: Branch, x):
+        positive, negative = self.pairs[SOURCE if branch.target is None else branch.target]
+        negative = negative if branch.null is None else with_embedding(negative, branch.null)
+        conds = [cut_conditioning(cond, x, window, self.model_options) for cond in (positive, negative)]
+        options, proximal = during(window, self.model_options), Proximal(self.inversion)
+        is_proximal = branch.proximal and branch.cfg != 1
+        if is_proximal:
+            options = with_pre_cfg(options, proximal)
+        x = self._latent(cut(x, window))
+        prediction = x, sigma.expand(len(x)), *conds, branch.cfg, options
+        with self._evaluation(branch, window):
+            if branch.target is None:
+                denoised = self.guider.as_inverted(*prediction)
+            else:
+                denoised = self.guider.guided(*prediction, self.seed)
+        if is_proximal and not proximal.acted:
+            raise ValueError(
+                "another node on this model samples in a way of its own (AnimateDiff-Evolved, for instance) and "
+                "leaves proximal guidance out: choose another method in DDIM Invert"
+            )
+        return as_clip(denoised)
+
+    def _mask(self, step, index):
+        target, masks = self.targets[index], []
+        by_words = target.blend and not (target.mask_replaces and target.mask is not None)
+        if by_words and target.blend.acts(step, self.inversion.steps):
+            maps = self.control.word_maps(index)
+            if not any(branch is None for branch in maps):
+                masks.append(local_mask(target.blend, *maps, self.size))
+        if self.given_masks[index] is not None:
+            masks.append(self.given_masks[index])
+        if self.denoise_mask is not None:
+            masks.append(as_clip(self._latent_mask(step)).mean(dim=1))
+        return prod(masks) if masks else None
+
+    def _latent_mask(self, step):
+        """The mask of the LATENT, as other nodes change it from step to step."""
+        if "denoise_mask_function" not in self.given_options:
+            return self.denoise_mask
+        sigma = self.sigmas[step].expand(len(self._latent(self.clip)))
+        extra = {"model": self.guider, "sigmas": self.sigmas}
+        return self.given_options["denoise_mask_function"](sigma, self.denoise_mask, extra_options=extra)
+
+    def _step_done(self, step, source, edited):
+        z = [to_z(x, self.inversion.sigmas[step + 1], flow=self.inversion.flow) for x in (source, *edited)]
+        maps = [self.control.word_maps(i) if target.blend else None for i, target in enumerate(self.targets)]
+        return StepDone(step, z[0], z[1:], list(self.masks), maps)
+
+    def _latent(self, clip):
+        return as_latent(self.guider.inner_model, clip)
