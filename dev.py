@@ -43,7 +43,7 @@ def setup(arguments):
 
 
 def test(arguments):
-    """run all tests, some on the oldest ComfyUI and the newest frontend too; --host VERSION: on that; more to pytest"""
+    """run the tests, some on the oldest ComfyUI and the newest frontend too; --all: slow ones too; --host VERSION"""
     parser = argparse.ArgumentParser(prog="dev.py test", add_help=False, allow_abbrev=False)
     parser.add_argument("--host")
     options, arguments = parser.parse_known_args(arguments)
@@ -161,8 +161,8 @@ def faults(arguments):
 def gpu(arguments):
     """run the pack's whole path, or what pytest is given, on a pretend CUDA device: [MODE ...] [pytest's arguments]"""
     names = list(itertools.takewhile(pretended.MODES.__contains__, arguments))
-    if not arguments[len(names) :]:
-        return run_module("tests.gpu.report", names)
+    if not arguments[len(names) :] or arguments[len(names) :] == ["--small"]:
+        return run_module("tests.gpu.report", arguments)
     codes = [
         in_environment(
             "-m", "pytest", *arguments[len(names) :], cwd=environment.ROOT,

@@ -23,6 +23,20 @@ class RootIsNoTestPackage:
         return pytest.Dir.from_parent(parent, path=path) if path == ROOT else None
 
 
+def pytest_addoption(parser):
+    parser.addoption("--all", action="store_true", help="the slow tests too, which are left out unless they are named")
+
+
+def pytest_collection_modifyitems(config, items):
+    """Slow tests run where they are asked for: by --all, or by the name of a test or file of theirs."""
+    named = any("::" in argument or argument.endswith(".py") for argument in config.args)
+    if config.option.all or named or config.option.markexpr:
+        return
+    slow = [item for item in items if item.get_closest_marker("slow")]
+    config.hook.pytest_deselected(items=slow)
+    items[:] = [item for item in items if item not in set(slow)]
+
+
 def pytest_configure(config):
     # A conftest's own hooks are not asked about the folders above it; a plugin's are.
     config.pluginmanager.register(RootIsNoTestPackage)

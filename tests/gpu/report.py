@@ -1,7 +1,7 @@
-"""python dev.py gpu [MODE ...]: the whole path on a pretend CUDA device, and what differs from the CPU.
+"""python dev.py gpu [MODE ...] [--small]: the whole path on a pretend CUDA device, and what differs from the CPU.
 
 MODE is one of tools/gpu/modes.py; all of them by default. What a mode saved is edited from on the CPU as well, and what
-the CPU saved in the mode.
+the CPU saved in the mode. `--small`: with a smaller clip, as the tests do it.
 """
 
 from __future__ import annotations
@@ -26,13 +26,17 @@ AT_ONCE = 2
 THEIRS, SAVED = "from theirs", "edit, saved and loaded"
 
 
-def main(names: list[str]) -> int:
+SMALL = "--small"
+
+
+def main(arguments: list[str]) -> int:
+    names, size = [name for name in arguments if name != SMALL], [SMALL] * (SMALL in arguments)
     unknown = [name for name in names if name not in MODES]
     if unknown:
         sys.exit(f"dev.py gpu: there is no mode '{unknown[0]}': {', '.join(MODES)}")
     right = True
     with TemporaryDirectory() as folder:
-        for report in reports(names or list(MODES), Path(folder)):
+        for report in reports(names or list(MODES), Path(folder), size):
             print(report, flush=True)
             right &= report.right
     return not right
@@ -57,21 +61,21 @@ class Report:
         return "\n".join([*lines, *(f"    {station} failed:\n{said}" for station, said in self.failures.items())])
 
 
-def reports(names: list[str], place: Path) -> Iterator[Report]:
-    """Of every mode, and then of the CPU with the files of every mode."""
+def reports(names: list[str], place: Path, size: list[str]) -> Iterator[Report]:
+    """Of every mode, and then of the CPU with the files of every mode. size: as the path is told."""
     cpu = place / "cpu"
     with ThreadPoolExecutor(AT_ONCE) as pool:
-        reference = pool.submit(walk_on_cpu, cpu)
-        modes = {name: pool.submit(walk_in_mode, MODES[name], place / name) for name in names}
+        reference = pool.submit(walk_on_cpu, cpu, *size)
+        modes = {name: pool.submit(walk_in_mode, MODES[name], place / name, *size) for name in names}
         for name, walked in modes.items():
             reference.result(), walked.result()
             yield read(name, place / name, cpu, MODES[name].exact)
         for name in names:
             theirs = place / f"{name}, files of the CPU"
             here = place / f"cpu, files of {name}"
-            pool.submit(walk_in_mode, MODES[name], theirs, "--theirs", cpu, "--only", THEIRS).result()
+            pool.submit(walk_in_mode, MODES[name], theirs, "--theirs", cpu, "--only", THEIRS, *size).result()
             yield read(theirs.name, theirs, cpu, MODES[name].exact)
-            pool.submit(walk_on_cpu, here, "--theirs", place / name, "--only", THEIRS).result()
+            pool.submit(walk_on_cpu, here, "--theirs", place / name, "--only", THEIRS, *size).result()
             yield read(here.name, here, place / name, MODES[name].exact)
 
 

@@ -11,6 +11,8 @@ from comfyui_videop2p.tools.workflows.write import FOLDER
 KEPT = 20  # dB that the background keeps under blend words
 # What the paper compares with need not succeed.
 COMPARED = ("demo_ablation_", "demo_baseline_")
+# What other tests prove in short, on one workflow or in one process.
+SLOW = (*COMPARED, "demo_null_text", "demo_reweight", "demo_several_prompts")
 # The longest take fewer steps here; `dev.py gallery` takes all of them.
 STEPS = dict.fromkeys(("demo_null_text", "demo_ablation_coupled_guidance"), 20) | dict.fromkeys(COMPARED, 10)
 STEPS["demo_sweep"] = 10
@@ -33,7 +35,9 @@ def shorten(graph, steps):
 ORDER = sorted((name for name in RECIPES if name.startswith("demo_")), key="demo_re_edit".__eq__)
 
 
-@pytest.mark.parametrize("name", ORDER)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow if name.startswith(SLOW) else ()) for name in ORDER]
+)
 def test_a_demo_workflow_does_what_it_says(host, name):
     graph = json.loads(api_text(name))
     fewest = [STEPS[start] for start in STEPS if name.startswith(start)]
