@@ -7,10 +7,11 @@ import ast
 import re
 import subprocess
 import sys
+import tomllib
 
 import pytest
-import tomllib
 import yaml
+from comfyui_videop2p.tools import lock
 from comfyui_videop2p.tools.environment import ROOT
 from PIL import Image
 
@@ -127,6 +128,16 @@ def test_the_requirements_are_said_once():
     assert PACKAGE["dependencies"] == [line for line in lines if line and not line.startswith("#")]
 
 
+def test_the_oldest_python_is_the_one_that_is_tested():
+    (step,) = [step for step in jobs("tests")["test"]["steps"] if "setup-python" in step.get("uses", "")]
+    oldest = step["with"]["python-version"]
+    assert PACKAGE["requires-python"] == f">={oldest}"
+    assert lock.OLDEST_PYTHON == oldest
+    assert f"sys.version_info < ({oldest.replace('.', ', ')})" in (ROOT / "dev.py").read_text(encoding="utf-8")
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert f"With Python {oldest} or newer" in readme and f"the Python that runs ComfyUI, {oldest} or newer" in readme
+
+
 def at(url):
     """The repository's file that is at an address."""
     raw = PACKAGE["urls"]["Repository"].replace("https://github.com/", "https://raw.githubusercontent.com/")
@@ -162,3 +173,18 @@ def test_what_is_published_passed_the_readmes_tests():
     *_, action = publishing["publish"]["steps"]
     assert action["uses"].startswith("Comfy-Org/publish-node-action@")
     assert re.fullmatch(r"\$\{\{ secrets\.\w+ \}\}", action["with"]["personal_access_token"])
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="the workflow's steps are for a shell")
+@pytest.mark.parametrize("file, text", [("pyproject.toml", "PUBLISHER"), ("README.md", "github.com/OWNER/comfyui")])
+def test_nothing_is_published_while_an_address_is_to_be_filled_in(tmp_path, file, text):
+    (check,) = [step["run"] for step in jobs("publish")["publish"]["steps"] if "filled in" in step.get("name", "")]
+
+    def passes():
+        return subprocess.run(["bash", "-e", "-c", check], cwd=tmp_path, capture_output=True).returncode == 0
+
+    for name in ("pyproject.toml", "README.md"):
+        (tmp_path / name).write_text("all is filled in, and the owner known")
+    assert passes()
+    (tmp_path / file).write_text(text)
+    assert not passes()
