@@ -10,7 +10,7 @@ another one). COMFYUI_PATH names a ComfyUI of your own to run with instead, VP2P
 
 import sys
 
-if sys.version_info < (3, 11):
+if sys.version_info < (3, 11):  # noqa: UP036  whoever has an older one is told so here
     this = ".".join(map(str, sys.version_info[:2]))
     sys.exit(f"dev.py: the pinned requirements need Python 3.11 or newer and this is {this}: run it with a newer one")
 

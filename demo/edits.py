@@ -38,7 +38,7 @@ def edited_clips(url: str, graph: dict, ran: Ran) -> list[EditedClip]:
         return shown_frames(url, ran.outputs[titled[0]]) if titled else None
 
     caption = graph[node_titled(graph, "Source prompt")]["inputs"]["value"]
-    source = videos.read(videos.FOLDER / f"{caption}.mp4")
+    source = videos.read(videos.file_of(caption))
     edited, masks, reconstruction = shown(EDITED), shown(MASK), shown(RECONSTRUCTION)
     found = []
     for i, target in enumerate(targets(graph) if edited is not None else ()):

@@ -1,4 +1,4 @@
-"""The README's pictures, from what `dev.py demo` and the browser tests left in output/."""
+"""The pictures of README.md and docs/nodes.md, from what `dev.py demo` and the browser tests left in output/."""
 
 from __future__ import annotations
 

@@ -22,11 +22,18 @@ CLIPS = [
     scenes.Scene(500003, "fish", "orange", "plain", "space"),
     scenes.Scene(500004, "car", "red", "plain", "snow"),
 ]
-FIRST = FOLDER / f"{scenes.caption(CLIPS[0])}.mp4"
+
+
+def file_of(caption: str) -> Path:
+    """The file of a clip, which its caption names: no tracked path has a space."""
+    return FOLDER / f"{caption.replace(' ', '_')}.mp4"
+
+
+FIRST = file_of(scenes.caption(CLIPS[0]))
 
 
 def scene_of(name: str) -> scenes.Scene:
-    """The scene of a clip by its caption, which names its file."""
+    """The scene of a clip by its caption."""
     return next(scene for scene in CLIPS if scenes.caption(scene) == name)
 
 
@@ -51,4 +58,4 @@ def write(path: Path, frames: list[np.ndarray]) -> None:
 if __name__ == "__main__":
     FOLDER.mkdir(exist_ok=True)
     for scene in CLIPS:
-        write(FOLDER / f"{scenes.caption(scene)}.mp4", [frame.image for frame in scenes.clip(scene, FRAMES)])
+        write(file_of(scenes.caption(scene)), [frame.image for frame in scenes.clip(scene, FRAMES)])

@@ -7,8 +7,8 @@ from comfyui_videop2p.tools.workflows.write import SUBGRAPHS
 
 from .test_workflows import photograph
 
-NAME = "Video-P2P edit"
-STEPS = [f"Video-P2P {step}" for step in ("1 Clip", "2 Tune", "3 Invert", "4 Edit", "5 Result")]
+NAME = "Video-P2P-edit"
+STEPS = [f"Video-P2P-{step}" for step in ("1-Clip", "2-Tune", "3-Invert", "4-Edit", "5-Result")]
 # Boxes as the library inserts them, side by side, with the demo model and clip before them. Every input is wired to the
 # nearest output of its name before it.
 WIRED = """async ({workflow, given}) => {

@@ -5,6 +5,7 @@ import re
 from types import SimpleNamespace
 
 import pytest
+import yaml
 from comfyui_videop2p.tools import audit, environment, licences, lock
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
@@ -71,6 +72,13 @@ def test_the_lock_has_all_that_its_packages_need_on_every_system():
             for needed in map(Requirement, licences.requires(name) or ()):
                 if needed.marker is None or needed.marker.evaluate(system | {"extra": ""}):
                     assert canonicalize_name(needed.name) in there, f"{name} needs {needed} on {system}"
+
+
+def test_commits_are_checked_by_the_locked_ruff():
+    config = yaml.safe_load((environment.ROOT / ".pre-commit-config.yaml").read_text(encoding="utf-8"))
+    needs = [need for repo in config["repos"] for hook in repo["hooks"] for need in hook["additional_dependencies"]]
+    pinned = [Requirement(need) for need in needs if need.startswith("ruff")]
+    assert len(pinned) == 2 and {need.specifier for need in pinned} == {packages(LOCKED)["ruff"][0].specifier}
 
 
 def test_users_get_ranges():

@@ -7,12 +7,12 @@ import socket
 import subprocess
 import sys
 import tarfile
+import tomllib
 import zipfile
 from importlib import metadata
 from pathlib import Path
 
 import pytest
-import tomllib
 from comfyui_videop2p.tools import environment
 from comfyui_videop2p.tools.environment import SetupError
 from comfyui_videop2p.tools.host import Host, HostError, checked_port, link

@@ -1,10 +1,11 @@
-"""The pack under one name, and once."""
+"""The pack under one name, and once; its files under names that every shell and archive takes."""
 
 import os
 import subprocess
 import sys
 from pathlib import Path
 
+from comfyui_videop2p.tests.core.tracked import tracked
 from comfyui_videop2p.tools.environment import key
 
 ROOT = Path(__file__).parents[2]
@@ -41,3 +42,9 @@ def test_a_missing_module_is_named():
     answer = run_module("demo.nonsense")
     assert answer.returncode == 1
     assert answer.stderr.strip() == "this repository has no module demo.nonsense"
+
+
+def test_no_tracked_path_has_a_space():
+    paths = tracked()
+    assert "demo/clips/a_red_ball_on_the_beach.mp4" in paths
+    assert not [path for path in paths if any(letter.isspace() for letter in path)]

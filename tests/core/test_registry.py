@@ -7,10 +7,13 @@ import ast
 import re
 import subprocess
 import sys
+import tomllib
 
 import pytest
-import tomllib
 import yaml
+from comfyui_videop2p.tests.core.test_direction import imported
+from comfyui_videop2p.tests.core.tracked import git, tracked
+from comfyui_videop2p.tools import lock
 from comfyui_videop2p.tools.environment import ROOT
 from PIL import Image
 
@@ -127,6 +130,16 @@ def test_the_requirements_are_said_once():
     assert PACKAGE["dependencies"] == [line for line in lines if line and not line.startswith("#")]
 
 
+def test_the_oldest_python_is_the_one_that_is_tested():
+    (step,) = [step for step in jobs("tests")["test"]["steps"] if "setup-python" in step.get("uses", "")]
+    oldest = step["with"]["python-version"]
+    assert PACKAGE["requires-python"] == f">={oldest}"
+    assert lock.OLDEST_PYTHON == oldest
+    assert f"sys.version_info < ({oldest.replace('.', ', ')})" in (ROOT / "dev.py").read_text(encoding="utf-8")
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert f"With Python {oldest} or newer" in readme and f"the Python that runs ComfyUI, {oldest} or newer" in readme
+
+
 def at(url):
     """The repository's file that is at an address."""
     raw = PACKAGE["urls"]["Repository"].replace("https://github.com/", "https://raw.githubusercontent.com/")
@@ -142,6 +155,82 @@ def test_the_icon_is_a_small_square():
 def test_the_banner_is_21_to_9():
     with Image.open(at(COMFY["Banner"])) as banner:
         assert banner.width * 9 == banner.height * 21
+
+
+# --- the archive ------------------------------------------------------------------------------------------------------
+
+IGNORED = ROOT / ".comfyignore"
+TOP_LEVEL = {
+    "CHANGELOG.md", "LICENSE", "README.md", "__init__.py", "demo", "docs", "locales", "nodes", "pyproject.toml",
+    "requirements.txt", "subgraphs", "videop2p_core", "web", "workflows",
+}  # fmt: skip
+
+
+def archived(ignored=IGNORED):
+    """The tracked files that the registry's archive holds."""
+    paths = tracked()
+    asked = "".join(f"{path}\0" for path in paths)
+    left_out = git("-c", f"core.excludesFile={ignored}", "check-ignore", "--no-index", "--stdin", "-z", input=asked)
+    return set(paths).difference(left_out.split("\0"))
+
+
+def needed():
+    """What is read at run time: all that the pack's __init__.py leads to by imports, the data that these files name,
+    and what ComfyUI takes from the folders of a pack."""
+    files, waiting = set(), ["__init__.py"]
+    while waiting:
+        file = waiting.pop()
+        if file not in files:
+            files.add(file)
+            waiting += [path for name in imported(ROOT / file) if name.startswith(".") for path in modules(name)]
+    texts = set(texts_in(files))
+    data = [path for path in tracked() if path.split("/")[-1] in texts and not path.endswith(".py")]
+    folders = ("demo/clips/", "locales/", "subgraphs/", "web/", "workflows/")
+    return files.union(data, (path for path in tracked() if path.startswith(folders)))
+
+
+def modules(name):
+    """The files that an import of '.package.module.name' runs."""
+    parts = name[1:].split(".")
+    paths = ["/".join(parts[:count]) for count in range(1, len(parts) + 1)]
+    every = [file for path in paths for file in (f"{path}.py", f"{path}/__init__.py")]
+    return [file for file in every if (ROOT / file).is_file()]
+
+
+def texts_in(files):
+    for file in files:
+        for node in ast.walk(ast.parse((ROOT / file).read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str):
+                yield node.value
+
+
+def test_the_archive_holds_what_the_pack_reads_and_nothing_of_its_development():
+    files = archived()
+    assert needed() <= files, needed() - files
+    assert {path.split("/")[0] for path in files} == TOP_LEVEL
+    assert {path for path in files if path.startswith("demo/") and not path.startswith("demo/clips/")} == {
+        "demo/videop2p_demo.safetensors"
+    }
+
+
+def test_what_the_pack_reads_is_found():
+    assert needed() >= {
+        "videop2p_core/edit/matrices.py",
+        "videop2p_core/host/families/wan.py",
+        "videop2p_core/host/prompts/difference_route.py",
+        "videop2p_core/host/seam/seam.json",
+        "demo/videop2p_demo.safetensors",
+        "demo/clips/a_red_ball_on_the_beach.mp4",
+        "web/videop2p.js",
+    }
+    assert {file.relative_to(ROOT).as_posix() for file in RUN_TIME} <= needed()
+
+
+@pytest.mark.parametrize("pattern", ["*.json", "/demo/", "/videop2p_core/edit/", "matrices.py"])
+def test_an_archive_that_lacks_something_is_found(tmp_path, pattern):
+    ignored = tmp_path / "ignored"
+    ignored.write_text(f"{IGNORED.read_text(encoding='utf-8')}\n{pattern}\n", encoding="utf-8")
+    assert needed() - archived(ignored)
 
 
 # --- publishing -------------------------------------------------------------------------------------------------------
@@ -162,3 +251,18 @@ def test_what_is_published_passed_the_readmes_tests():
     *_, action = publishing["publish"]["steps"]
     assert action["uses"].startswith("Comfy-Org/publish-node-action@")
     assert re.fullmatch(r"\$\{\{ secrets\.\w+ \}\}", action["with"]["personal_access_token"])
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="the workflow's steps are for a shell")
+@pytest.mark.parametrize("file, text", [("pyproject.toml", "PUBLISHER"), ("README.md", "github.com/OWNER/comfyui")])
+def test_nothing_is_published_while_an_address_is_to_be_filled_in(tmp_path, file, text):
+    (check,) = [step["run"] for step in jobs("publish")["publish"]["steps"] if "filled in" in step.get("name", "")]
+
+    def passes():
+        return subprocess.run(["bash", "-e", "-c", check], cwd=tmp_path, capture_output=True).returncode == 0
+
+    for name in ("pyproject.toml", "README.md"):
+        (tmp_path / name).write_text("all is filled in, and the owner known")
+    assert passes()
+    (tmp_path / file).write_text(text)
+    assert not passes()

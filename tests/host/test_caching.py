@@ -24,7 +24,7 @@ STEPS = 8
 @pytest.fixture(scope="module")
 def frames(demo):
     with torch.inference_mode():
-        return {"samples": demo[2].encode(torch.from_numpy(videos.read(videos.FOLDER / f"{SOURCE}.mp4")))}
+        return {"samples": demo[2].encode(torch.from_numpy(videos.read(videos.file_of(SOURCE))))}
 
 
 @pytest.fixture(scope="module")

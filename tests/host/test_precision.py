@@ -41,7 +41,7 @@ def given(demo):
     """What inversion and tuning take beside the model."""
     _, clip, vae = demo
     with torch.inference_mode():
-        latent = vae.encode(torch.from_numpy(videos.read(videos.FOLDER / f"{SOURCE}.mp4"))[:FRAMES])
+        latent = vae.encode(torch.from_numpy(videos.read(videos.file_of(SOURCE)))[:FRAMES])
     return SimpleNamespace(clip=clip, latent={"samples": latent}, source=encode(clip, SOURCE), null=encode(clip, ""))
 
 

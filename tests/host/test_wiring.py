@@ -24,7 +24,7 @@ from comfyui_videop2p.tests.host.checkpoints import Noise, lora
 from comfyui_videop2p.tests.host.graphs import Graph, succeeded
 from comfyui_videop2p.tests.host.models import demo_control_net
 from comfyui_videop2p.tools.host import LOCAL
-from comfyui_videop2p.videop2p_core.host.demo_model import DEMO_CLIPS
+from comfyui_videop2p.videop2p_core.host.demo_model import clip_file
 from comfyui_videop2p.videop2p_core.host.model.identity import identity_of
 from comfyui_videop2p.videop2p_core.host.source import inversion_run as host_inversion
 from safetensors.torch import save_file
@@ -235,7 +235,7 @@ def test_clips_of_any_length_and_size(demo, clip, inverting, settings, frames, h
 
 
 def test_a_video_in_the_input_folder_becomes_an_edited_video(host, info):
-    shutil.copy(DEMO_CLIPS / f"{SOURCE}.mp4", host.folder / "input" / "clip.mp4")
+    shutil.copy(clip_file(SOURCE), host.folder / "input" / "clip.mp4")
     graph = Graph(info)
     graph.add("load", "VP2P_LoadDemoModel")
     graph.add("inflate", "VP2P_InflateUNet", model=["load", 0])
@@ -262,7 +262,7 @@ def test_a_video_in_the_input_folder_becomes_an_edited_video(host, info):
     (file,) = succeeded(host, graph)["outputs"]["save"]["images"]
     with LOCAL.open(f"{host.url}/view?{urlencode(file)}", timeout=30) as answer:
         written = BytesIO(answer.read())
-    with av.open(str(DEMO_CLIPS / f"{SOURCE}.mp4")) as given, av.open(written) as edited:
+    with av.open(str(clip_file(SOURCE))) as given, av.open(written) as edited:
         frames = [[frame.to_ndarray(format="rgb24") for frame in clip.decode(video=0)] for clip in (given, edited)]
         assert given.streams.video[0].average_rate == edited.streams.video[0].average_rate
     assert [frame.shape for frame in frames[0]] == [frame.shape for frame in frames[1]]

@@ -15,7 +15,7 @@ from comfyui_videop2p.tests.host.calls import SOURCE, TARGET, control, run, samp
 from comfyui_videop2p.tests.host.graphs import Graph
 from comfyui_videop2p.tools.host import LOCAL, Host, peers
 from comfyui_videop2p.tools.pack import host_path
-from comfyui_videop2p.videop2p_core.host.demo_model import DEMO_CLIPS
+from comfyui_videop2p.videop2p_core.host.demo_model import clip_file
 
 FRAMES, BATCH = 4, 2
 
@@ -41,7 +41,7 @@ def server(tmp_path_factory):
         pytest.skip("VP2P_PEERS names no folder with a checkout of ComfyUI-VideoHelperSuite: not tested beside it")
     folder = tmp_path_factory.mktemp("peers")
     with Host(host_path(), folder, ["--preview-method", "latent2rgb"], packs=peers()) as running:
-        shutil.copy(DEMO_CLIPS / f"{SOURCE}.mp4", folder / "input" / "clip.mp4")
+        shutil.copy(clip_file(SOURCE), folder / "input" / "clip.mp4")
         yield running
 
 

@@ -14,7 +14,7 @@ from typing import Any
 from ..environment import ROOT
 from ..host import Host, peers
 from ..pack import host_path
-from .blueprint import subgraph_form
+from .blueprint import Blueprint, subgraph_form
 from .boxes import boxes
 from .catalogue import RECIPES, graph_of
 from .forms import api_form, ui_form
@@ -35,7 +35,12 @@ def files(info: dict[str, Any]) -> dict[Path, str]:
 
 def subgraphs(info: dict[str, Any]) -> dict[Path, str]:
     """The text of every blueprint, by its file."""
-    return {SUBGRAPHS / f"{box.name}.json": as_text(subgraph_form(box)) for box in boxes(info)}
+    return {SUBGRAPHS / f"{listed_name(box)}.json": as_text(subgraph_form(box)) for box in boxes(info)}
+
+
+def listed_name(box: Blueprint) -> str:
+    """What the browser's node library calls a box: the name of its file. No tracked path has a space."""
+    return box.name.replace(" ", "-")
 
 
 def as_text(form: dict[str, Any]) -> str:

@@ -142,10 +142,15 @@ def load_demo_model(path: str | Path = DEMO_FILE) -> tuple[model_patcher.ModelPa
 
 
 def demo_clips() -> list[str]:
-    """The captions of the demo clips, which are the names of their files."""
-    return sorted(file.stem for file in DEMO_CLIPS.glob("*.mp4"))
+    """The captions of the demo clips."""
+    return sorted(file.stem.replace("_", " ") for file in DEMO_CLIPS.glob("*.mp4"))
+
+
+def clip_file(caption: str) -> Path:
+    """The file of a demo clip, which its caption names with _ for a space."""
+    return DEMO_CLIPS / f"{caption.replace(' ', '_')}.mp4"
 
 
 def load_demo_clip(caption: str) -> InputImpl.VideoFromFile:
     """A demo clip as a VIDEO, as Load Video gives one."""
-    return InputImpl.VideoFromFile(str(DEMO_CLIPS / f"{caption}.mp4"))
+    return InputImpl.VideoFromFile(str(clip_file(caption)))
