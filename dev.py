@@ -28,6 +28,9 @@ from tools.gpu import modes as pretended
 from tools.host import Host, HostError
 
 INTERRUPTED = 2  # pytest's exit code
+# What touches the frontend most; `test --all` takes all.
+ON_NEWEST_FRONTEND = [f"tests/browser/test_{name}.py" for name in ("workflows", "blueprint", "help")]
+ON_NEWEST_FRONTEND += ["tests/browser/test_difference.py::test_the_words_of_both_prompts_are_shown"]
 # What touches the host most; `test --host VERSION` takes all.
 ON_OLDEST = [
     f"tests/host/test_{name}.py"
@@ -59,7 +62,8 @@ def test(arguments):
     print(f"\nIn the browser once more, on ComfyUI's newest frontend, {environment.FRONTEND}:", flush=True)
     frontend = environment.ready_frontend(environment.ready()[0])
     variables = {"VP2P_FRONTEND": str(frontend)}
-    return in_environment(*pytest, "tests/browser", cwd=environment.ROOT, variables=variables) or code
+    chosen = ["tests/browser"] if "--all" in arguments else ON_NEWEST_FRONTEND
+    return in_environment(*pytest, *chosen, cwd=environment.ROOT, variables=variables) or code
 
 
 def chooses(argument):

@@ -11,6 +11,8 @@ NEEDED_MEMORY = 12 * 10**9  # by the server with SD1.5, its copy for gradients a
 
 # Read when torch is loaded: on a shared machine threads that spin while they wait cost ten times what they gain.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+if "PYTEST_XDIST_WORKER" in os.environ:  # there is one for each core
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 runpy.run_path(str(ROOT / "tools" / "pack.py"))["load_pack"]()
 

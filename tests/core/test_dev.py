@@ -275,7 +275,11 @@ def ran(tmp_path):
 def test_all_tests_run_and_some_once_more_on_the_oldest_host_and_the_newest_frontend(ran):
     first, (host, arguments), last = ran("-ra", "-n", "0")
     assert first == ["comfyui-0.30.0", " -ra -n 0"]
-    assert last == [f"comfyui-0.30.0 frontend-{environment.FRONTEND}", " -ra -n 0 tests/browser"]
+    last_host, last_arguments = last
+    assert last_host == f"comfyui-0.30.0 frontend-{environment.FRONTEND}"
+    assert last_arguments.startswith(" -ra -n 0 tests/browser/test_workflows.py")
+    *_, with_all = ran("--all", "-n", "0")
+    assert with_all == [last_host, " --all -n 0 tests/browser"]
     assert host == "comfyui-0.27.0" and arguments.startswith(" -ra -n 0 tests/host/test_laws.py")
     assert all((ROOT / file).is_file() for file in arguments.split()[3:])
 

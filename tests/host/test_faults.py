@@ -19,6 +19,7 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 ROOT = Path(__file__).parents[2]
 
 
+@pytest.mark.slow
 def test_nothing_is_lost_at_the_points_of_the_short_form():
     command = [sys.executable, ROOT / "tools" / "pack.py", "tools.faults.report", "--short", "disturbed"]
     environment = {**os.environ, "COMFYUI_PATH": str(host_path())}

@@ -1,5 +1,6 @@
 """The files section of `dev.py faults`: its short form finds nothing wrong, and a failing reader would be told."""
 
+import pytest
 from comfyui_videop2p.tools.faults import files
 from comfyui_videop2p.tools.faults.figures import Figure
 from comfyui_videop2p.tools.faults.files import SHORT, figures, rounds
@@ -45,6 +46,7 @@ def written(path, *parts):
     return path
 
 
+@pytest.mark.slow
 def test_the_short_form_finds_nothing_wrong():
     assert SECTIONS["files"] is files.figures
     found = {figure.what: figure for figure in figures(short=True)}

@@ -56,6 +56,7 @@ def test_no_tests_are_no_success(tmp_path):
         list(fuzzed([path], 1))
 
 
+@pytest.mark.slow
 def test_prompts_and_numbers_of_the_short_form_are_answered():
     figures = list(prompts.figures(short=True))
     assert not [said for figure in figures for said in figure.wrong]

@@ -86,6 +86,7 @@ def test_an_edit_from_records_of_the_path_itself_is_the_exact_one(tuned, clip, l
     assert (other - exact).abs().max() > 0.1 * exact.std()
 
 
+@pytest.mark.slow
 def test_on_a_real_clip_a_kept_edit_is_near_the_exact_one_and_fixed_point_rounds_bring_it_nearer(demo, model, clip):
     with torch.inference_mode():
         frames = {"samples": demo[2].encode(torch.from_numpy(videos.read(videos.file_of(SOURCE))))}

@@ -17,6 +17,7 @@ from comfyui_videop2p.tools.faults.memory import (
 from comfyui_videop2p.tools.faults.served import Server
 
 
+@pytest.mark.slow
 def test_edits_in_one_process_leave_nothing_behind():
     for figure in in_process(SHORT_EDITS):
         assert not figure.wrong
@@ -32,6 +33,7 @@ def test_a_latent_left_behind_by_each_edit_is_found():
     assert "grows by" in tensors.wrong[0]
 
 
+@pytest.mark.slow
 def test_edits_and_cancelled_graphs_leave_nothing_on_a_server(host):
     server = Server(host)
     for figure in (on_server(server, SHORT_EDITS // 2), *cancelled(server, SHORT_CYCLES)):

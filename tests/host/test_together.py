@@ -9,12 +9,14 @@ from comfyui_videop2p.tools.faults.together import differing, in_process, in_tur
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
+@pytest.mark.slow
 def test_branches_of_one_graph_and_of_two_threads_give_the_bits_that_they_give_alone():
     for figure in in_process(short=True):
         assert not figure.wrong
         assert figure.number >= 6
 
 
+@pytest.mark.slow
 def test_graphs_of_several_clients_give_the_bits_that_they_give_alone(host):
     figure = on_server(Server(host), short=True)
     assert not figure.wrong

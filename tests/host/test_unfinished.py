@@ -467,6 +467,7 @@ def test_what_cannot_be_told_apart_has_no_name(value):
 # --- a server that is killed ------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_tuning_goes_on_after_its_server_was_killed():
     (figure,) = crash.figures(short=True)
     assert figure.number == 1 and not figure.wrong, figure.wrong

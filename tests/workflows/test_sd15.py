@@ -31,7 +31,11 @@ def host(sd15_host):
     return sd15_host
 
 
-@pytest.mark.parametrize("name", [name for name in RECIPES if name.startswith("sd15_") and RECIPES[name].world == SD15])
+NAMES = [name for name in RECIPES if name.startswith("sd15_") and RECIPES[name].world == SD15]
+SLOW = ("sd15_sweep", "sd15_compare", "sd15_several_prompts", "sd15_reweight")  # as demo workflows, or the others, are
+
+
+@pytest.mark.parametrize("name", [pytest.param(name, marks=pytest.mark.slow if name in SLOW else ()) for name in NAMES])
 def test_a_checkpoint_workflow_runs(host, name):
     if RECIPES[name].needs not in (None, *host.get("/object_info")):
         pytest.skip(f"no {RECIPES[name].needs} here: VP2P_PEERS names no folder with a checkout of its pack")
