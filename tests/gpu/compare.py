@@ -12,8 +12,8 @@ from torch import Tensor
 # What float32 may differ by where attention adds up in another order. AdamW moves each weight by the sign of its
 # gradient, so a few that have none to speak of go elsewhere: of what was trained the whole is compared.
 ALLOWED, NULL_TEXT, TRAINED = 1e-4, 3e-4, 3e-3
-# Dynamic VRAM rounds small weights that a LoRA or a tuning changes to the precision of their file: with the demo model's
-# in float32 the null text under one is within 1e-4, and these edits within 1e-5.
+# Dynamic VRAM rounds small weights that a LoRA or a tuning changes to the precision of their file: with one in float32
+# the null text under one is within 1e-4, and these edits within 1e-5.
 ROUNDED = {"null text, LoRA: null": 2e-3} | {
     f"{edit}: target 0": 3e-4 for edit in ("edit, LoRA", "edit, tuned", "edit, saved and loaded", "from theirs")
 }
