@@ -21,7 +21,7 @@ from torch import Tensor
 
 from ...videop2p_core.diffusion.attention_records import RecordSettings
 from ...videop2p_core.host.demo_model import UNET, load_text_encoder, load_unet
-from ...videop2p_core.host.edit.attention_maps import attention_maps
+from ...videop2p_core.host.edit import attention_maps as maps
 from ...videop2p_core.host.edit.custom_sampler import DecoupledGuider, DecoupledSampler
 from ...videop2p_core.host.edit.edit_inputs import prepare_edit, sample, word_edit
 from ...videop2p_core.host.model.frame_attention import Inflation
@@ -221,7 +221,7 @@ def attention_maps(wires):
     yield
     parts = prepare_edit(model, wires.inversion, [asked])
     yield
-    return [attention_maps(model, parts, asked.plan, ("ball",), branch).masks for branch in ("source", "target")]
+    return [maps.attention_maps(model, parts, asked.plan, ("ball",), branch).masks for branch in ("source", "target")]
 
 
 def kept_edit(wires):
