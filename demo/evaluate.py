@@ -95,7 +95,7 @@ def attention_part(world: World) -> dict[str, float]:
         truth = F.avg_pool2d(masks[:, None], CELL)[:, 0] > 0.5
         caption = scenes.caption(scene)
         source = world.encode(caption)
-        inverted = host_inversion.invert(
+        inverted = host_inversion.invert_latent(
             model, source, null, world.vae.encode(frames), method=DIRECT, steps=world.steps
         )
         prompt = read_prompt(world.clip, caption)
@@ -131,7 +131,7 @@ def inversion_part(world: World) -> dict[str, float]:
         latent = world.vae.encode(frames)
 
         def replayed(method, source=source, latent=latent):
-            inverted = host_inversion.invert(model, source, null, latent, method=method, steps=world.steps)
+            inverted = host_inversion.invert_latent(model, source, null, latent, method=method, steps=world.steps)
             if method == DIRECT:  # put back on its path it could not fail; without, it is a replay at guidance 1
                 inverted = replace(inverted, method=NEGATIVE_PROMPT)
             z0 = host_inversion.reconstruct(model, source, null, inverted)[-1]

@@ -41,7 +41,7 @@ def long_part(world: World) -> dict[str, float]:
 def edited_clip(world: World, model, clip: Tensor, scene: scenes.Scene, target: scenes.Scene) -> Tensor:
     captions = scenes.caption(scene), scenes.caption(target)
     source, null = world.encode(captions[0]), world.encode("")
-    inverted = host_inversion.invert(model, source, null, world.vae.encode(clip), method=DIRECT, steps=world.steps)
+    inverted = host_inversion.invert_latent(model, source, null, world.vae.encode(clip), method=DIRECT, steps=world.steps)
     edit = word_edit(world.clip, *captions, blend_source=(scene.object,), blend_target=(target.object,))
     (latent,) = sample(model, prepare_edit(model, inverted, [edit])).targets
     return world.vae.decode(latent)

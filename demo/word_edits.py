@@ -63,7 +63,7 @@ class Case:
     def invert(self, model, **settings) -> Inversion:
         source, null = self.world.encode(self.captions[0]), self.world.encode("")
         steps = self.world.steps
-        return host_inversion.invert(model, source, null, self.latent, method=DIRECT, steps=steps, **settings)
+        return host_inversion.invert_latent(model, source, null, self.latent, method=DIRECT, steps=steps, **settings)
 
     def edited(self, model=None, inverted=None, plan=None, **settings) -> Tensor:
         """The edited frames, by the model and the inversion that all variants share unless others are given. plan: what

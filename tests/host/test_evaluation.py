@@ -40,13 +40,13 @@ def test_the_words_that_change_are_the_blend_words():
 
 
 def test_a_variant_has_figures_of_its_own_and_shares_the_inversion(edits, monkeypatch):
-    calls, invert = [], word_edits.host_inversion.invert
+    calls, invert = [], word_edits.host_inversion.invert_latent
 
     def counted(*args, **kwargs):
         calls.append(kwargs)
         return invert(*args, **kwargs)
 
-    monkeypatch.setattr(word_edits.host_inversion, "invert", counted)
+    monkeypatch.setattr(word_edits.host_inversion, "invert_latent", counted)
     found = edits(again=Case.edited, unedited=lambda case: case.frames)
     assert len(calls) == 1
     assert found["edit_success"] == found["edit_success_again"]

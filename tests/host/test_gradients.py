@@ -76,13 +76,13 @@ def reload(model):
 def tune(model, clip, **settings):
     with torch.inference_mode():
         settings = {"steps": 2, "learning_rate": 1e-3, "seed": 1} | settings
-        return host_tuning.tune(model, clip[0], clip[2], **settings)
+        return host_tuning.tune_latent(model, clip[0], clip[2], **settings)
 
 
 def null_text(model, clip, **settings):
     with torch.inference_mode():
         settings = {"steps": 2, "inner_steps": 3} | settings
-        return host_inversion.invert(model, *clip, **settings)
+        return host_inversion.invert_latent(model, *clip, **settings)
 
 
 def test_tuning_learns_and_leaves_the_model_as_it_was(model, clip):
@@ -99,7 +99,7 @@ def test_tuning_learns_and_leaves_the_model_as_it_was(model, clip):
 def test_the_tuned_model_holds_the_tuning(model, clip):
     before = fingerprint(model)
     tuned = tune(model, clip)
-    applied = host_tuning.apply(model, tuned)
+    applied = host_tuning.with_tuning(model, tuned)
     sigmas = model_sigmas(model)
 
     def loss(denoise, z0, sigmas):
@@ -124,7 +124,7 @@ def test_the_tuned_model_holds_the_tuning(model, clip):
 
 def test_a_tuning_can_go_on_from_a_tuning(model, clip):
     first = tune(model, clip)
-    second = tune(host_tuning.apply(model, first), clip)
+    second = tune(host_tuning.with_tuning(model, first), clip)
     assert second.losses[0] < first.losses[0]
 
 
@@ -304,7 +304,7 @@ def test_what_cannot_run_is_said_before_it_starts(model, clip):
         null_text(model, (positive, [*negative, *negative], latent))
     wrong = tuning.Tuning({"nowhere.attn1.to_q.weight": torch.zeros(1)}, torch.zeros(1), torch.zeros(1))
     with pytest.raises(ValueError, match="does not fit this model: nowhere.attn1.to_q.weight and 0 more"):
-        host_tuning.apply(model, wrong)
+        host_tuning.with_tuning(model, wrong)
 
 
 @pytest.mark.parametrize("kind, prediction", [("EPS", "eps"), ("V_PREDICTION", "v"), ("CONST", "flow"), ("X0", "x0")])

@@ -66,7 +66,7 @@ def variant_model(directory, official_init):
 
 
 def tuned_results(directory, model, initial, names, clip, noisy, reference, expected, unknown):
-    tuned = host_tuning.tune(
+    tuned = host_tuning.tune_latent(
         model,
         clip.positive,
         model.model.process_latent_out(clip.latent),
@@ -86,7 +86,7 @@ def tuned_results(directory, model, initial, names, clip, noisy, reference, expe
     norms = {name: norm for name, norm in reference["delta_norm"].items() if name not in unknown}
     context = clip.positive[0][0]
     with torch.no_grad():
-        eps = predict_noise(host_tuning.apply(model, tuned), noisy, clip.timesteps[:1], context)
+        eps = predict_noise(host_tuning.with_tuning(model, tuned), noisy, clip.timesteps[:1], context)
     after = compare("eps_after", eps, expected["eps_after"], atol=1e-4)
     results = {
         "losses": (relative(tuned.losses.tolist(), reference["losses"]), 1e-5),

@@ -42,7 +42,7 @@ def counts() -> dict[str, float]:
     model.add_wrapper(WrappersMP.DIFFUSION_MODEL, meter)
     source, null = (clip.encode_from_tokens_scheduled(clip.tokenize(text)) for text in (SOURCE, ""))
     latent = torch.randn(FRAMES, 4, 8, 8, generator=torch.Generator().manual_seed(0))
-    inverted = inversion.invert(model, source, null, latent, method=DIRECT, steps=STEPS, kept=RecordSettings())
+    inverted = inversion.invert_latent(model, source, null, latent, method=DIRECT, steps=STEPS, kept=RecordSettings())
     of_inversion = meter.forwards()
 
     def of_edit(inverted):

@@ -50,7 +50,7 @@ def invert(
     model, source, null, latent, *, method, steps, checkpointing=False, kept=None, original: SourceFrames | None = None,
     **settings,
 ) -> Inverted:  # fmt: skip
-    """Invert a LATENT and run the source branch down again; settings go to inversion.invert."""
+    """Invert a LATENT and run the source branch down again; settings go to invert_latent."""
     check_editable(model)
     check_supported(model, method, kept)
     check_conditioning(model, source=source, null=null)
@@ -91,7 +91,7 @@ def inverted(model, source, null, clip, unfinished_run, *, method, steps, replay
     progress = latent_progress(model, stages * steps)
     path = unfinished_run.stage("inversion", unfinishing.INVERSION, model)
     texts = unfinished_run.stage("null_text", unfinishing.NULL_TEXT, model)
-    inversion = host_inversion.invert(
+    inversion = host_inversion.invert_latent(
         model, source, null, clip, method=method, steps=steps, kept=kept, base_model=identity_of(model),
         fingerprint=full_fingerprint_of(model), progress=progress, unfinished=(path, texts), **settings,
     )  # fmt: skip

@@ -65,9 +65,9 @@ def reconstruct(model, positive, negative, inverted, *, replay=False, progress=N
     return run(model, positive, negative, latent, inverted.sigmas, algorithm)
 
 
-def invert(
+def invert_latent(
     model, positive, negative, latent, *, method=inversion.SHARED_NULL_TEXT, steps=50, rounds=0, cfg=7.5,
-    inner_steps=10, epsilon=1e-5, checkpointing=False, kept=None, prompt="", base_model="", fingerprint=None,
+    inner_steps=10, epsilon=1e-5, checkpointing=False, kept=None, base_model="", fingerprint=None,
     progress=None, unfinished=(None, None),
 ) -> Inversion:  # fmt: skip
     """The Inversion of a latent [frames, channels, height, width] in VAE units, by one of inversion.METHODS.
@@ -108,7 +108,7 @@ def invert(
         null, losses = null_text.null, null_text.losses
     return Inversion(
         method=method, trajectory=trajectory, sigmas=sigmas, source=source, initial_null=initial_null, null=null,
-        cfg=cfg, rounds=rounds, flow=prediction_of(model) == "flow", losses=losses, prompt=prompt,
+        cfg=cfg, rounds=rounds, flow=prediction_of(model) == "flow", losses=losses,
         base_model=base_model, fingerprint=fingerprint, records=records,
         with_picture=has_picture(model.model, positive),
     )  # fmt: skip

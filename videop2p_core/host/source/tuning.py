@@ -31,7 +31,7 @@ def tune(
 
         def run(model, way):
             progress = TuningProgress(steps, model.model.latent_format)
-            return host_tuning.tune(
+            return host_tuning.tune_latent(
                 model, positive, clip, checkpointing=way > 0, base_model=base_of(model),
                 fingerprint=fingerprint_of(model), progress=progress, show=progress.show, show_every=show_every,
                 unfinished=unfinished_run.stage("tuning", unfinishing.TUNING, model), **settings,
@@ -51,7 +51,7 @@ def tuned(model, tuning: Tuning):
             f"the tuning was made on {tuning.base_model}, but the model connected is {base}{differing}: load the "
             f"checkpoint that it was tuned on{precision}"
         )
-    result = host_tuning.apply(model, tuning)
+    result = host_tuning.with_tuning(model, tuning)
     result.set_attachments(TUNINGS, (*(model.get_attachment(TUNINGS) or ()), tuning))
     return result
 

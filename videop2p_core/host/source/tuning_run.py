@@ -13,13 +13,13 @@ from ..model.inflate import inflate, inflation_of, temporal_of
 from ..model.temporal_layers import temporal_patcher, temporal_shapes
 
 
-def tune(
-    model, positive, latent, *, checkpointing=False, prompt="", base_model="", fingerprint=None, progress=None,
+def tune_latent(
+    model, positive, latent, *, checkpointing=False, base_model="", fingerprint=None, progress=None,
     show=None, show_every=0, **settings,
 ) -> Tuning:  # fmt: skip
     """Tune a copy of an inflated MODEL on a clip [frames, channels, height, width] in VAE units.
 
-    settings go to tuning.tune. The model itself is left as it is; `apply` makes the tuned one. show(z): hears every
+    settings go to tuning.tune. The model itself is left as it is; `with_tuning` makes the tuned one. show(z): hears every
     `show_every` steps what the model makes of the clip behind noise, [frames, channels, height, width] at its scale.
     """
     _check_inflated(model)
@@ -38,7 +38,7 @@ def tune(
 
     sigmas = model_sigmas(model)
     tuned = run_differentiable(model, positive, positive, latent, sigmas, algorithm, checkpointing=checkpointing)
-    return replace(tuned, prompt=prompt, base_model=base_model, fingerprint=fingerprint)
+    return replace(tuned, base_model=base_model, fingerprint=fingerprint)
 
 
 @torch.no_grad()
@@ -49,7 +49,7 @@ def seen_through_noise(denoise, z0, sigmas, prediction):
     return denoise(schedule.add_noise(z0, noise, sigma, flow=prediction == "flow"), sigma, SOURCE)
 
 
-def apply(model, tuned: Tuning):
+def with_tuning(model, tuned: Tuning):
     """A clone of an inflated MODEL with the tuning in it. A ValueError says where the two do not fit."""
     _check_inflated(model)
     _check_fits(model, tuned)
