@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from PIL import Image, ImageDraw
 
-from ..videop2p_core.diffusion.inversion import DIRECT, NEGATIVE_PROMPT, SHARED_NULL_TEXT
+from ..videop2p_core.diffusion.inversion import DIRECT, NEGATIVE_PROMPT, SHARED_NULL_TEXT, InversionSettings
 from ..videop2p_core.edit.local_blend import WORDS, Blend, word_columns
 from ..videop2p_core.edit.matrices import Edit, no_edit
 from ..videop2p_core.edit.prompt import word_tokens
@@ -27,7 +27,7 @@ from ..videop2p_core.host.edit.target import Target
 from ..videop2p_core.host.model.frame_attention import Inflation
 from ..videop2p_core.host.model.inflate import inflate
 from ..videop2p_core.host.prompts.clip_tokens import read_prompt
-from ..videop2p_core.host.source import inversion_run as host_inversion
+from ..videop2p_core.host.source import inversion as host_inversion
 from ..videop2p_core.images.metrics import psnr
 from . import scenes
 from .data import CELL
@@ -96,7 +96,7 @@ def attention_part(world: World) -> dict[str, float]:
         caption = scenes.caption(scene)
         source = world.encode(caption)
         inverted = host_inversion.invert_latent(
-            model, source, null, world.vae.encode(frames), method=DIRECT, steps=world.steps
+            model, source, null, world.vae.encode(frames), InversionSettings(DIRECT, world.steps)
         )
         prompt = read_prompt(world.clip, caption)
         tokens = source[0][0].shape[1]
@@ -131,7 +131,7 @@ def inversion_part(world: World) -> dict[str, float]:
         latent = world.vae.encode(frames)
 
         def replayed(method, source=source, latent=latent):
-            inverted = host_inversion.invert_latent(model, source, null, latent, method=method, steps=world.steps)
+            inverted = host_inversion.invert_latent(model, source, null, latent, InversionSettings(method, world.steps))
             if method == DIRECT:  # put back on its path it could not fail; without, it is a replay at guidance 1
                 inverted = replace(inverted, method=NEGATIVE_PROMPT)
             z0 = host_inversion.reconstruct(model, source, null, inverted)[-1]

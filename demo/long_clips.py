@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from ..videop2p_core.diffusion.inversion import DIRECT
+from ..videop2p_core.diffusion.inversion import DIRECT, InversionSettings
 from ..videop2p_core.diffusion.windows import even_windows
 from ..videop2p_core.host.edit.edit_inputs import prepare_edit, sample, word_edit
 from ..videop2p_core.host.model.frame_attention import Inflation
 from ..videop2p_core.host.model.inflate import inflate
-from ..videop2p_core.host.source import inversion_run as host_inversion
+from ..videop2p_core.host.source import inversion as host_inversion
 from . import scenes
 from .measure import stacked
 
@@ -41,7 +41,9 @@ def long_part(world: World) -> dict[str, float]:
 def edited_clip(world: World, model, clip: Tensor, scene: scenes.Scene, target: scenes.Scene) -> Tensor:
     captions = scenes.caption(scene), scenes.caption(target)
     source, null = world.encode(captions[0]), world.encode("")
-    inverted = host_inversion.invert_latent(model, source, null, world.vae.encode(clip), method=DIRECT, steps=world.steps)
+    inverted = host_inversion.invert_latent(
+        model, source, null, world.vae.encode(clip), InversionSettings(DIRECT, world.steps)
+    )
     edit = word_edit(world.clip, *captions, blend_source=(scene.object,), blend_target=(target.object,))
     (latent,) = sample(model, prepare_edit(model, inverted, [edit])).targets
     return world.vae.decode(latent)

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING
 from torch import Tensor
 
 from ..videop2p_core.diffusion.attention_records import RecordSettings
-from ..videop2p_core.diffusion.inversion import DIRECT, Inversion
+from ..videop2p_core.diffusion.inversion import DIRECT, Inversion, InversionSettings
 from ..videop2p_core.host.edit.edit_inputs import prepare_edit, sample, word_edit
 from ..videop2p_core.host.model.frame_attention import Inflation
 from ..videop2p_core.host.model.inflate import inflate
-from ..videop2p_core.host.source import inversion_run as host_inversion
+from ..videop2p_core.host.source import inversion as host_inversion
 from . import scenes
 from .measure import Figures, figures
 
@@ -62,8 +62,8 @@ class Case:
 
     def invert(self, model, **settings) -> Inversion:
         source, null = self.world.encode(self.captions[0]), self.world.encode("")
-        steps = self.world.steps
-        return host_inversion.invert_latent(model, source, null, self.latent, method=DIRECT, steps=steps, **settings)
+        settings = InversionSettings(DIRECT, self.world.steps, **settings)
+        return host_inversion.invert_latent(model, source, null, self.latent, settings)
 
     def edited(self, model=None, inverted=None, plan=None, **settings) -> Tensor:
         """The edited frames, by the model and the inversion that all variants share unless others are given. plan: what

@@ -4,7 +4,7 @@ from comfy_api.latest import io, ui
 from comfy_execution.graph_utils import ExecutionBlocker
 
 from ..videop2p_core.diffusion.attention_records import RecordSettings
-from ..videop2p_core.diffusion.inversion import METHODS, SHARED_NULL_TEXT
+from ..videop2p_core.diffusion.inversion import METHODS, InversionSettings
 from ..videop2p_core.host.source.inversion import invert, new_folder
 from ..videop2p_core.host.source.reconstruction import SourceFrames
 from ..videop2p_core.host.storage import files
@@ -42,7 +42,7 @@ class DDIMInvert(io.ComfyNode):
                 io.Combo.Input(
                     "method",
                     options=list(METHODS),
-                    default=SHARED_NULL_TEXT,
+                    default=InversionSettings.method,
                     tooltip=(
                         "What reconstructs the source under guidance. 'shared null-text' is the paper's, one optimised "
                         "embedding for all frames. 'direct' needs no optimisation and reconstructs exactly: the fast "
@@ -51,14 +51,14 @@ class DDIMInvert(io.ComfyNode):
                 ),
                 io.Int.Input(
                     "steps",
-                    default=50,
+                    default=InversionSettings.steps,
                     min=1,
                     max=500,
                     tooltip="DDIM steps up to the noise. Editing takes as many steps down again.",
                 ),
                 io.Float.Input(
                     "cfg",
-                    default=7.5,
+                    default=InversionSettings.cfg,
                     min=1.0,
                     max=30.0,
                     step=0.1,
@@ -66,7 +66,7 @@ class DDIMInvert(io.ComfyNode):
                 ),
                 io.Int.Input(
                     "rounds",
-                    default=0,
+                    default=InversionSettings.rounds,
                     min=0,
                     max=10,
                     advanced=True,
@@ -77,7 +77,7 @@ class DDIMInvert(io.ComfyNode):
                 ),
                 io.Int.Input(
                     "inner_steps",
-                    default=10,
+                    default=InversionSettings.inner_steps,
                     min=1,
                     max=100,
                     advanced=True,
@@ -85,7 +85,7 @@ class DDIMInvert(io.ComfyNode):
                 ),
                 io.Float.Input(
                     "epsilon",
-                    default=1e-5,
+                    default=InversionSettings.epsilon,
                     min=0.0,
                     max=1.0,
                     step=1e-6,
@@ -178,10 +178,10 @@ class DDIMInvert(io.ComfyNode):
     ) -> io.NodeOutput:  # fmt: skip
         folder = new_folder() if keep_source == "on disk" else None
         kept = None if keep_source == "off" else RecordSettings(kept_cross_window, kept_temporal_window, folder)
-        done = invert(
-            model, source, null, latent, method=method, steps=steps, cfg=cfg, rounds=rounds, inner_steps=inner_steps,
-            epsilon=epsilon, checkpointing=memory == "save memory", kept=kept, original=SourceFrames.of(vae, images),
-        )  # fmt: skip
+        settings = InversionSettings(
+            method, steps, rounds, cfg, inner_steps, epsilon, checkpointing=memory == "save memory", kept=kept
+        )
+        done = invert(model, source, null, latent, settings, SourceFrames.of(vae, images))
         latents = {"samples": done.noise}, {"samples": done.reconstruction}
         checked = (done.check.mean, done.check.plot()) if done.check else (UNCHECKED, UNCHECKED)
         return io.NodeOutput(done.inversion, *latents, done.report, *checked)

@@ -15,7 +15,7 @@ def inverted():
     return Inversion(
         method=inversion.SHARED_NULL_TEXT, trajectory=torch.randn(3, 2, 4, 5, 6), sigmas=torch.tensor([3.0, 1.0, 0.1]),
         source=torch.randn(1, 7, 5), initial_null=torch.randn(1, 7, 5), null=torch.randn(2, 1, 7, 5), cfg=6.0, rounds=2,
-        losses=((0.3, 0.2), (0.1,)), prompt="a man, 自転車", base_model="sd15",
+        losses=((0.3, 0.2), (0.1,)), base_model="sd15, 自転車",
     )  # fmt: skip
 
 
@@ -25,7 +25,7 @@ def tuned():
     return Tuning(
         deltas={"input_blocks.1.1.transformer_blocks.0.attn1.to_q.weight": shared, "b.attn2.to_q.weight": shared.T},
         temporal={"b.attn_temp.to_out.0.bias": torch.randn(4)}, losses=torch.rand(3), grad_norms=torch.rand(3),
-        learning_rate=1e-4, seed=8, frames=2, freeze_down_blocks=True, prompt="a man",
+        learning_rate=1e-4, seed=8, frames=2, freeze_down_blocks=True,
     )  # fmt: skip
 
 
@@ -60,6 +60,13 @@ def test_an_inversion_without_null_texts_comes_back_without(tmp_path, inverted):
 def test_a_tuning_comes_back_as_it_was(tmp_path, tuned):
     weights.save(tuned, tmp_path / "clip.safetensors")
     assert_same(weights.load_tuning(tmp_path / "clip.safetensors"), tuned)
+
+
+def test_files_that_carry_an_empty_prompt_are_read_too(tmp_path, inverted):
+    tensors, metadata = weights.packed(inverted)
+    settings = {**json.loads(metadata["settings"]), "prompt": ""}
+    save_file(tensors, tmp_path / "earlier.safetensors", metadata=metadata | {"settings": json.dumps(settings)})
+    assert_same(weights.load_inversion(tmp_path / "earlier.safetensors"), inverted)
 
 
 def test_what_is_not_a_saved_value_is_named(tmp_path, inverted, tuned):

@@ -3,7 +3,7 @@
 from dataclasses import fields
 
 import pytest
-from comfyui_videop2p.demo import evaluate, scenes, word_edits
+from comfyui_videop2p.demo import evaluate, evaluation_world, scenes, word_edits
 from comfyui_videop2p.demo.word_edits import BLENDED, CHANGED, EXACT, VARIANTS, Case
 
 SCENES = [scenes.random_scene(scenes.FIRST_EVALUATION_SEED + i) for i in range(24)]
@@ -12,7 +12,7 @@ SCENES = [scenes.random_scene(scenes.FIRST_EVALUATION_SEED + i) for i in range(2
 @pytest.fixture
 def edits(monkeypatch):
     """edits(**variants): their figures beside those of the exact edit."""
-    monkeypatch.setattr(evaluate, "FRAMES", 2)
+    monkeypatch.setattr(evaluation_world, "FRAMES", 2)
 
     def figures(**variants):
         monkeypatch.setattr(word_edits, "VARIANTS", {EXACT: VARIANTS[EXACT], **variants})

@@ -12,12 +12,14 @@ import pytest
 import torch
 from comfyui_videop2p.tests.parity.model import OFFICIAL, image_model, weights
 from comfyui_videop2p.videop2p_core.diffusion import inversion, tuning
+from comfyui_videop2p.videop2p_core.diffusion import null_text as null_text_of_clip
+from comfyui_videop2p.videop2p_core.diffusion.inversion import InversionSettings
 from comfyui_videop2p.videop2p_core.host.comfy.denoiser import SOURCE, model_sigmas, prediction_of, run
 from comfyui_videop2p.videop2p_core.host.model import gradients
 from comfyui_videop2p.videop2p_core.host.model.inflate import inflate, temporal_of
 from comfyui_videop2p.videop2p_core.host.model.temporal_layers import temporal_patcher
-from comfyui_videop2p.videop2p_core.host.source import inversion_run as host_inversion
-from comfyui_videop2p.videop2p_core.host.source import tuning_run as host_tuning
+from comfyui_videop2p.videop2p_core.host.source import inversion as host_inversion
+from comfyui_videop2p.videop2p_core.host.source import tuning as host_tuning
 
 REFERENCE = Path(__file__).parents[1] / "reference"
 FRAMES = 2
@@ -79,10 +81,10 @@ def tune(model, clip, **settings):
         return host_tuning.tune_latent(model, clip[0], clip[2], **settings)
 
 
-def null_text(model, clip, **settings):
+def null_text(model, clip, progress=None, **settings):
     with torch.inference_mode():
-        settings = {"steps": 2, "inner_steps": 3} | settings
-        return host_inversion.invert_latent(model, *clip, **settings)
+        settings = InversionSettings(**{"steps": 2, "inner_steps": 3} | settings)
+        return host_inversion.invert_latent(model, *clip, settings, progress=progress)
 
 
 def test_tuning_learns_and_leaves_the_model_as_it_was(model, clip):
@@ -265,7 +267,7 @@ def test_where_no_other_node_patched_the_model_none_is_blamed(model, clip, monke
     def fail(*args, **kwargs):
         raise RuntimeError("a variable has been modified by an inplace operation")
 
-    monkeypatch.setattr(inversion, "optimise_null_text", fail)
+    monkeypatch.setattr(null_text_of_clip, "optimise_null_text", fail)
     with pytest.raises(RuntimeError, match="^a variable has been modified by an inplace operation$"):
         null_text(model, clip)
     model.set_model_output_block_patch(lambda h, skip, options: (h, skip))

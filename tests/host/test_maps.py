@@ -11,10 +11,11 @@ import pytest
 import torch
 from comfyui_videop2p.demo import scenes
 from comfyui_videop2p.tests.host.calls import encode, run
+from comfyui_videop2p.videop2p_core.diffusion.inversion import InversionSettings
 from comfyui_videop2p.videop2p_core.host.edit import attention_maps as maps
 from comfyui_videop2p.videop2p_core.host.edit.decoupled_sampling import decoupled_sample
 from comfyui_videop2p.videop2p_core.host.edit.edit_inputs import prepare_edit, word_edit
-from comfyui_videop2p.videop2p_core.host.source.inversion_run import invert_latent
+from comfyui_videop2p.videop2p_core.host.source.inversion import invert_latent
 
 FRAMES, STEPS = 2, 2
 SCENE = scenes.random_scene(500_003)
@@ -49,7 +50,7 @@ def inversion(demo, model, images):
     _, clip, vae = demo
     with torch.inference_mode():
         latent = vae.encode(images)
-        return invert_latent(model, encode(clip, SOURCE), encode(clip, ""), latent, method="direct", steps=STEPS)
+        return invert_latent(model, encode(clip, SOURCE), encode(clip, ""), latent, InversionSettings("direct", STEPS))
 
 
 @pytest.fixture(scope="module")

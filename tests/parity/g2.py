@@ -9,7 +9,7 @@ from ...videop2p_core.host.comfy.denoiser import SOURCE, model_sigmas
 from ...videop2p_core.host.model.gradients import run_differentiable
 from ...videop2p_core.host.model.inflate import inflate
 from ...videop2p_core.host.model.temporal_layers import temporal_patcher
-from ...videop2p_core.host.source import tuning_run as host_tuning
+from ...videop2p_core.host.source import tuning as host_tuning
 from .model import OFFICIAL, frames_of, image_model, load_json, load_tensors, predict_noise, weights
 from .result import Result, compare
 

@@ -3,7 +3,7 @@
 from einops import rearrange
 
 from ...videop2p_core.diffusion.schedule import ddim_timesteps
-from ...videop2p_core.host.source.inversion_run import ddim_invert
+from ...videop2p_core.host.source.inversion import ddim_invert
 from .model import frames_of, inflated_model, load_json, load_tensors
 from .result import Result, compare
 

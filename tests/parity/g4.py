@@ -4,7 +4,7 @@ import torch
 from einops import rearrange
 
 from ...videop2p_core.diffusion.schedule import ddim_sigmas, sigmas_from_alphas_cumprod
-from ...videop2p_core.host.source.inversion_run import optimise_null_text
+from ...videop2p_core.host.source.inversion import optimise_null_text
 from .g2 import relative
 from .model import inflated_model, load_json, load_tensors
 from .result import Result

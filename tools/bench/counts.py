@@ -8,12 +8,12 @@ import torch
 from comfy.patcher_extension import WrappersMP
 
 from ...videop2p_core.diffusion.attention_records import RecordSettings
-from ...videop2p_core.diffusion.inversion import DIRECT
+from ...videop2p_core.diffusion.inversion import DIRECT, InversionSettings
 from ...videop2p_core.host.demo_model import load_demo_model
 from ...videop2p_core.host.edit.edit_inputs import prepare_edit, sample, word_edit
 from ...videop2p_core.host.model.frame_attention import Inflation
 from ...videop2p_core.host.model.inflate import inflate
-from ...videop2p_core.host.source import inversion_run as inversion
+from ...videop2p_core.host.source import inversion
 
 STEPS, FRAMES = 50, 2
 SOURCE, TARGET = "a red ball on the beach", "a blue ball on the beach"
@@ -42,7 +42,9 @@ def counts() -> dict[str, float]:
     model.add_wrapper(WrappersMP.DIFFUSION_MODEL, meter)
     source, null = (clip.encode_from_tokens_scheduled(clip.tokenize(text)) for text in (SOURCE, ""))
     latent = torch.randn(FRAMES, 4, 8, 8, generator=torch.Generator().manual_seed(0))
-    inverted = inversion.invert_latent(model, source, null, latent, method=DIRECT, steps=STEPS, kept=RecordSettings())
+    inverted = inversion.invert_latent(
+        model, source, null, latent, InversionSettings(DIRECT, STEPS, kept=RecordSettings())
+    )
     of_inversion = meter.forwards()
 
     def of_edit(inverted):

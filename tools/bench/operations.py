@@ -18,7 +18,7 @@ from ...videop2p_core.host.control.attention_recorder import keeping
 from ...videop2p_core.host.edit.decoupled_sampling import decoupled_sample
 from ...videop2p_core.host.edit.target import Target
 from ...videop2p_core.host.model.gradients import run_differentiable
-from ...videop2p_core.host.source.tuning_run import trainable
+from ...videop2p_core.host.source.tuning import trainable
 from .model import TOKENS, Work
 
 

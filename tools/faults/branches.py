@@ -20,6 +20,7 @@ from comfy_extras.nodes_custom_sampler import Noise_EmptyNoise, SamplerCustomAdv
 from torch import Tensor
 
 from ...videop2p_core.diffusion.attention_records import RecordSettings
+from ...videop2p_core.diffusion.inversion import InversionSettings
 from ...videop2p_core.host.demo_model import UNET, load_text_encoder, load_unet
 from ...videop2p_core.host.edit import attention_maps as maps
 from ...videop2p_core.host.edit.custom_sampler import DecoupledGuider, DecoupledSampler
@@ -105,8 +106,8 @@ class Wires:
         return self.clip.encode_from_tokens_scheduled(self.clip.tokenize(text))
 
     def inverted(self, model, method="direct", source=None, **settings):
-        given = {"method": method, "steps": STEPS, "inner_steps": 2}
-        return invert(model, source or self.source, self.null, self.latent, **given | settings).inversion
+        settings = InversionSettings(**{"method": method, "steps": STEPS, "inner_steps": 2} | settings)
+        return invert(model, source or self.source, self.null, self.latent, settings).inversion
 
     def controlled(self, conditioning):
         hints = torch.rand(FRAMES, 8 * SIDE, 8 * SIDE, 3, generator=torch.Generator().manual_seed(1))

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from ...videop2p_core.diffusion.attention_records import RecordSettings
+from ...videop2p_core.diffusion.inversion import InversionSettings
 from ...videop2p_core.host.demo_model import load_demo_model
 from ...videop2p_core.host.edit.attention_maps import attention_maps
 from ...videop2p_core.host.edit.edit_inputs import prepare_edit, sample, word_edit
@@ -47,7 +48,8 @@ class World:
         self.kept = self.inverted(self.model, "direct", kept=RecordSettings(0.5, 0.5, new_folder())).inversion
 
     def inverted(self, model, method, **settings):
-        return invert(model, self.source, self.null, self.latent, method=method, steps=STEPS, inner_steps=2, **settings)
+        settings = InversionSettings(method, STEPS, inner_steps=2, **settings)
+        return invert(model, self.source, self.null, self.latent, settings)
 
     def operations(self) -> dict[str, Operation]:
         def edited(model, inversion=self.inversion, edits=1, **settings):

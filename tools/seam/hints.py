@@ -76,7 +76,7 @@ HELD = {
     "host.model.frame_attention": {"executor.class_obj": GUIDER, "passes": "Passes"},
     "host.model.inflate": {"temporal": MODEL, "temporal.model": ""},
     "host.families.unet": {"block": "", "network": UNET, "executor.class_obj": BASE},
-    "host.source.inversion": {"inversion": ""},
+    "host.source.inversion": {"inversion": "", "settings": ""},
     "host.control.attention_recorder": {
         "executor.class_obj": BASE,
         "denoise": "",
@@ -100,10 +100,10 @@ HELD = {
     "host.edit.edit_run": {"branch": "", "self.guider": "EditGuider"},
     "host.edit.sweep": {"clip": CLIP},
     "host.prompts.clip_tokens": {"clip": CLIP},
-    "host.source.tuning": {"result": MODEL},
-    "host.source.tuning_run": {"inflated": MODEL, "copy": MODEL, "temporal": MODEL, "temporal.model": ""},
+    "host.source.tuning": {"result": MODEL, "inflated": MODEL, "copy": MODEL, "temporal": MODEL, "temporal.model": ""},
     "host.prompts.browser_tokenizer": {"tokenizer": TOKENIZERS},
     "host.families.wan": {"network": WAN},
+    "nodes.invert": {"InversionSettings": ""},
     "nodes.extension": {"routes": "", "node": NODE},
 }
 

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from ..device_transfer import sent
 from . import schedule
-from .attention_records import AttentionRecords
+from .attention_records import AttentionRecords, RecordSettings
 from .checkpoint import Unfinished
 from .finite import check_finite
 from .weight_fingerprint import check_fingerprint
@@ -35,6 +35,42 @@ NEGATIVE_PROMPT = "negative-prompt"
 PROXIMAL = "proximal"
 NULL_TEXT_METHODS = (SHARED_NULL_TEXT, PER_FRAME_NULL_TEXT)
 METHODS = (*NULL_TEXT_METHODS, DIRECT, NEGATIVE_PROMPT, PROXIMAL)
+
+
+@dataclass(frozen=True)
+class InversionSettings:
+    """How a clip is inverted.
+
+    method         one of METHODS
+    steps          DDIM steps up to the noise; an edit takes as many down again
+    rounds         fixed-point rounds of each step, 0 for plain DDIM
+    cfg            guidance of the reconstruction and of the edit
+    inner_steps    null-text methods: updates of each step at most; epsilon: they end once the loss is below it
+    checkpointing  null-text methods: compute activations twice rather than keep them
+    kept           direct method: what to keep of the source for its edits, None for nothing
+    """
+
+    method: str = SHARED_NULL_TEXT
+    steps: int = 50
+    rounds: int = 0
+    cfg: float = 7.5
+    inner_steps: int = 10
+    epsilon: float = 1e-5
+    checkpointing: bool = False
+    kept: RecordSettings | None = None
+
+    def __post_init__(self):
+        check_method(self.method)
+        if self.rounds < 0 or self.inner_steps < 1:
+            raise ValueError(
+                f"{self.rounds} rounds and {self.inner_steps} inner steps were asked for: give at least 0 and 1"
+            )
+        if not math.isfinite(self.cfg):
+            raise ValueError(f"the cfg is {self.cfg}: give a number from 1 on")
+
+    @property
+    def optimises_null_text(self) -> bool:
+        return self.method in NULL_TEXT_METHODS
 
 
 @dataclass(frozen=True)
@@ -62,11 +98,10 @@ class Inversion:
     source: Tensor
     initial_null: Tensor
     null: Tensor | None = None
-    cfg: float = 7.5
-    rounds: int = 0
+    cfg: float = InversionSettings.cfg
+    rounds: int = InversionSettings.rounds
     flow: bool = False
     losses: tuple[tuple[float, ...], ...] = ()
-    prompt: str = ""
     base_model: str = ""
     proximal_quantile: float = 0.7
     proximal_soft: bool = False

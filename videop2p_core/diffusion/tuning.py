@@ -50,7 +50,6 @@ class Tuning:
     seed: int = 0
     frames: int = 0
     freeze_down_blocks: bool = False
-    prompt: str = ""
     base_model: str = ""
     fingerprint: Tensor | None = None
 

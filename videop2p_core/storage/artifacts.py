@@ -135,6 +135,7 @@ def _load(path, kind):
 
 def _arguments(kind, tensors, settings):
     arguments = dict(settings)
+    arguments.pop("prompt", None)  # which earlier versions wrote, always empty
     if kind == "tuning":
         arguments |= {field: {} for field in _MAPPINGS}  # either part may be absent
     if "losses" in arguments:  # tuples, as the value holds them

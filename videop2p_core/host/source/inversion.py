@@ -1,6 +1,6 @@
 """DDIM Invert: inversion, what it reconstructs, and what there is to say about it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from uuid import uuid4
 
@@ -8,14 +8,19 @@ import folder_paths
 import torch
 
 from ...diffusion import inversion as inversions
-from ...diffusion.inversion import Inversion
-from ...diffusion.schedule import to_x
+from ...diffusion import null_text as null_texts
+from ...diffusion.attention_records import AttentionRecords
+from ...diffusion.inversion import Inversion, InversionSettings
+from ...diffusion.schedule import ddim_sigmas, to_x
 from ..comfy.conditioning import embedding_of
-from ..comfy.latents import as_latent, latent_out
+from ..comfy.denoiser import SOURCE, model_sigmas, prediction_of, run
+from ..comfy.latents import as_clip, as_latent, latent_out
 from ..comfy.progress import latent_progress
+from ..control.attention_recorder import keeping
 from ..model import memory_budget as budget
+from ..model.gradients import run_differentiable
 from ..model.identity import full_fingerprint_of, identity_of
-from ..model.image_conditioning import check_alike
+from ..model.image_conditioning import check_alike, has_picture
 from ..model.input_checks import (
     check_conditioning,
     check_editable,
@@ -24,7 +29,6 @@ from ..model.input_checks import (
     check_supported,
     clip_of,
 )
-from . import inversion_run as host_inversion
 from . import resume as unfinishing
 from .reconstruction import ReconstructionCheck, SourceFrames
 from .resume import unfinished
@@ -47,57 +51,64 @@ class Inverted:
 
 
 def invert(
-    model, source, null, latent, *, method, steps, checkpointing=False, kept=None, original: SourceFrames | None = None,
-    **settings,
-) -> Inverted:  # fmt: skip
-    """Invert a LATENT and run the source branch down again; settings go to invert_latent."""
+    model, source, null, latent, settings: InversionSettings, source_frames: SourceFrames | None = None
+) -> Inverted:
+    """Invert a LATENT and run the source branch down again; source_frames: the pictures that it was encoded from."""
     check_editable(model)
-    check_supported(model, method, kept)
+    check_supported(model, settings.method, settings.kept)
     check_conditioning(model, source=source, null=null)
     check_everywhere(source=source, null=null)
     clip = clip_of(latent, model)
     check_hints(len(clip), source=source, null=null)
     check_alike(model.model, source=source, null=null)
-    if original is not None:
-        original.check_fits(model.model, clip)
-    operation = budget.NULL_TEXT if method in inversions.NULL_TEXT_METHODS else budget.INVERSION
-    if kept is not None:
-        tokens = embedding_of(source, "source").shape[1]
-        kept = budget.place_of(kept, budget.kept_bytes(model, clip, kept, steps, tokens), new_folder())
-    inputs = source, null, clip, method, steps, kept is None, settings
+    if source_frames is not None:
+        source_frames.check_fits(model.model, clip)
+    operation = budget.NULL_TEXT if settings.optimises_null_text else budget.INVERSION
+    settings = _placed(model, source, clip, settings)
+    # Neither where the source is kept nor how memory is saved changes a number.
+    inputs = source, null, clip, vars(replace(settings, checkpointing=False, kept=None)), settings.kept is None
     with unfinished(model, *inputs) as unfinished_run:
 
         def run(model, way):
-            return inverted(
-                model, source, null, clip, unfinished_run, method=method, steps=steps, checkpointing=way > 0, kept=kept,
-                replayed=original is not None, **settings,
-            )  # fmt: skip
+            chosen = replace(settings, checkpointing=way > 0)
+            return inverted(model, source, null, clip, chosen, unfinished_run, replayed=source_frames is not None)
 
-        way = int(operation.with_gradients and checkpointing)
+        way = int(operation.with_gradients and settings.checkpointing)
         # An edit of a source that was kept takes the clip in the same passes, so these are the user's to choose.
-        inversion, z, replay = budget.carried_out(operation, model, clip, run, way=way, may_cut=kept is None)
-        said, check = report(inversion, z), None
-        if original is not None:
-            check = original.compared(as_latent(model.model, clip), latent_out(model.model, replay), method)
-            said += f"\n{check.verdict()}"
-        return Inverted(inversion, noise_latent(model, inversion), latent_out(model.model, z), said, check)
+        inversion, z, replay = budget.carried_out(operation, model, clip, run, way=way, may_cut=settings.kept is None)
+        message, check = report(inversion, z), None
+        if source_frames is not None:
+            check = source_frames.compared(
+                as_latent(model.model, clip), latent_out(model.model, replay), settings.method
+            )
+            message += f"\n{check.verdict()}"
+        return Inverted(inversion, noise_latent(model, inversion), latent_out(model.model, z), message, check)
 
 
-def inverted(model, source, null, clip, unfinished_run, *, method, steps, replayed, kept=None, **settings):
+def _placed(model, source, clip, settings: InversionSettings) -> InversionSettings:
+    """With what is kept of the source in memory or on disk, as there is room."""
+    if settings.kept is None:
+        return settings
+    tokens = embedding_of(source, "source").shape[1]
+    expected = budget.kept_bytes(model, clip, settings.kept, settings.steps, tokens)
+    return replace(settings, kept=budget.place_of(settings.kept, expected, new_folder()))
+
+
+def inverted(model, source, null, clip, settings: InversionSettings, unfinished_run, *, replayed: bool):
     """(inversion, z, replay): z [*latent] of the source branch run down again, by the method and, where it is asked
     for, without a look at the stored path."""
-    direct = method == inversions.DIRECT
-    stages = 1 + (method in inversions.NULL_TEXT_METHODS) + (replayed or not direct)
-    progress = latent_progress(model, stages * steps)
+    direct = settings.method == inversions.DIRECT
+    stages = 1 + settings.optimises_null_text + (replayed or not direct)
+    progress = latent_progress(model, stages * settings.steps)
     path = unfinished_run.stage("inversion", unfinishing.INVERSION, model)
     texts = unfinished_run.stage("null_text", unfinishing.NULL_TEXT, model)
-    inversion = host_inversion.invert_latent(
-        model, source, null, clip, method=method, steps=steps, kept=kept, base_model=identity_of(model),
-        fingerprint=full_fingerprint_of(model), progress=progress, unfinished=(path, texts), **settings,
+    inversion = invert_latent(
+        model, source, null, clip, settings, base_model=identity_of(model), fingerprint=full_fingerprint_of(model),
+        progress=progress, unfinished=(path, texts),
     )  # fmt: skip
-    z = replay = host_inversion.reconstruct(model, source, null, inversion, progress=progress)[-1]
+    z = replay = reconstruct(model, source, null, inversion, progress=progress)[-1]
     if replayed and direct:  # whose reconstruction is the clip itself
-        replay = host_inversion.reconstruct(model, source, null, inversion, replay=True, progress=progress)[-1]
+        replay = reconstruct(model, source, null, inversion, replay=True, progress=progress)[-1]
     return inversion, z, replay
 
 
@@ -135,3 +146,97 @@ def report(inversion: Inversion, z: torch.Tensor) -> str:
         updates = sum(map(len, inversion.losses))
         lines.append(f"null text: {updates} updates, last loss {inversion.losses[-1][-1]:.2e}")
     return "\n".join(lines)
+
+
+def ddim_invert(model, positive, negative, latent, *, steps=50, rounds=0, records=None, progress=None, unfinished=None):
+    """(trajectory [steps + 1, *latent], sigmas [steps + 1]) of a latent [frames, channels, height, width] in VAE units.
+
+    The trajectory is at the model's scale, index 0 = the clean clip; the sigmas are noisiest first.
+    records: takes what the source's attention sees; unfinished: as in inversions.ddim_invert.
+    """
+    flow = prediction_of(model) == "flow"
+    tokens = embedding_of(positive, "positive").shape[1]
+    sigmas = ddim_sigmas(model_sigmas(model), steps)
+    if flow and sigmas[0] >= 1:
+        raise ValueError(f"{steps} steps would end in noise without any of the clip: give another number of steps")
+
+    def algorithm(denoise, z0, sigmas):
+        if records is not None:
+            denoise = keeping(denoise, records, sigmas, tokens, z0.shape[-2:])
+        return inversions.ddim_invert(
+            denoise, z0, sigmas, SOURCE, rounds=rounds, flow=flow, progress=progress, unfinished=unfinished
+        )
+
+    return run(model, positive, negative, latent, sigmas, algorithm), sigmas.cpu()
+
+
+def optimise_null_text(
+    model, positive, negative, trajectory, sigmas, *, checkpointing=False, progress=None, **settings
+):
+    """null_text.NullText along a trajectory, started from the embedding of `negative`; settings go to the algorithm."""
+    initial_null = embedding_of(negative, "negative")
+    flow = prediction_of(model) == "flow"
+
+    def algorithm(_, denoise, z0, sigmas):
+        return null_texts.optimise_null_text(
+            denoise, trajectory.clone().to(z0.dtype), sigmas, SOURCE, initial_null.clone().to(z0), flow=flow,
+            progress=progress, **settings,
+        )  # fmt: skip
+
+    latent = as_clip(latent_out(model.model, trajectory[0]))
+    return run_differentiable(model, positive, negative, latent, sigmas, algorithm, checkpointing=checkpointing)
+
+
+def reconstruct(model, positive, negative, inverted, *, replay=False, progress=None):
+    """The source branch run down again: z after each step, [steps, *latent]; `replay`: without a look at the stored
+    path, which the direct method would put it back on."""
+    way = inversions.replay if replay else inversions.reconstruct
+
+    def algorithm(denoise, z0, sigmas):
+        return way(denoise, inverted.on(z0.device), SOURCE, progress=progress)
+
+    latent = as_clip(latent_out(model.model, inverted.trajectory[0]))
+    return run(model, positive, negative, latent, inverted.sigmas, algorithm)
+
+
+def invert_latent(
+    model, positive, negative, latent, settings: InversionSettings, *, base_model="", fingerprint=None, progress=None,
+    unfinished=(None, None),
+) -> Inversion:  # fmt: skip
+    """The Inversion of a latent [frames, channels, height, width] in VAE units.
+
+    `progress(step, z)` hears every step of the inversion and then every step of the null-text optimisation. unfinished:
+    where the state of either is kept; one that keeps the source begins anew, as what the source's attention sees would
+    take gigabytes more.
+    """
+    path, texts = unfinished
+    source, initial_null = embedding_of(positive, "positive"), embedding_of(negative, "negative")
+    if settings.optimises_null_text and len(negative) > 1:
+        raise ValueError(
+            f"a null text is optimised for one conditioning, the negative input holds {len(negative)}: connect a "
+            "single CLIP Text Encode"
+        )
+    if settings.kept is not None and settings.method != inversions.DIRECT:
+        raise ValueError(
+            f"{settings.method} looks at the source in every step of an edit, so there is no use in keeping what it "
+            f"saw: choose the method {inversions.DIRECT}, or keep nothing"
+        )
+    records = settings.kept and AttentionRecords(settings.kept, settings.steps)
+    trajectory, sigmas = ddim_invert(
+        model, positive, negative, latent, steps=settings.steps, rounds=settings.rounds, records=records,
+        progress=progress, unfinished=None if records else path,
+    )  # fmt: skip
+    null, losses = None, ()
+    if settings.optimises_null_text:
+        null_text = optimise_null_text(
+            model, positive, negative, trajectory, sigmas, cfg=settings.cfg, inner_steps=settings.inner_steps,
+            epsilon=settings.epsilon, per_frame=settings.method == inversions.PER_FRAME_NULL_TEXT,
+            checkpointing=settings.checkpointing, progress=progress, unfinished=texts,
+        )  # fmt: skip
+        null, losses = null_text.null, null_text.losses
+    return Inversion(
+        method=settings.method, trajectory=trajectory, sigmas=sigmas, source=source, initial_null=initial_null,
+        null=null, cfg=settings.cfg, rounds=settings.rounds, flow=prediction_of(model) == "flow", losses=losses,
+        base_model=base_model, fingerprint=fingerprint, records=records,
+        with_picture=has_picture(model.model, positive),
+    )  # fmt: skip
