@@ -111,7 +111,7 @@ class SelfAttention(nn.Module):
         channels: int,
         heads: int,
         operations: Any = nn,
-        device: torch.device | None = None,
+        device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
     ):
         super().__init__()
@@ -144,7 +144,7 @@ class TemporalAttention(nn.Module):
         channels: int,
         heads: int,
         operations: Any = nn,
-        device: torch.device | None = None,
+        device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
     ):
         super().__init__()
