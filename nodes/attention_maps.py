@@ -1,17 +1,21 @@
 """Attention Maps: where words look, frame by frame."""
 
+from comfy.model_patcher import ModelPatcher
 from comfy_api.latest import io
+from torch import Tensor
 
+from ..videop2p_core.diffusion.inversion import Inversion as Inverted
 from ..videop2p_core.edit.edit_plan import parse_words
+from ..videop2p_core.host.comfy.conditioning import Conditioning
 from ..videop2p_core.host.edit.attention_maps import BRANCHES, attention_maps
-from ..videop2p_core.host.edit.edit_inputs import prepare_edit
+from ..videop2p_core.host.edit.edit_inputs import WordEdit, prepare_edit
 from .sample import replacements
 from .types import CATEGORY, Edit, Inversion
 
 
 class AttentionMaps(io.ComfyNode):
     @classmethod
-    def define_schema(cls):
+    def define_schema(cls) -> io.Schema:
         return io.Schema(
             node_id="VP2P_AttentionMaps",
             display_name="Attention Maps",
@@ -76,7 +80,17 @@ class AttentionMaps(io.ComfyNode):
 
     @classmethod
     def execute(
-        cls, model, inversion, edit, words, branch, step, images=None, source=None, target=None, null=None
+        cls,
+        model: ModelPatcher,
+        inversion: Inverted,
+        edit: WordEdit,
+        words: str,
+        branch: str,
+        step: int,
+        images: Tensor | None = None,
+        source: Conditioning | None = None,
+        target: Conditioning | None = None,
+        null: Conditioning | None = None,
     ) -> io.NodeOutput:
         parts = prepare_edit(model, inversion, [edit], source, [target], null)
         maps = attention_maps(model, parts, edit.plan, parse_words(words), branch, step, images)

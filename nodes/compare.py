@@ -1,6 +1,10 @@
 """Compare Videos and Edit Metrics: what an edit did to a clip, to the eye and in numbers."""
 
+from typing import Any
+
+from comfy.sd import CLIP
 from comfy_api.latest import io
+from torch import Tensor
 
 from ..videop2p_core.host.images.compare_videos import MODES, compare
 from ..videop2p_core.host.images.edit_metrics import measure
@@ -10,7 +14,7 @@ from .types import CATEGORY, animated, fps
 
 class CompareVideos(io.ComfyNode):
     @classmethod
-    def define_schema(cls):
+    def define_schema(cls) -> io.Schema:
         return io.Schema(
             node_id="VP2P_CompareVideos",
             display_name="Compare Videos",
@@ -58,7 +62,17 @@ class CompareVideos(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, before, after, mode, position, gain, before_label, after_label, fps) -> io.NodeOutput:
+    def execute(
+        cls,
+        before: Tensor,
+        after: Tensor,
+        mode: str,
+        position: float,
+        gain: float,
+        before_label: str,
+        after_label: str,
+        fps: float,
+    ) -> io.NodeOutput:
         fps = checked_fps(fps)
         frames = compare(before, after, mode, position, gain, before_label, after_label)
         return io.NodeOutput(frames, ui=animated(frames, fps))
@@ -66,7 +80,7 @@ class CompareVideos(io.ComfyNode):
 
 class EditMetrics(io.ComfyNode):
     @classmethod
-    def define_schema(cls):
+    def define_schema(cls) -> io.Schema:
         return io.Schema(
             node_id="VP2P_EditMetrics",
             display_name="Edit Metrics",
@@ -120,7 +134,15 @@ class EditMetrics(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, source, edited, prompt, mask=None, clip_vision=None, clip=None) -> io.NodeOutput:
+    def execute(
+        cls,
+        source: Tensor,
+        edited: Tensor,
+        prompt: str,
+        mask: Tensor | None = None,
+        clip_vision: Any = None,
+        clip: CLIP | None = None,
+    ) -> io.NodeOutput:
         measures = measure(source, edited, mask, clip_vision, clip, prompt)
         return io.NodeOutput(measures.table(), measures.report())
 

@@ -1,6 +1,8 @@
 """Attention Controller: what an edit asks for, in words."""
 
+from comfy.sd import CLIP
 from comfy_api.latest import io
+from torch import Tensor
 
 from ..videop2p_core.edit.alignment import KINDS
 from ..videop2p_core.edit.edit_plan import parse_weights, parse_words
@@ -13,7 +15,7 @@ MASK_MODES = ("limit", "replace")
 
 class AttentionController(io.ComfyNode):
     @classmethod
-    def define_schema(cls):
+    def define_schema(cls) -> io.Schema:
         return io.Schema(
             node_id="VP2P_AttentionController",
             display_name="Attention Controller",
@@ -180,9 +182,24 @@ class AttentionController(io.ComfyNode):
 
     @classmethod
     def execute(
-        cls, clip, source_prompt, target_prompt, edit, cross_window, temporal_window, blend_source, blend_target,
-        word_weights, subtract, threshold, blend_start, mask_mode, blend_freeze, mask=None, blend_blocks="",
-    ) -> io.NodeOutput:  # fmt: skip
+        cls,
+        clip: CLIP,
+        source_prompt: str,
+        target_prompt: str,
+        edit: str,
+        cross_window: float,
+        temporal_window: float,
+        blend_source: str,
+        blend_target: str,
+        word_weights: str,
+        subtract: str,
+        threshold: float,
+        blend_start: float,
+        mask_mode: str,
+        blend_freeze: float,
+        mask: Tensor | None = None,
+        blend_blocks: str = "",
+    ) -> io.NodeOutput:
         mask = None if mask is None else checked_mask(mask)
         planned = word_edit(
             clip, source_prompt, target_prompt, mask, mask_mode == "replace", blend_blocks, kind=edit,

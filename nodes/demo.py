@@ -8,7 +8,7 @@ from .types import CATEGORY
 
 class LoadDemoModel(io.ComfyNode):
     @classmethod
-    def define_schema(cls):
+    def define_schema(cls) -> io.Schema:
         return io.Schema(
             node_id="VP2P_LoadDemoModel",
             display_name="Load Demo Model",
@@ -32,7 +32,7 @@ class LoadDemoModel(io.ComfyNode):
 
 class LoadDemoClip(io.ComfyNode):
     @classmethod
-    def define_schema(cls):
+    def define_schema(cls) -> io.Schema:
         clips = demo_clips()
         return io.Schema(
             node_id="VP2P_LoadDemoClip",
@@ -50,7 +50,7 @@ class LoadDemoClip(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, clip) -> io.NodeOutput:
+    def execute(cls, clip: str) -> io.NodeOutput:
         return io.NodeOutput(load_demo_clip(clip))
 
 

@@ -1,5 +1,6 @@
 """Tunings for other software: as a LoRA, or as a whole UNet in the layout of the official code."""
 
+from comfy.model_patcher import ModelPatcher
 from comfy_api.latest import io, ui
 
 from ..videop2p_core.host.storage.export_tuning import as_lora, as_unet
@@ -10,7 +11,7 @@ LORA, DIFFUSERS = "LoRA", "diffusers"
 
 class ExportTuning(io.ComfyNode):
     @classmethod
-    def define_schema(cls):
+    def define_schema(cls) -> io.Schema:
         return io.Schema(
             node_id="VP2P_ExportTuning",
             display_name="Export Tuning",
@@ -54,7 +55,7 @@ class ExportTuning(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, model, layout, rank, filename_prefix) -> io.NodeOutput:
+    def execute(cls, model: ModelPatcher, layout: str, rank: int, filename_prefix: str) -> io.NodeOutput:
         written = as_lora(model, rank, filename_prefix) if layout == LORA else as_unet(model, filename_prefix)
         return io.NodeOutput(ui=ui.PreviewText(written))
 

@@ -1,6 +1,7 @@
 """What ComfyUI takes of the pack when it loads it."""
 
 import logging
+from types import ModuleType
 
 from comfy_api.latest import ComfyExtension, io
 
@@ -9,15 +10,15 @@ from . import TOPICS
 
 
 class VideoP2PExtension(ComfyExtension):
-    async def on_load(self):
+    async def on_load(self) -> None:
         for routes in seam.imported([seam.ROUTES], _routes):
             routes.add_routes()
 
-    async def get_node_list(self):
+    async def get_node_list(self) -> list[type[io.ComfyNode]]:
         return [node for topic in TOPICS for node in topic.NODES if _has_schema(node)]
 
 
-def _routes(_):
+def _routes(_: str) -> ModuleType:
     from ..videop2p_core.host.prompts import difference_route as routes
 
     return routes

@@ -1,5 +1,6 @@
 """Inflate UNet: an image model that reads a batch as the frames of a clip."""
 
+from comfy.model_patcher import ModelPatcher
 from comfy_api.latest import io
 
 from ..videop2p_core.diffusion.attention import FRAMES_READ
@@ -11,7 +12,7 @@ from .types import CATEGORY
 
 class InflateUNet(io.ComfyNode):
     @classmethod
-    def define_schema(cls):
+    def define_schema(cls) -> io.Schema:
         return io.Schema(
             node_id="VP2P_InflateUNet",
             display_name="Inflate UNet",
@@ -83,7 +84,14 @@ class InflateUNet(io.ComfyNode):
 
     @classmethod
     def execute(
-        cls, model, frames_read, temporal_layers, norm_over_frames, window, frames_per_pass, pass_overlap
+        cls,
+        model: ModelPatcher,
+        frames_read: str,
+        temporal_layers: bool,
+        norm_over_frames: bool,
+        window: int,
+        frames_per_pass: int,
+        pass_overlap: int,
     ) -> io.NodeOutput:
         check_inflatable(model)
         check_untuned(model)

@@ -1,10 +1,16 @@
 """DDIM Invert, and keeping an inversion for later sessions."""
 
+from typing import Any
+
+from comfy.model_patcher import ModelPatcher
 from comfy_api.latest import io, ui
 from comfy_execution.graph_utils import ExecutionBlocker
+from torch import Tensor
 
 from ..videop2p_core.diffusion.attention_records import RecordSettings
 from ..videop2p_core.diffusion.inversion import METHODS, InversionSettings
+from ..videop2p_core.diffusion.inversion import Inversion as Inverted
+from ..videop2p_core.host.comfy.conditioning import Conditioning
 from ..videop2p_core.host.source.inversion import invert, new_folder
 from ..videop2p_core.host.source.reconstruction import SourceFrames
 from ..videop2p_core.host.storage import files
@@ -16,7 +22,7 @@ UNCHECKED = ExecutionBlocker("DDIM Invert checked no reconstruction: connect its
 
 class DDIMInvert(io.ComfyNode):
     @classmethod
-    def define_schema(cls):
+    def define_schema(cls) -> io.Schema:
         return io.Schema(
             node_id="VP2P_DDIMInvert",
             display_name="DDIM Invert with Shared Null-Text",
@@ -173,9 +179,24 @@ class DDIMInvert(io.ComfyNode):
 
     @classmethod
     def execute(
-        cls, model, source, null, latent, method, steps, cfg, rounds, inner_steps, epsilon, memory, keep_source,
-        kept_cross_window, kept_temporal_window, vae=None, images=None,
-    ) -> io.NodeOutput:  # fmt: skip
+        cls,
+        model: ModelPatcher,
+        source: Conditioning,
+        null: Conditioning,
+        latent: dict[str, Any],
+        method: str,
+        steps: int,
+        cfg: float,
+        rounds: int,
+        inner_steps: int,
+        epsilon: float,
+        memory: str,
+        keep_source: str,
+        kept_cross_window: float,
+        kept_temporal_window: float,
+        vae: Any = None,
+        images: Tensor | None = None,
+    ) -> io.NodeOutput:
         folder = new_folder() if keep_source == "on disk" else None
         kept = None if keep_source == "off" else RecordSettings(kept_cross_window, kept_temporal_window, folder)
         settings = InversionSettings(
@@ -189,7 +210,7 @@ class DDIMInvert(io.ComfyNode):
 
 class SaveInversion(io.ComfyNode):
     @classmethod
-    def define_schema(cls):
+    def define_schema(cls) -> io.Schema:
         return io.Schema(
             node_id="VP2P_SaveInversion",
             display_name="Save Inversion",
@@ -209,14 +230,14 @@ class SaveInversion(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, inversion, filename_prefix) -> io.NodeOutput:
+    def execute(cls, inversion: Inverted, filename_prefix: str) -> io.NodeOutput:
         left = "\nwithout the kept source: edits of it run the source again" * (inversion.records is not None)
         return io.NodeOutput(ui=ui.PreviewText(files.save(files.INVERSIONS, inversion, filename_prefix) + left))
 
 
 class LoadInversion(io.ComfyNode):
     @classmethod
-    def define_schema(cls):
+    def define_schema(cls) -> io.Schema:
         return io.Schema(
             node_id="VP2P_LoadInversion",
             display_name="Load Inversion",
@@ -234,11 +255,11 @@ class LoadInversion(io.ComfyNode):
         )
 
     @classmethod
-    def fingerprint_inputs(cls, inversion_name):
+    def fingerprint_inputs(cls, inversion_name: str) -> str:
         return files.changed(files.INVERSIONS, inversion_name)
 
     @classmethod
-    def execute(cls, inversion_name) -> io.NodeOutput:
+    def execute(cls, inversion_name: str) -> io.NodeOutput:
         return io.NodeOutput(files.load_inversion(inversion_name))
 
 

@@ -2,6 +2,7 @@
 
 from comfy_api.latest import io
 from comfy_execution.graph_utils import ExecutionBlocker
+from torch import Tensor
 
 from ..videop2p_core.host.images.edit_region import MOST, edit_region
 from .types import CATEGORY
@@ -12,7 +13,7 @@ NO_IMAGES = ExecutionBlocker("Edit Region has no images to show the region in: c
 
 class EditRegion(io.ComfyNode):
     @classmethod
-    def define_schema(cls):
+    def define_schema(cls) -> io.Schema:
         return io.Schema(
             node_id="VP2P_EditRegion",
             display_name="Edit Region",
@@ -80,7 +81,16 @@ class EditRegion(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, masks, threshold, grow, feather, fill, steady, images=None) -> io.NodeOutput:
+    def execute(
+        cls,
+        masks: Tensor,
+        threshold: float,
+        grow: int,
+        feather: int,
+        fill: bool,
+        steady: int,
+        images: Tensor | None = None,
+    ) -> io.NodeOutput:
         region = edit_region(
             masks, images, threshold=threshold, fill=fill, grow=grow, feather=feather, steady=steady
         )  # fmt: skip

@@ -1,17 +1,23 @@
 """Decoupled Sample: the edit itself, as one node or as a guider and a sampler for SamplerCustomAdvanced."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import latent_preview
+from comfy.model_patcher import ModelPatcher
 from comfy_api.latest import io
 
+from ..videop2p_core.diffusion.inversion import Inversion as Inverted
+from ..videop2p_core.host.comfy.conditioning import Conditioning
 from ..videop2p_core.host.comfy.latents import latent_out
 from ..videop2p_core.host.edit.custom_sampler import DecoupledGuider, DecoupledSampler
-from ..videop2p_core.host.edit.edit_inputs import pixel_mask, prepare_edit, sample
+from ..videop2p_core.host.edit.edit_inputs import WordEdit, pixel_mask, prepare_edit, sample
 from .types import CATEGORY, Edit, Inversion
 
 GUIDANCES = ("decoupled", "coupled")
 
 
-def guidance():
+def guidance() -> io.Combo.Input:
     return io.Combo.Input(
         "guidance",
         options=list(GUIDANCES),
@@ -24,7 +30,7 @@ def guidance():
     )
 
 
-def cache_every():
+def cache_every() -> io.Int.Input:
     return io.Int.Input(
         "cache_every",
         default=1,
@@ -38,7 +44,7 @@ def cache_every():
     )
 
 
-def replacements():
+def replacements() -> list[io.Conditioning.Input]:
     return [
         io.Conditioning.Input(
             "source",
@@ -66,7 +72,7 @@ def replacements():
 
 class DecoupledSample(io.ComfyNode):
     @classmethod
-    def define_schema(cls):
+    def define_schema(cls) -> io.Schema:
         return io.Schema(
             node_id="VP2P_DecoupledSample",
             display_name="Decoupled Sample",
@@ -104,8 +110,16 @@ class DecoupledSample(io.ComfyNode):
 
     @classmethod
     def execute(
-        cls, model, inversion, edit, guidance, cache_every, source=None, target=(), null=None
-    ) -> io.NodeOutput:  # fmt: skip
+        cls,
+        model: list[ModelPatcher],
+        inversion: list[Inverted],
+        edit: list[WordEdit],
+        guidance: list[str],
+        cache_every: list[int],
+        source: list[Conditioning] | None = None,
+        target: Sequence[Conditioning] = (),
+        null: list[Conditioning] | None = None,
+    ) -> io.NodeOutput:
         model, inversion, guidance, cache_every, source, null = map(
             one, (model, inversion, guidance, cache_every, source, null)
         )
@@ -119,7 +133,7 @@ class DecoupledSample(io.ComfyNode):
         )
 
 
-def one(values):
+def one(values: list | None) -> Any:
     """The only item of a list input; what is not connected stays None."""
     if values is not None and len(values) != 1:
         raise ValueError(
@@ -131,7 +145,7 @@ def one(values):
 
 class DecoupledGuiderNode(io.ComfyNode):
     @classmethod
-    def define_schema(cls):
+    def define_schema(cls) -> io.Schema:
         return io.Schema(
             node_id="VP2P_DecoupledGuider",
             display_name="Decoupled Guider",
@@ -153,7 +167,16 @@ class DecoupledGuiderNode(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, model, inversion, edit, cache_every, source=None, target=None, null=None) -> io.NodeOutput:
+    def execute(
+        cls,
+        model: ModelPatcher,
+        inversion: Inverted,
+        edit: WordEdit,
+        cache_every: int,
+        source: Conditioning | None = None,
+        target: Conditioning | None = None,
+        null: Conditioning | None = None,
+    ) -> io.NodeOutput:
         parts = prepare_edit(model, inversion, [edit], source, [target], null, cache_every=cache_every)
         latent = latent_out(model.model, inversion.trajectory[0])
         return io.NodeOutput(DecoupledGuider(model, parts, cache_every), inversion.sigmas, {"samples": latent})
@@ -161,7 +184,7 @@ class DecoupledGuiderNode(io.ComfyNode):
 
 class DecoupledSamplerNode(io.ComfyNode):
     @classmethod
-    def define_schema(cls):
+    def define_schema(cls) -> io.Schema:
         return io.Schema(
             node_id="VP2P_DecoupledSampler",
             display_name="Decoupled Sampler",
@@ -176,7 +199,7 @@ class DecoupledSamplerNode(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, guidance) -> io.NodeOutput:
+    def execute(cls, guidance: str) -> io.NodeOutput:
         return io.NodeOutput(DecoupledSampler(coupled=guidance == "coupled"))
 
 

@@ -1,8 +1,11 @@
 """A sweep over the settings of an edit, and the sheet on which its clips are compared."""
 
+from comfy.sd import CLIP
 from comfy_api.latest import io
+from torch import Tensor
 
 from ..videop2p_core.edit.sweep import label, parse_numbers
+from ..videop2p_core.host.edit.edit_inputs import WordEdit
 from ..videop2p_core.host.edit.sweep import sweep_edits
 from ..videop2p_core.host.images.contact_sheet import contact_sheet
 from ..videop2p_core.host.images.preview import checked_fps
@@ -11,7 +14,7 @@ from .types import CATEGORY, Edit, animated, fps
 
 class SweepEdits(io.ComfyNode):
     @classmethod
-    def define_schema(cls):
+    def define_schema(cls) -> io.Schema:
         return io.Schema(
             node_id="VP2P_SweepEdits",
             display_name="Sweep Edits",
@@ -78,7 +81,15 @@ class SweepEdits(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, edit, cross_windows, word, word_weights, target_prompts, clip=None) -> io.NodeOutput:
+    def execute(
+        cls,
+        edit: WordEdit,
+        cross_windows: str,
+        word: str,
+        word_weights: str,
+        target_prompts: str,
+        clip: CLIP | None = None,
+    ) -> io.NodeOutput:
         word, windows = word.strip(), parse_numbers(cross_windows, "cross_windows")
         weights = parse_numbers(word_weights, "word_weights")
         prompts = [line.strip() for line in target_prompts.splitlines() if line.strip()]
@@ -89,7 +100,7 @@ class SweepEdits(io.ComfyNode):
 
 class ContactSheet(io.ComfyNode):
     @classmethod
-    def define_schema(cls):
+    def define_schema(cls) -> io.Schema:
         return io.Schema(
             node_id="VP2P_ContactSheet",
             display_name="Contact Sheet",
@@ -128,7 +139,9 @@ class ContactSheet(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, images, labels, columns, frame, fps) -> io.NodeOutput:
+    def execute(
+        cls, images: list[Tensor], labels: list[str], columns: list[int], frame: list[int], fps: list[float]
+    ) -> io.NodeOutput:
         rate = checked_fps(fps[0])
         sheet = contact_sheet(images, labels, columns[0], frame[0])
         return io.NodeOutput(sheet, ui=animated(sheet, rate))

@@ -1,7 +1,12 @@
 """Tune on Video, and keeping a tuning for later sessions."""
 
+from typing import Any
+
+from comfy.model_patcher import ModelPatcher
 from comfy_api.latest import io, ui
 
+from ..videop2p_core.diffusion.tuning import Tuning as Tuned
+from ..videop2p_core.host.comfy.conditioning import Conditioning
 from ..videop2p_core.host.images.plots import loss_plot
 from ..videop2p_core.host.source.tuning import tune, tuned
 from ..videop2p_core.host.storage import files
@@ -10,7 +15,7 @@ from .types import CATEGORY, MEMORY, Tuning
 
 class TuneOnVideo(io.ComfyNode):
     @classmethod
-    def define_schema(cls):
+    def define_schema(cls) -> io.Schema:
         return io.Schema(
             node_id="VP2P_TuneOnVideo",
             display_name="Tune on Video",
@@ -92,8 +97,17 @@ class TuneOnVideo(io.ComfyNode):
 
     @classmethod
     def execute(
-        cls, model, positive, latent, steps, learning_rate, seed, memory, patience=0, preview_every=0
-    ) -> io.NodeOutput:  # fmt: skip
+        cls,
+        model: ModelPatcher,
+        positive: Conditioning,
+        latent: dict[str, Any],
+        steps: int,
+        learning_rate: float,
+        seed: int,
+        memory: str,
+        patience: int = 0,
+        preview_every: int = 0,
+    ) -> io.NodeOutput:
         tuning = tune(
             model, positive, latent, steps=steps, learning_rate=learning_rate, seed=seed,
             checkpointing=memory == "save memory", patience=patience, show_every=preview_every,
@@ -103,7 +117,7 @@ class TuneOnVideo(io.ComfyNode):
 
 class SaveTuning(io.ComfyNode):
     @classmethod
-    def define_schema(cls):
+    def define_schema(cls) -> io.Schema:
         return io.Schema(
             node_id="VP2P_SaveTuning",
             display_name="Save Tuning",
@@ -123,13 +137,13 @@ class SaveTuning(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, tuning, filename_prefix) -> io.NodeOutput:
+    def execute(cls, tuning: Tuned, filename_prefix: str) -> io.NodeOutput:
         return io.NodeOutput(ui=ui.PreviewText(files.save(files.TUNINGS, tuning, filename_prefix)))
 
 
 class LoadTuning(io.ComfyNode):
     @classmethod
-    def define_schema(cls):
+    def define_schema(cls) -> io.Schema:
         return io.Schema(
             node_id="VP2P_LoadTuning",
             display_name="Load Tuning",
@@ -157,11 +171,11 @@ class LoadTuning(io.ComfyNode):
         )
 
     @classmethod
-    def fingerprint_inputs(cls, model, tuning_name):
+    def fingerprint_inputs(cls, model: ModelPatcher, tuning_name: str) -> str:
         return files.changed(files.TUNINGS, tuning_name)
 
     @classmethod
-    def execute(cls, model, tuning_name) -> io.NodeOutput:
+    def execute(cls, model: ModelPatcher, tuning_name: str) -> io.NodeOutput:
         tuning = files.load_tuning(tuning_name, model)
         return io.NodeOutput(tuned(model, tuning), tuning)
 

@@ -1,6 +1,7 @@
 """What the nodes of this pack pass to each other, and the choices that several share."""
 
 from comfy_api.latest import io, ui
+from torch import Tensor
 
 from ..videop2p_core.host.images.preview import SLOWEST, previewed
 
@@ -13,7 +14,7 @@ Inversion = io.Custom("VP2P_INVERSION")
 Tuning = io.Custom("VP2P_TUNING")
 
 
-def fps():
+def fps() -> io.Float.Input:
     return io.Float.Input(
         "fps",
         default=8.0,
@@ -24,7 +25,7 @@ def fps():
     )
 
 
-def animated(frames, fps):
+def animated(frames: Tensor, fps: float) -> ui.SavedImages:
     """A preview of IMAGE frames on the node, in motion."""
     file = ui.ImageSaveHelper.save_animated_webp(
         previewed(frames), "videop2p", io.FolderType.temp, None, fps=fps, lossless=False, quality=90, method=0

@@ -56,7 +56,7 @@ class Ferry:
 
     def __init__(self, page_locked: bool = True):
         self.page_locked = page_locked
-        self.halves = []
+        self.halves: list[Half] = []
 
     def out(self, x: Tensor, dtype: torch.dtype) -> Tensor:
         """A copy of x in main memory; from a CUDA device it is there after `land`."""
@@ -84,7 +84,7 @@ class Ferry:
         for half in self.halves:
             half.settle()
 
-    def _carries(self, device) -> bool:
+    def _carries(self, device: torch.device) -> bool:
         if device.type == "cuda" and self.page_locked and not self.halves:
             try:
                 self.halves = [self._half() for _ in range(2)]

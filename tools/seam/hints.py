@@ -61,7 +61,7 @@ HELD = {
         "self.target_maps[target]": "",
     },
     "host.demo_model": {"config": CONFIG, "patcher": MODEL, "model": BASE, "self.clip_l": TOKENIZER},
-    "host.comfy.denoiser": {"guider": GUIDER, "self.guider": GUIDER},
+    "host.comfy.denoiser": {"guider": GUIDER, "self.guider": GUIDER, "sampling": SAMPLING},
     "host.source.run_fingerprint": {"value": ""},
     "host.edit.custom_sampler": {"guider": "DecoupledGuider", "EditGuider": "", "loop": ""},
     "host.edit.edit_inputs": {"clip": CLIP, "other": MODEL},
@@ -110,7 +110,6 @@ HELD = {
 # Whose object an attribute or a method gives.
 GIVES = {
     f"{MODEL}.model": BASE,
-    f"{MODEL}.get_model_object('model_sampling')": SAMPLING,
     f"{BASE}.diffusion_model": UNET,
     f"{BASE}.latent_format": LATENT,
     f"{BASE}.model_config": CONFIG,

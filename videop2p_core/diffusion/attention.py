@@ -3,16 +3,23 @@
 Heads are flattened throughout, [rows, tokens, heads * dim_head], as UNets pass queries, keys and values.
 """
 
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from einops import rearrange
-from torch import nn
+from torch import Tensor, nn
+
+Attend = Callable[[Tensor, Tensor, Tensor, int], Tensor]  # q, k, v, heads -> like q
 
 ROWS_AT_ONCE = 2**15  # a fused kernel's grid ends at 65535 rows
 FRAMES_READ = ("first", "first+previous", "first+self", "first+previous+self", "window", "all")
 
 
-def frames_read(rule, frames, window=1):
+def frames_read(rule: str, frames: int, window: int = 1) -> Tensor:
     """Which frames each frame reads in frame attention, as indices [frames, reads].
 
     first                 frame 0                      Video-P2P (arXiv 2303.04761, section 3.2)
@@ -43,7 +50,7 @@ def frames_read(rule, frames, window=1):
     return torch.stack(columns, dim=1).unique(dim=1)
 
 
-def read_frames(x, table):
+def read_frames(x: Tensor, table: Tensor) -> Tensor:
     """For every frame the tokens of the frames it reads, one after the other.
 
     x [batch * frames, tokens, channels], table [frames, reads] -> [batch * frames, reads * tokens, channels]
@@ -52,7 +59,7 @@ def read_frames(x, table):
     return rearrange(clips[:, table], "b f r t c -> (b f) (r t) c")
 
 
-def attention(q, k, v, heads):
+def attention(q: Tensor, k: Tensor, v: Tensor, heads: int) -> Tensor:
     """softmax(q k^T / sqrt(dim_head)) v, fused. q [rows, tokens, channels], k and v [rows, keys, channels]."""
     if len(q) > ROWS_AT_ONCE:
         parts = zip(*(x.split(ROWS_AT_ONCE) for x in (q, k, v)), strict=True)
@@ -61,7 +68,17 @@ def attention(q, k, v, heads):
     return rearrange(F.scaled_dot_product_attention(q, k, v), "b h t d -> b t (h d)")
 
 
-def edited_attention(q, k, v, source_q, source_k, source, target, heads, attend=attention):
+def edited_attention(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    source_q: Tensor,
+    source_k: Tensor,
+    source: Tensor | None,
+    target: Tensor | None,
+    heads: int,
+    attend: Attend = attention,
+) -> Tensor:
     """A_s (S V) + A_t (T V): any prompt-to-prompt edit of the attention maps A_s, A_t without forming them.
 
     q, source_q [frames, tokens, channels], k, v [frames, N_target, channels], source_k [frames, N_source, channels],
@@ -74,7 +91,7 @@ def edited_attention(q, k, v, source_q, source_k, source, target, heads, attend=
     return own if source is None else own + attend(source_q, source_k, source @ v, heads)
 
 
-def word_probabilities(q, k, words, heads):
+def word_probabilities(q: Tensor, k: Tensor, words: Tensor, heads: int) -> Tensor:
     """How much attention each place pays to each group of tokens: A w for the columns w of `words`, in float32.
 
     q [frames, tokens, channels], k [frames, N, channels], words [N, groups] -> [frames, heads, tokens, groups].
@@ -89,9 +106,16 @@ def word_probabilities(q, k, words, heads):
 class SelfAttention(nn.Module):
     """The projections around one attention. `operations` makes the layers: torch.nn or what has its constructors."""
 
-    def __init__(self, channels, heads, operations=nn, device=None, dtype=None):
+    def __init__(
+        self,
+        channels: int,
+        heads: int,
+        operations: Any = nn,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ):
         super().__init__()
-        made = {"device": device, "dtype": dtype}
+        made: dict[str, Any] = {"device": device, "dtype": dtype}
         self.heads = heads
         self.to_q = operations.Linear(channels, channels, bias=False, **made)
         self.to_k = operations.Linear(channels, channels, bias=False, **made)
@@ -99,15 +123,15 @@ class SelfAttention(nn.Module):
         self.to_out = nn.ModuleList([operations.Linear(channels, channels, **made)])
 
     @torch.no_grad()
-    def reset(self, generator):
+    def reset(self, generator: torch.Generator | None) -> None:
         """Random projections and a zero output, weight and bias."""
         for layer in (self.to_q, self.to_k, self.to_v):
             bound = layer.weight.shape[1] ** -0.5
             layer.weight.copy_(torch.empty(layer.weight.shape).uniform_(-bound, bound, generator=generator))
-        nn.init.zeros_(self.to_out[0].weight)
-        nn.init.zeros_(self.to_out[0].bias)
+        for values in self.to_out.parameters():
+            nn.init.zeros_(values)
 
-    def forward(self, x, attend=attention):
+    def forward(self, x: Tensor, attend: Attend = attention) -> Tensor:
         """x [rows, tokens, channels]; attend(q, k, v, heads) -> like x"""
         return self.to_out[0](attend(self.to_q(x), self.to_k(x), self.to_v(x), self.heads))
 
@@ -115,18 +139,25 @@ class SelfAttention(nn.Module):
 class TemporalAttention(nn.Module):
     """h + Attn(LayerNorm(h)) over the frames at each place, without positions (arXiv 2303.04761, section 3.2)."""
 
-    def __init__(self, channels, heads, operations=nn, device=None, dtype=None):
+    def __init__(
+        self,
+        channels: int,
+        heads: int,
+        operations: Any = nn,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ):
         super().__init__()
         self.norm_temp = operations.LayerNorm(channels, device=device, dtype=dtype)
         self.attn_temp = SelfAttention(channels, heads, operations, device, dtype)
 
-    def reset(self, generator):
+    def reset(self, generator: torch.Generator | None) -> None:
         """The identity until it is trained."""
         nn.init.ones_(self.norm_temp.weight)
         nn.init.zeros_(self.norm_temp.bias)
         self.attn_temp.reset(generator)
 
-    def forward(self, h, frames, attend=attention):
+    def forward(self, h: Tensor, frames: int, attend: Attend = attention) -> Tensor:
         """h [batch * frames, places, channels] -> like h; attend: `attention` on [batch * places, frames, channels]."""
         batch = len(h) // frames
         x = rearrange(self.norm_temp(h), "(b f) d c -> (b d) f c", f=frames)

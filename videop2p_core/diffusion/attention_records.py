@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import shutil
 import weakref
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,7 +40,7 @@ class RecordSettings:
     temporal: float = 0.5
     folder: Path | None = None
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for name in ("cross", "temporal"):
             share = getattr(self, name)
             if not 0 <= share <= 1:
@@ -53,8 +53,8 @@ class AttentionRecords:
 
     def __init__(self, kept: RecordSettings, steps: int):
         self.kept, self.steps = kept, steps
-        self._memory = {}  # (step, pass) -> {layer: (q, k)}
-        self._sizes = {}
+        self._memory: dict[tuple[int, str], Mapping[str, QueryKey]] = {}
+        self._sizes: dict[tuple[int, str], int] = {}  # in bytes
         if kept.folder is not None:
             with _written(kept.folder):
                 kept.folder.mkdir(parents=True)
@@ -80,7 +80,7 @@ class AttentionRecords:
                 f"{name} {layer}": x for layer, pair in layers.items() for name, x in zip("qk", pair, strict=True)
             }
             with _written(self.kept.folder):
-                save_file({name: x.contiguous() for name, x in tensors.items()}, self._file(step, part))
+                save_file({name: x.contiguous() for name, x in tensors.items()}, _file(self.kept.folder, step, part))
 
     def read(self, step: int, part: str) -> Mapping[str, QueryKey] | FileLayers:
         """What `get(layer)` gives the queries and keys of, None for a layer of which none are kept."""
@@ -94,15 +94,17 @@ class AttentionRecords:
             )
         if self.kept.folder is None:
             return self._memory[step, part]
-        return FileLayers(self._file(step, part))
+        return FileLayers(_file(self.kept.folder, step, part))
 
     def check_there(self) -> None:
         """Whether all that was written still is: other programs empty folders of temporary files."""
-        if self.kept.folder is not None and not all(self._file(*key).is_file() for key in self._sizes):
+        folder = self.kept.folder
+        if folder is not None and not all(_file(folder, *key).is_file() for key in self._sizes):
             raise ValueError(GONE)
 
-    def _file(self, step, part):
-        return self.kept.folder / f"{step:04} {part}.safetensors"
+
+def _file(folder: Path, step: int, part: str) -> Path:
+    return folder / f"{step:04} {part}.safetensors"
 
 
 @dataclass(frozen=True)
@@ -122,7 +124,7 @@ class FileLayers:
 
 
 @contextmanager
-def _written(folder: Path) -> Iterator[None]:
+def _written(folder: Path) -> Generator[None, None, None]:
     try:
         yield
     except (OSError, SafetensorError) as error:

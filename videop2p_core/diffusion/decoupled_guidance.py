@@ -62,8 +62,10 @@ def target_branch(inversion: Inversion, step: int, target: int, coupled: bool = 
     paper's ablation. Methods that optimise nothing have the source prompt for it (arXiv 2305.16807)."""
     if has_source_for_null(inversion, coupled):
         null = inversion.source
+    elif coupled and inversion.null is not None:
+        null = inversion.null[step]
     else:
-        null = inversion.null[step] if coupled else inversion.initial_null
+        null = inversion.initial_null
     return Branch(step, target, inversion.cfg, null, proximal=inversion.method == inversions.PROXIMAL)
 
 

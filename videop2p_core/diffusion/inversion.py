@@ -21,7 +21,7 @@ from torch import Tensor
 from ..device_transfer import sent
 from . import schedule
 from .attention_records import AttentionRecords, RecordSettings
-from .checkpoint import Unfinished
+from .checkpoint import State, Unfinished
 from .finite import check_finite
 from .weight_fingerprint import check_fingerprint
 
@@ -109,7 +109,7 @@ class Inversion:
     with_picture: bool | None = None
     fingerprint: Tensor | None = None
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check_method(self.method)
         check_fingerprint(self.fingerprint)
         if len(self.trajectory) != len(self.sigmas):
@@ -134,7 +134,7 @@ class Inversion:
     def steps(self) -> int:
         return len(self.sigmas) - 1
 
-    def on(self, device) -> "Inversion":
+    def on(self, device: torch.device) -> "Inversion":
         """The same inversion for a run on `device`, which takes a step of it at a time there."""
         return replace(self, sigmas=self.sigmas.to(device))
 
@@ -182,7 +182,7 @@ def ddim_invert(
     z, x = z0, schedule.to_x(z0, sigmas[-1], flow=flow)
     unfinished = unfinished or Unfinished()
 
-    def state():
+    def state() -> State:
         return {"x": x, "trajectory": torch.stack(trajectory)}
 
     for step, (low, high) in enumerate(pairwise(sigmas.flip(0))):

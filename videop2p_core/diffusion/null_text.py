@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ..device_transfer import sent
 from . import schedule
-from .checkpoint import Unfinished
+from .checkpoint import State, Unfinished
 from .finite import check_finite
 from .inversion import Denoise, Progress, guide
 
@@ -68,7 +68,7 @@ def optimise_null_text(
     x = schedule.to_x(sent(trajectory[-1], sigmas.device), sigmas[0], flow=flow)
     unfinished = unfinished or Unfinished()
 
-    def state():
+    def state() -> State:
         padded = [[*row, *[torch.nan] * (inner_steps - len(row))] for row in losses]
         return {
             "x": x,
@@ -83,7 +83,9 @@ def optimise_null_text(
         cond = denoise(x, sigma, source)
         goal = sent(trajectory[steps - 1 - step], x.device)
 
-        def advance(null, x=x, cond=cond, sigma=sigma, next_sigma=next_sigma):
+        def advance(
+            null: Tensor, x: Tensor = x, cond: Tensor = cond, sigma: Tensor = sigma, next_sigma: Tensor = next_sigma
+        ) -> Tensor:
             denoised = guide(denoise(x, sigma, null), cond, cfg)
             return schedule.ddim_step(x, schedule.direction(x, denoised, sigma), sigma, next_sigma)
 

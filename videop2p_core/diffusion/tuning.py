@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from . import schedule
-from .checkpoint import Unfinished
+from .checkpoint import State, Unfinished
 from .finite import check_finite
 from .inversion import Denoise
 from .weight_fingerprint import check_fingerprint
@@ -53,7 +53,7 @@ class Tuning:
     base_model: str = ""
     fingerprint: Tensor | None = None
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check_fingerprint(self.fingerprint)
         object.__setattr__(self, "deltas", MappingProxyType(dict(self.deltas)))
         object.__setattr__(self, "temporal", MappingProxyType(dict(self.temporal)))
@@ -189,13 +189,16 @@ def tune(
         raise ValueError("the model has no attention queries and no temporal attention to tune: inflate a UNet first")
     if (timesteps is None) != (noises is None):
         raise ValueError("give both the timesteps and the noises of a tuning run, or neither")
-    if timesteps is None:
-        timesteps, noises = draw(steps, z0, len(model_sigmas), seed)
+    given: Iterable[Tensor]
+    if timesteps is None or noises is None:
+        timesteps, given = draw(steps, z0, len(model_sigmas), seed)
     elif len(timesteps) != steps or noises.shape != (steps, *z0.shape):
         raise ValueError(
             f"{len(timesteps)} timesteps and noises of shape {list(noises.shape)} do not fit {steps} steps of a clip "
             f"of shape {list(z0.shape)}"
         )
+    else:
+        given = noises
     # The temporal layers are kept whole, so only the base model's tensors need what they were.
     initial = {name: parameter.detach().clone() for name, parameter in trained.items() if not is_temporal(name)}
     for name, parameter in parameters.items():
@@ -203,20 +206,21 @@ def tune(
 
     # One tensor at a time: together they would need temporaries of the size of all.
     optimizer = torch.optim.AdamW(trained.values(), lr=learning_rate, weight_decay=1e-2, foreach=False)
-    losses, grad_norms = [], []
+    losses: list[float] = []
+    grad_norms: list[float] = []
     unfinished = unfinished or Unfinished()
 
-    def probe():
+    def probe() -> float:
         return probed_loss(denoise, z0, model_sigmas, source, prediction=prediction)
 
-    def state():
+    def state() -> State:
         series = {"losses": losses, "grad_norms": grad_norms, "probed": probed}
         numbers = {name: torch.tensor(values, dtype=torch.float64) for name, values in series.items()}
         return numbers | state_of(trained, optimizer)
 
     probed = [probe()] if patience else []
     with torch.enable_grad():
-        for step, (timestep, noise) in enumerate(zip(timesteps, noises, strict=True)):
+        for step, (timestep, noise) in enumerate(zip(timesteps, given, strict=True)):
             if step < len(losses):  # of the run before this one, whose noises had to be drawn all the same
                 continue
             sigma = model_sigmas[timestep.to(model_sigmas.device)].to(z0)

@@ -104,7 +104,7 @@ class _Row:
     def __init__(self, one: Tensor, other: Tensor):
         errors, values = (float(one[0]), float(other[0])), (one[1:], other[1:])
         kinds = [_may_be_held_in(each) for each in values]
-        expected = [error or _rounding(*each) for error, *each in zip(errors, values, kinds, strict=True)]
+        expected = [error or _rounding(each, held) for error, each, held in zip(errors, values, kinds, strict=True)]
         scale = max(map(_rms, values)) or 1.0
         self.difference = _rms(values[0] - values[1]) / scale
         self.allowed = TOLERANCE * math.hypot(*expected) / scale
@@ -119,7 +119,7 @@ def _may_be_held_in(values: Tensor) -> list[torch.dtype]:
 def _rounding(values: Tensor, kinds: Sequence[torch.dtype]) -> float:
     """Root mean square error of rounding to the coarsest of these kinds, which for small numbers may be a later one."""
 
-    def steps(kind):
+    def steps(kind: torch.dtype) -> Tensor:
         limits = torch.finfo(kind)
         return limits.eps * torch.exp2(values.abs().clamp(min=limits.smallest_normal).log2().floor())
 

@@ -66,7 +66,7 @@ def replace_alignment(source: Prompt, target: Prompt) -> Alignment:
         raise _unequal(len(source.words), len(target.words))
     mapper, own = torch.zeros(len(source), len(target)), torch.ones(len(target))
 
-    def connect(i: Sequence[int], j: Sequence[int]):
+    def connect(i: Sequence[int], j: Sequence[int]) -> None:
         mapper[_cells(i, j)] = 1 if len(i) == len(j) else 1 / len(j)
         own[list(j)] = 0
 
@@ -96,8 +96,8 @@ def refine_alignment(source: Prompt, target: Prompt) -> Alignment:
         for j in after[PAD]:
             place = j - after["first"]
             column[j] = before["first"] + place if place < before["length"] else -1
-    column = torch.tensor(column)
-    return Alignment("refine", (torch.arange(len(source))[:, None] == column).float(), (column < 0).float())
+    columns = torch.tensor(column)
+    return Alignment("refine", (torch.arange(len(source))[:, None] == columns).float(), (columns < 0).float())
 
 
 def official_replace_alignment(source: Prompt, target: Prompt) -> Alignment:
@@ -125,8 +125,8 @@ def official_replace_alignment(source: Prompt, target: Prompt) -> Alignment:
 
 def _cells(i: Sequence[int], j: Sequence[int]) -> tuple[Tensor, Tensor]:
     """Index of the cells (i, j): one by one where as many, else every i with every j."""
-    i, j = torch.tensor(i, dtype=torch.long), torch.tensor(j, dtype=torch.long)
-    return (i, j) if len(i) == len(j) else (i[:, None], j)
+    rows, columns = torch.tensor(i, dtype=torch.long), torch.tensor(j, dtype=torch.long)
+    return (rows, columns) if len(i) == len(j) else (rows[:, None], columns)
 
 
 def _chunk_positions(prompt: Prompt) -> list[dict]:

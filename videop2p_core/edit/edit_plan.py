@@ -44,7 +44,7 @@ class EditPlan:
     start: float = 0.2
     freeze: float = 1.0
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for name, prompt in (("source", self.source), ("target", self.target)):
             if not prompt.words:
                 raise ValueError(f"the {name} prompt is empty: write what the clip {_TENSE[name]}")

@@ -80,8 +80,10 @@ def step_maps(layers: Sequence[Tensor], grid: tuple[int, int]) -> Tensor:
     layers: probabilities [frames, heads, rows x columns of the grid, groups], summed over the tokens of each group.
     Returns [frames, groups, rows, columns]. The cumulative map is the sum of these over the steps so far.
     """
-    total = sum(reduce(layer.float(), "frames heads cells groups -> frames groups cells", "mean") for layer in layers)
-    return rearrange(total / len(layers), "frames groups (rows columns) -> frames groups rows columns", rows=grid[0])
+    maps = [reduce(layer.float(), "frames heads cells groups -> frames groups cells", "mean") for layer in layers]
+    return rearrange(
+        sum(maps[1:], maps[0]) / len(maps), "frames groups (rows columns) -> frames groups rows columns", rows=grid[0]
+    )
 
 
 def threshold_maps(maps: Tensor, size: tuple[int, int], threshold: float, pool: bool = True) -> Tensor:
@@ -102,7 +104,7 @@ def local_mask(blend: Blend, source: Tensor, target: Tensor, size: tuple[int, in
     source, target: cumulative maps [frames, 2, rows, columns] of the branches; size: the latent's (height, width).
     """
 
-    def union(group, threshold, pool):
+    def union(group: int, threshold: float, pool: bool) -> Tensor:
         return threshold_maps(source[:, group], size, threshold, pool) | threshold_maps(
             target[:, group], size, threshold, pool
         )

@@ -42,7 +42,7 @@ class Edit:
     target: Tensor
     temporal: Tensor
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         steps, _, tokens = self.source.shape
         if self.target.shape != (steps, tokens) or self.temporal.shape != (steps,):
             raise ValueError(
@@ -71,7 +71,8 @@ class Edit:
         """S [N_source, N_target] and the diagonal of T [N_target] of a step, on the device and in the dtype of `like`;
         None in the place of zeros."""
         parts = zip((self.source[step], self.target[step]), self._acting[step], strict=True)
-        return tuple(sent(part, like.device).to(like) if acts else None for part, acts in parts)
+        source, target = (sent(part, like.device).to(like) if acts else None for part, acts in parts)
+        return source, target
 
     def values(self, step: int, values: Tensor) -> Pair:
         """S V [..., N_source, channels] and T V [..., N_target, channels] from V [..., N_target, channels]."""
@@ -82,7 +83,7 @@ class Edit:
 # --- the algebra of pairs --------------------------------------------------------------------------------------------
 
 
-def no_edit(source_tokens: int, target_tokens: int, dtype=torch.float32) -> Pair:
+def no_edit(source_tokens: int, target_tokens: int, dtype: torch.dtype = torch.float32) -> Pair:
     return torch.zeros(source_tokens, target_tokens, dtype=dtype), torch.ones(target_tokens, dtype=dtype)
 
 
@@ -130,7 +131,7 @@ class KeyFrames:
 
     points: tuple[tuple[float, float], ...]
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         positions = [position for position, _ in self.points]
         if not positions or positions != sorted(set(positions)) or not 0 <= positions[0] <= positions[-1] <= 1:
             raise ValueError(f"Key-frames need rising positions between 0 and 1, not {positions}.")

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -86,7 +87,9 @@ def _word_of_token(prompt: Prompt) -> Tensor:
     return places
 
 
-def _changes(prompt: Prompt, pairs, same, alone: str) -> tuple[Change, ...]:
+def _changes(
+    prompt: Prompt, pairs: Iterable[Sequence[int]], same: Iterable[Sequence[int]], alone: str
+) -> tuple[Change, ...]:
     """pairs: (a word of this prompt, a word of the other); same: those of them that are spelled alike."""
     partners, kept = {i: [] for i in range(len(prompt.words))}, {i for i, _ in same}
     for i, j in pairs:
@@ -97,7 +100,7 @@ def _changes(prompt: Prompt, pairs, same, alone: str) -> tuple[Change, ...]:
     )
 
 
-def _said(check, entries: Iterable[str]) -> list[str]:
+def _said(check: Callable[[str], Any], entries: Iterable[str]) -> list[str]:
     said = []
     for entry in entries:
         try:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 
 
-def global_alignment(x: Sequence, y: Sequence, gap=0, match=1, mismatch=-1) -> list[int]:
+def global_alignment(x: Sequence, y: Sequence, gap: int = 0, match: int = 1, mismatch: int = -1) -> list[int]:
     """For each item of y the index of its partner in x, or -1: Needleman-Wunsch, ties skipping y before x.
 
     A partner is an equal item unless two gaps cost more than `mismatch`.

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 import comfy.sd
 import torch
@@ -63,11 +64,11 @@ class DemoTokenizer(sd1_clip.SD1Tokenizer):
     `known_tokens` and `vocabulary` come from the model's file.
     """
 
-    def __init__(self, known_tokens: set[int], vocabulary: list[str], **kwargs):
+    def __init__(self, known_tokens: set[int], vocabulary: list[str], **kwargs: Any):
         super().__init__(**kwargs)
         self.known_tokens, self.vocabulary = known_tokens, vocabulary
 
-    def tokenize_with_weights(self, text: str, *args, **kwargs):
+    def tokenize_with_weights(self, text: str, *args: Any, **kwargs: Any) -> dict[str, list]:
         # Brackets, colons and numbers are how a prompt weighs a word, not words.
         unknown = [word for word in re.findall(r"[^\W\d_]+(?:['-][^\W\d_]+)*", text) if not self.knows(word)]
         if unknown:
@@ -121,7 +122,7 @@ def load_text_encoder(path: str | Path = DEMO_FILE) -> comfy.sd.CLIP:
     table[rows] = text[TOKEN_TABLE]
     known, vocabulary = set(rows), json.loads(metadata["vocabulary"])
 
-    def tokenizer(**kwargs):
+    def tokenizer(**kwargs: Any) -> DemoTokenizer:
         return DemoTokenizer(known, vocabulary, **kwargs)
 
     return comfy.sd.CLIP(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from einops import rearrange, repeat
@@ -37,7 +39,8 @@ def matched(before: Tensor, after: Tensor) -> tuple[Tensor, Tensor]:
             "a single frame to compare all with"
         )
     after = resized(after.to(before), before.shape[1:3])
-    return tuple(clip.expand(max(counts), -1, -1, -1) for clip in (before, after))
+    before, after = (clip.expand(max(counts), -1, -1, -1) for clip in (before, after))
+    return before, after
 
 
 def coloured(images: Tensor) -> Tensor:
@@ -46,7 +49,7 @@ def coloured(images: Tensor) -> Tensor:
     return repeat(images[..., 0], "... -> ... colour", colour=3) if grey else images[..., :3]
 
 
-def resized(images: Tensor, size: tuple[int, int]) -> Tensor:
+def resized(images: Tensor, size: Sequence[int]) -> Tensor:
     """Images [frames, any height, any width, 3] at size (height, width)."""
     if images.shape[1:3] == tuple(size):
         return images

@@ -59,6 +59,6 @@ def clip_score(features: Tensor, text: Tensor) -> float:
     return 100 * F.cosine_similarity(features.float(), text.to(features.device).float(), dim=-1).mean().item()
 
 
-def _check_several(features: Tensor):
+def _check_several(features: Tensor) -> None:
     if len(features) < 2:
         raise ValueError("there are fewer than two frames to compare with each other: connect a longer clip")

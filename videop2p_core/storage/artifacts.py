@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import fields
 from pathlib import Path
 from types import UnionType
-from typing import get_origin
+from typing import Any, get_origin
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -69,9 +69,9 @@ def write_new(
         return places.put_new(begun, folder, names)
 
 
-def _save(tensors, path, metadata):
+def _save(tensors: Mapping[str, torch.Tensor], path: Path, metadata: Mapping[str, str]) -> None:
     try:
-        save_file(tensors, path, metadata=metadata)
+        save_file(dict(tensors), path, metadata=dict(metadata))
     except SafetensorError as error:
         raise WeightsError(f"the file cannot be written ({error}): see to space and rights on that disk") from error
 
@@ -107,12 +107,12 @@ def read(path: str | os.PathLike, *, tensors: bool = True) -> tuple[dict[str, to
         ) from error
 
 
-def _cause(error):
+def _cause(error: Exception) -> str:
     """As much of an error as a sentence has room for: torch's go on with where they were raised, ours quote."""
     return str(error).partition("\n")[0][:300]
 
 
-def _load(path, kind):
+def _load(path: str | os.PathLike, kind: str) -> Any:
     tensors, metadata = read(path)
     path = Path(path)
     found = metadata.get("video_p2p")
@@ -133,7 +133,7 @@ def _load(path, kind):
         raise WeightsError(f"{path.name} is damaged ({_cause(error)}): make and save it again") from error
 
 
-def _arguments(kind, tensors, settings):
+def _arguments(kind: str, tensors: Mapping[str, torch.Tensor], settings: Mapping[str, Any]) -> dict[str, Any]:
     arguments = dict(settings)
     arguments.pop("prompt", None)  # which earlier versions wrote, always empty
     if kind == "tuning":
@@ -158,13 +158,13 @@ def _arguments(kind, tensors, settings):
     return arguments
 
 
-def _is(value, kind):
+def _is(value: Any, kind: Any) -> bool:
     if kind is float:
         return isinstance(value, float | int) and math.isfinite(value)
     return isinstance(value, kind if isinstance(kind, UnionType) else get_origin(kind) or kind)
 
 
-def _check_names(deltas, temporal):
+def _check_names(deltas: Iterable[str], temporal: Iterable[str]) -> None:
     """Whether a tuning says of the base model's tensors what training changed, and of temporal layers what they are."""
     trained = {name for name in trained_names(deltas) if not is_temporal(name)}
     strange = [name for name in deltas if name not in trained] + [name for name in temporal if not is_temporal(name)]

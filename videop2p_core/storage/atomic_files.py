@@ -8,7 +8,7 @@ import os
 import shutil
 import time
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -18,7 +18,7 @@ NO_SYNC = {errno.EINVAL, errno.ENOTSUP, errno.EACCES}  # of folders: some networ
 
 
 @contextmanager
-def begun(folder: Path) -> Iterator[Path]:
+def begun(folder: Path) -> Generator[Path, None, None]:
     """A name, of no file yet, for what is being written and is to be in a folder; what has not been put there in the
     end is removed, and what a killed process left is a day after."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -77,7 +77,7 @@ def sync(path: Path) -> None:
             raise
 
 
-def _move(begun, path):
+def _move(begun: Path, path: Path) -> None:
     """To a name that nobody has: an OSError otherwise."""
     if begun.is_dir() or os.name == "nt":
         os.rename(begun, path)
@@ -95,5 +95,5 @@ def _move(begun, path):
             raise
 
 
-def _remove(folder):
+def _remove(folder: Path) -> None:
     shutil.rmtree(folder, ignore_errors=True)

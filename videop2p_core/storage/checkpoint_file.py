@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import torch
@@ -29,9 +29,10 @@ class UnfinishedFile(Unfinished):
     path: of the file; every: steps between two writings
     """
 
+    _first: Tensor  # what this run's first step gave: `of_same_run` is asked before anything is kept
+
     def __init__(self, path: Path, every: int):
         self.path, self.every = path, every
-        self._first = None
 
     def of_same_run(self, first: Tensor) -> State | None:
         self._first = first.detach().float().cpu().contiguous()
@@ -60,7 +61,7 @@ class UnfinishedFile(Unfinished):
             logging.warning(f"The run goes on, but after a crash it would begin anew: {error}")
 
 
-def _read(path):
+def _read(path: Path) -> dict[str, Tensor]:
     tensors, metadata = weights.read(path)
     if metadata.get("version") != VERSION or metadata.get("checksum") != _checksum(tensors):
         raise WeightsError(f"{path.name} is damaged or of another version of the pack")
@@ -68,7 +69,7 @@ def _read(path):
     return {name: tensor.clone() for name, tensor in tensors.items()}
 
 
-def _checksum(tensors):
+def _checksum(tensors: Mapping[str, Tensor]) -> str:
     """Of names, types, shapes and bytes: a disk that failed must not end in the result."""
     found = 0
     for name, tensor in sorted(tensors.items()):

@@ -1,6 +1,6 @@
 """A tuning's deltas as a LoRA: the nearest matrices of low rank, in the names of kohya's scripts."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
@@ -23,7 +23,7 @@ class LowRank:
     errors: Mapping[str, float]
     error: float
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         object.__setattr__(self, "factors", MappingProxyType(dict(self.factors)))
         object.__setattr__(self, "errors", MappingProxyType(dict(self.errors)))
 
@@ -73,9 +73,9 @@ def lora_tensors(found: LowRank, names: Mapping[str, str]) -> dict[str, Tensor]:
     return tensors
 
 
-def _norm(norms):
+def _norm(norms: Iterable[float]) -> float:
     return sum(norm**2 for norm in norms) ** 0.5
 
 
-def _share(lost, whole):
+def _share(lost: float, whole: float) -> float:
     return lost / whole if whole else 0.0

@@ -6,7 +6,7 @@ the host's UNet.
 """
 
 import re
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import PurePath
 from typing import Any
 
@@ -61,13 +61,17 @@ def names_of(image_names: Mapping[str, str], own_names: Collection[str]) -> dict
     image_names may name what the UNet has not; own_names are the UNet's and its temporal layers'.
     """
     names = {theirs: own for theirs, own in image_names.items() if own in own_names}
-    blocks = {
-        _BLOCK_OF.match(own)[1]: _BLOCK_OF.match(theirs)[1] for theirs, own in names.items() if _BLOCK_OF.match(own)
-    }
+    blocks = {_block_of(own): _block_of(theirs) for theirs, own in names.items() if _block_of(own)}
     for own in filter(is_temporal, own_names):
-        block = _BLOCK_OF.match(own)[1]
+        block = _block_of(own)
         names[blocks[block] + own.removeprefix(block)] = own
     return names
+
+
+def _block_of(name: str) -> str:
+    """The transformer block that a weight is of, nothing where it is of none."""
+    found = _BLOCK_OF.match(name)
+    return found[1] if found else ""
 
 
 def by_own_names(
@@ -107,7 +111,7 @@ def by_own_names(
     return given
 
 
-def _few(names, shown=3):
+def _few(names: Sequence[str], shown: int = 3) -> str:
     beyond = len(names) - shown
     return ", ".join(f"{name:.100}" for name in names[:shown]) + (f" and {beyond} more" if beyond > 0 else "")
 
@@ -185,7 +189,7 @@ def unet_config(config: Mapping[str, Any]) -> dict[str, Any]:
 def image_config(config: Mapping[str, Any]) -> dict[str, Any]:
     """The same of diffusers' UNet2DConditionModel, which has all weights but the temporal layers'."""
 
-    def image(value):
+    def image(value: Any) -> Any:
         if isinstance(value, list):
             return [image(item) for item in value]
         return value.replace("3D", "2D") if isinstance(value, str) else value

@@ -1,13 +1,18 @@
 """What a CONDITIONING holds."""
 
+from typing import Any
+
 import torch
+from torch import Tensor
 
 # Of a token's embedding. Half precision moves one by 0.003 at most and 8 bits by 0.04, a weight of 1.1 by 0.08 and
 # another word by 0.2.
 ALIKE = 0.07
 
+Conditioning = list  # of entries [embedding [1, tokens, channels], options], as nodes pass it on
 
-def same_embedding(conditioning, embedding) -> bool:
+
+def same_embedding(conditioning: Conditioning, embedding: Tensor) -> bool:
     """Whether a CONDITIONING's first entry holds this embedding [1, tokens, channels], encoded in whatever precision.
 
     Each token for itself: in the whole of a text, most of which is padding, a word would not be missed.
@@ -20,13 +25,13 @@ def same_embedding(conditioning, embedding) -> bool:
     return bool(((found - embedding).norm(dim=-1) <= ALIKE * size).all())
 
 
-def in_use(options) -> tuple[float, float]:
+def in_use(options: dict[str, Any]) -> tuple[float, float]:
     """The part of the run in which an entry of a conditioning is in use, by its options."""
     start, end = options.get("start_percent"), options.get("end_percent")
     return 0.0 if start is None else start, 1.0 if end is None else end
 
 
-def embedding_of(conditioning, name):
+def embedding_of(conditioning: Conditioning | None, name: str) -> Tensor:
     """The embedding [1, tokens, channels] of a CONDITIONING's first entry."""
     embedding = conditioning[0][0] if conditioning else None
     if not isinstance(embedding, torch.Tensor) or embedding.ndim != 3 or len(embedding) != 1:

@@ -4,13 +4,23 @@ The algorithms run as samplers under ComfyUI's own guider, which loads the model
 clips frames first, whatever the model takes.
 """
 
+from collections.abc import Callable
+from typing import Any, TypeVar
+
 import comfy.model_management
 import comfy.model_sampling
 import comfy.samplers
 import torch
+from comfy.model_patcher import ModelPatcher
+from torch import Tensor
 
+from .conditioning import Conditioning
 from .latents import as_clip, as_latent
 from .other_packs import check_windows
+
+T = TypeVar("T")
+Run = Callable[["Denoiser", Tensor, Tensor], T]  # denoise, z0, sigmas -> what comes of it
+Prepared = list[dict[str, Any]]  # a conditioning's entries as the host prepares them for a model
 
 SOURCE = "positive"
 NULL = "negative"
@@ -28,11 +38,11 @@ class Denoiser:
     which takes the place of the embedding of NULL's first entry.
     """
 
-    def __init__(self, guider, model_options):
+    def __init__(self, guider: comfy.samplers.CFGGuider, model_options: dict[str, Any]):
         self.guider = guider
         self.model_options = model_options
 
-    def __call__(self, x, sigma, conditioning):
+    def __call__(self, x: Tensor, sigma: Tensor, conditioning: str | Tensor) -> Tensor:
         comfy.model_management.throw_exception_if_processing_interrupted()
         if isinstance(conditioning, torch.Tensor):
             conds = [None, with_embedding(self.guider.conds[NULL], conditioning)]
@@ -44,7 +54,7 @@ class Denoiser:
         return as_clip(unguided(model, x, sigma.to(x).expand(len(x)), *conds, self.model_options))
 
 
-def with_embedding(entries, embedding):
+def with_embedding(entries: Prepared, embedding: Tensor) -> Prepared:
     """Prepared conditioning with another text embedding in its first entry, which lies where the host's own does."""
     first, *others = entries
     conds = first["model_conds"]
@@ -55,7 +65,14 @@ def with_embedding(entries, embedding):
     return [{**first, "model_conds": {**conds, "c_crossattn": text}}, *others]
 
 
-def unguided(model, x, sigma, conditional, unconditional, model_options):
+def unguided(
+    model: Any,
+    x: Tensor,
+    sigma: Tensor,
+    conditional: Prepared | None,
+    unconditional: Prepared | None,
+    model_options: dict[str, Any],
+) -> Tensor:
     """denoised of one half, the other being None: by itself, whatever other nodes guide by.
 
     Through the host's own sampling function, in whose place AnimateDiff-Evolved puts its own while it samples.
@@ -71,18 +88,35 @@ class Algorithm(comfy.samplers.Sampler):
     z0 is the latent at the model's scale.
     """
 
-    def __init__(self, algorithm):
+    def __init__(self, algorithm: Run[Any]):
         self.algorithm = algorithm
-        self.result = None
+        self.result: Any = None
 
-    def sample(self, model_wrap, sigmas, extra_args, callback, noise, latent_image=None, *args, **kwargs):
+    def sample(
+        self,
+        model_wrap: comfy.samplers.CFGGuider,
+        sigmas: Tensor,
+        extra_args: dict[str, Any],
+        callback: Any,
+        noise: Tensor,
+        latent_image: Tensor,
+        *args: Any,
+        **kwargs: Any,
+    ) -> Tensor:
         check_windows(extra_args["model_options"])
         denoise = Denoiser(model_wrap, extra_args["model_options"])
         self.result = self.algorithm(denoise, as_clip(latent_image), sigmas)
         return latent_image
 
 
-def run(model, positive, negative, latent, sigmas, algorithm):
+def run(
+    model: ModelPatcher,
+    positive: Conditioning,
+    negative: Conditioning,
+    latent: Tensor,
+    sigmas: Tensor,
+    algorithm: Run[T],
+) -> T:
     """What `algorithm(denoise, z0, sigmas)` returns, run on the MODEL.
 
     latent: a clip [frames, channels, height, width] in VAE units; sigmas [steps + 1] noisiest first.
@@ -95,12 +129,13 @@ def run(model, positive, negative, latent, sigmas, algorithm):
     return sampler.result
 
 
-def model_sigmas(model):
+def model_sigmas(model: ModelPatcher) -> Tensor:
     """The model's own table of noise levels, cleanest first: [levels]."""
-    return model.get_model_object("model_sampling").sigmas
+    sampling: Any = model.get_model_object("model_sampling")
+    return sampling.sigmas
 
 
-def prediction_of(model):
+def prediction_of(model: ModelPatcher) -> str:
     """What the model predicts, as one of schedule.PREDICTIONS."""
     sampling = model.get_model_object("model_sampling")
     known = {

@@ -4,12 +4,14 @@ An image model takes frames on the batch axis, a video model one clip [1, channe
 made one latent frame of the first picture and of every few that follow.
 """
 
+from typing import Any
+
 import torch
 from einops import rearrange
 from torch import Tensor
 
 
-def has_time_axis(base_model) -> bool:
+def has_time_axis(base_model: Any) -> bool:
     """Whether a host's BaseModel takes a clip as one latent, with an axis for its frames."""
     return base_model.latent_format.latent_dimensions == 3
 
@@ -19,22 +21,22 @@ def as_clip(latent: Tensor) -> Tensor:
     return rearrange(latent, "1 c f h w -> f c h w") if latent.ndim == 5 else latent
 
 
-def as_latent(base_model, clip: Tensor) -> Tensor:
+def as_latent(base_model: Any, clip: Tensor) -> Tensor:
     """The host's latent of a clip [frames, channels, height, width]."""
     return rearrange(clip, "f c h w -> 1 c f h w") if has_time_axis(base_model) else clip
 
 
-def latent_out(base_model, clip: Tensor) -> Tensor:
+def latent_out(base_model: Any, clip: Tensor) -> Tensor:
     """A clip at the model's scale as the host's latent in VAE units."""
     return base_model.process_latent_out(as_latent(base_model, clip))
 
 
-def pictures_of(base_model, frames: int) -> int:
+def pictures_of(base_model: Any, frames: int) -> int:
     """How many pictures so many latent frames decode to."""
     return (frames - 1) * _pictures_a_frame(base_model) + 1
 
 
-def left_over(base_model, pictures: int, frames: int) -> str:
+def left_over(base_model: Any, pictures: int, frames: int) -> str:
     """What to add to a complaint where the VAE of a video model took only the first of so many pictures."""
     taken, each = pictures_of(base_model, frames), _pictures_a_frame(base_model)
     if not taken < pictures < taken + each:
@@ -42,14 +44,14 @@ def left_over(base_model, pictures: int, frames: int) -> str:
     return f"; of {pictures} its VAE took the first {taken}, so give it {each} n + 1 frames"
 
 
-def for_pictures(base_model, frames: Tensor) -> Tensor:
+def for_pictures(base_model: Any, frames: Tensor) -> Tensor:
     """Each latent frame of [frames, ...] for all the pictures that it decodes to."""
     repeats = frames.new_full((len(frames),), _pictures_a_frame(base_model)).long()
     repeats[:1] = 1
     return frames.repeat_interleave(repeats, 0)
 
 
-def for_latent_frames(base_model, mask: Tensor, frames: int) -> Tensor:
+def for_latent_frames(base_model: Any, mask: Tensor, frames: int) -> Tensor:
     """A mask of one for each picture, [pictures, height, width], as one for each latent frame: the mean of its own.
 
     A single mask stays one. Raises ValueError, in a sentence, for any other number.
@@ -68,5 +70,5 @@ def for_latent_frames(base_model, mask: Tensor, frames: int) -> Tensor:
     return torch.cat([first, others.mean(1)])
 
 
-def _pictures_a_frame(base_model) -> int:
+def _pictures_a_frame(base_model: Any) -> int:
     return base_model.latent_format.temporal_downscale_ratio if has_time_axis(base_model) else 1

@@ -1,16 +1,19 @@
 """What other nodes do to a model that an edit cannot run beside, each in a sentence that says what to do instead."""
 
 import inspect
+from collections.abc import Generator
 from contextlib import contextmanager, nullcontext
+from typing import Any
 
 import comfy.model_management
+from comfy.model_patcher import ModelPatcher
 from comfy.patcher_extension import WrappersMP
 
 COMPILED = "torch.compile"  # the key of the host's node that compiles a model
 ANIMATEDIFF, STATE = "ADE", "ADGS"  # AnimateDiff-Evolved's keys: at the host, and among the options while it samples
 
 
-def check_beside(model):
+def check_beside(model: ModelPatcher) -> None:
     """A MODEL whose calls an edit sees, every one of them."""
     if model.get_wrappers(WrappersMP.APPLY_MODEL, COMPILED):
         raise ValueError(
@@ -29,7 +32,7 @@ def check_beside(model):
         )
 
 
-def _takes_over(settings) -> bool:
+def _takes_over(settings: Any) -> bool:
     """Of another pack, whose next version may call its parts otherwise: then nothing is known."""
     injection = getattr(settings, "image_injection", None)
     iterations = getattr(getattr(settings, "iteration_opts", None), "iterations", 1)
@@ -39,7 +42,7 @@ def _takes_over(settings) -> bool:
 
 
 @contextmanager
-def as_in_its_file(model):
+def as_in_its_file(model: ModelPatcher) -> Generator[ModelPatcher, None, None]:
     """A clone of MODEL to look at, whose UNet has its own modules and no others.
 
     Other packs insert modules while a MODEL is loaded (AnimateDiff-Evolved): its own names move, in all its clones.
@@ -54,12 +57,12 @@ def as_in_its_file(model):
         yield clone
 
 
-def has_motion(model) -> bool:
+def has_motion(model: ModelPatcher) -> bool:
     """Whether AnimateDiff-Evolved puts motion modules into a MODEL's UNet while it is loaded."""
     return bool(model.get_additional_models_with_key(ANIMATEDIFF))
 
 
-def check_windows(model_options):
+def check_windows(model_options: dict[str, Any]) -> None:
     """Under these options of a sampling call the model sees the frames that it is given."""
     state = model_options["transformer_options"].get(STATE)
     if getattr(state, "is_using_sliding_context", bool)():
@@ -69,7 +72,7 @@ def check_windows(model_options):
         )
 
 
-def check_passes(model_options):
+def check_passes(model_options: dict[str, Any]) -> None:
     """Under these options of a sampling call a clip may be taken in passes."""
     if STATE in model_options["transformer_options"]:
         raise ValueError(
@@ -78,7 +81,7 @@ def check_passes(model_options):
         )
 
 
-def check_one_after_another(model_options):
+def check_one_after_another(model_options: dict[str, Any]) -> None:
     """Under these options of a sampling call several targets or passes may take turns within a step."""
     for function in model_options.get("sampler_pre_cfg_function", ()):
         if function.__module__.endswith("nodes_apg") and inspect.getclosurevars(function).nonlocals.get("momentum"):

@@ -4,14 +4,17 @@ Known are plain numbers of any kind, the host's quantised tensors (fp8, int8 and
 files as ComfyUI-GGUF has them: packed bytes that tell their type and shape, in layers that unpack them by `get_weight`.
 """
 
+from typing import Any
+
 import torch
+from comfy.model_patcher import ModelPatcher
 from comfy.quant_ops import QuantizedTensor
 from torch import Tensor
 
 from ...diffusion import weight_fingerprint as fingerprint
 
 
-def unpacked(weight: Tensor, layer: torch.nn.Module, *, patched: bool = False) -> Tensor | None:
+def unpacked(weight: Tensor, layer: Any, *, patched: bool = False) -> Tensor | None:
     """A layer's weight in numbers; None where nothing is known of how it is kept.
 
     patched: with the LoRAs that GGUF's layers add whenever they unpack it.
@@ -23,7 +26,7 @@ def unpacked(weight: Tensor, layer: torch.nn.Module, *, patched: bool = False) -
     return weight if _is_plain(weight) else None
 
 
-def is_quantised(model) -> bool:
+def is_quantised(model: ModelPatcher) -> bool:
     """Whether a MODEL has weights that the host keeps quantised."""
     return any(isinstance(parameter, QuantizedTensor) for parameter in model.model.parameters())
 
@@ -46,11 +49,12 @@ def kind_of(weight: Tensor) -> str:
     if isinstance(weight, QuantizedTensor):
         return f"{_bits(weight):.0f} bits under scales"
     if is_gguf(weight):
-        return str(getattr(weight.tensor_type, "name", weight.tensor_type))
+        packed: Any = weight  # of another pack's class
+        return str(getattr(packed.tensor_type, "name", packed.tensor_type))
     return str(weight.dtype).removeprefix("torch.") if _is_plain(weight) else type(weight).__name__
 
 
-def row_of(weight: Tensor, layer: torch.nn.Module) -> Tensor:
+def row_of(weight: Tensor, layer: Any) -> Tensor:
     """What a fingerprint holds of a layer's weight."""
     places = fingerprint.places(weight.shape.numel())
     if is_gguf(weight) and weight.data.shape[0] == weight.shape[0] and len(weight.shape) == 2:
@@ -66,12 +70,15 @@ def row_of(weight: Tensor, layer: torch.nn.Module) -> Tensor:
     return fingerprint.row(values, _error(weight, values))
 
 
-def unpack(layer: torch.nn.Module) -> None:
+def unpack(layer: Any) -> None:
     """Give a layer, of a copy that is to be trained, its weight in float32, which it then casts to what it computes in.
 
-    It keeps what is patched onto it.
+    It keeps what is patched onto it. Raises ValueError for a weight that cannot be unpacked.
     """
-    layer.weight = torch.nn.Parameter(unpacked(layer.weight, layer, patched=True).float(), requires_grad=False)
+    numbers = unpacked(layer.weight, layer, patched=True)
+    if numbers is None:
+        raise ValueError(f"a weight that is quantised as {kind_of(layer.weight)} cannot be unpacked")
+    layer.weight = torch.nn.Parameter(numbers.float(), requires_grad=False)
     layer.comfy_cast_weights = True
     if hasattr(layer, "layout_type"):  # by which the host's quantised layers quantise what they are given too
         layer.layout_type = None
@@ -82,11 +89,11 @@ def is_foreign(weight: Tensor) -> bool:
     return is_gguf(weight) or hasattr(weight, "quant_state")
 
 
-def _is_plain(weight) -> bool:
+def _is_plain(weight: Tensor) -> bool:
     return weight.is_floating_point() and not is_foreign(weight)
 
 
-def _part(weight, rows: Tensor | None = None):
+def _part(weight: Any, rows: Tensor | None = None) -> Any:
     """Rows of a GGUF weight, or all of it, without what is patched onto it."""
     part = weight.data if rows is None else weight.data[rows.to(weight.device)]
     part.tensor_type, part.patches = weight.tensor_type, []
@@ -94,17 +101,17 @@ def _part(weight, rows: Tensor | None = None):
     return part
 
 
-def _stored(weight) -> Tensor:
+def _stored(weight: Any) -> Tensor:
     return weight._qdata if isinstance(weight, QuantizedTensor) else weight.data
 
 
-def _bits(weight) -> float:
+def _bits(weight: Tensor) -> float:
     """That a value takes, apart from scales that are kept beside the weight."""
     stored = _stored(weight)
     return 8 * stored.numel() * stored.element_size() / weight.shape.numel()
 
 
-def _error(weight, values) -> float:
+def _error(weight: Tensor, values: Tensor) -> float:
     stored = _stored(weight)
     if isinstance(weight, QuantizedTensor) and stored.is_floating_point():
         return fingerprint.scaled_error(values, stored.dtype)

@@ -4,17 +4,19 @@ A control lives for one sampling call, in that call's own options. A wrapper aro
 all other patches are known, wraps whatever sits in them, and leaves nothing behind.
 """
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Generator, Hashable, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache, partial
+from typing import Any, NamedTuple, TypeVar
 from uuid import UUID
 
 import torch
+from torch import Tensor
 
 from ...device_transfer import Ferry, sent
-from ...diffusion.attention import attention, edited_attention, word_probabilities
-from ...diffusion.attention_records import WHOLE, AttentionRecords
+from ...diffusion.attention import Attend, attention, edited_attention, word_probabilities
+from ...diffusion.attention_records import WHOLE, AttentionRecords, FileLayers, QueryKey
 from ...edit.local_blend import Blend
 from ...edit.matrices import Edit
 from ..comfy.model_patches import host_attention, may_lock_pages
@@ -23,6 +25,7 @@ from ..families.table import family_of_network
 from .attention_slots import once, rows_of, splice
 from .word_maps import WordMaps
 
+T = TypeVar("T")
 RECORD, REPLAY = "record", "replay"
 
 
@@ -37,6 +40,13 @@ class ControlledTarget:
     entry: UUID
     blend: Blend | None = None
     layers: WordMapLayers | None = None
+
+
+class Looking(NamedTuple):
+    """Words that look for a mask: their blend, and the layers that make their maps."""
+
+    blend: Blend
+    layers: WordMapLayers
 
 
 class AttentionControl:
@@ -55,9 +65,11 @@ class AttentionControl:
     ):  # fmt: skip
         self.source, self.targets, self.records, self.full = source, targets, records, full
         self.on_cpu, self.ferry = on_cpu, Ferry(may_lock_pages())
-        self.step, self.mode, self.target = 0, RECORD, None
-        self.matrices = {}  # what the layers of this branch multiply by, on their device
-        self.kept = {}  # layer -> (q, k) of the source in this step and pass
+        self.step, self.mode = 0, RECORD
+        self.target = 0  # the one that is replayed, where one is
+        self.matrices: dict[Hashable, Any] = {}  # what the layers of this branch multiply by, on their device
+        self.recording: dict[str, QueryKey] = {}  # layer -> (q, k) of the source in this step and pass
+        self.kept: Mapping[str, QueryKey] | FileLayers = {}  # the same, or what an inversion kept
         self.recalled = None  # the step and pass whose records these are
         self.unseen = None  # layers that did not run since, None before the model did
         self.source_maps = [WordMaps() for _ in targets]
@@ -66,7 +78,7 @@ class AttentionControl:
     # --- what the sampler says and asks ------------------------------------------------------------------------------
 
     @contextmanager
-    def evaluation(self, step: int, target: int | None = None, part: Hashable = WHOLE):
+    def evaluation(self, step: int, target: int | None = None, part: str = WHOLE) -> Generator[None, None, None]:
         """One call of the model: of the source, which is recorded, or of a target, in which it is replayed.
 
         part: the pass, as the records name it. Raises ValueError, in a sentence, where another node left out layers
@@ -74,34 +86,34 @@ class AttentionControl:
         """
         self.ferry.land()
         if target is None:
-            self.kept = {}
+            self.kept = self.recording = {}
         elif self.records is not None and self.recalled != (step, part):
             self.kept, self.recalled = self.records.read(step, part), (step, part)
         self.mode = RECORD if target is None else REPLAY
-        self.step, self.target, self.unseen, self.matrices = step, target, None, {}
+        self.step, self.target, self.unseen, self.matrices = step, target or 0, None, {}
         yield
         self._check_seen()
 
-    def source_needed(self, step):
+    def source_needed(self, step: int) -> bool:
         """Whether any target looks at the source in this step, and nobody kept what it sees."""
         looked_at = self._cross_edited(step) or self._temporal_edited(step) or self._maps_count(step)
         return looked_at and self.records is None
 
-    def end_step(self):
+    def end_step(self) -> None:
         """Add the step's word maps to the sums."""
         for target, *maps in zip(self.targets, self.source_maps, self.target_maps, strict=True):
-            if self._counts(target, self.step):
+            if looking := self._looking(target, self.step):
                 for branch in maps:
-                    branch.end_step(target.layers.grid)
+                    branch.end_step(looking.layers.grid)
 
-    def word_maps(self, target):
+    def word_maps(self, target: int) -> tuple[Tensor | None, Tensor | None]:
         """The cumulative word maps of the source and of a target, [frames, groups, rows, columns] each; None for maps
         of a conditioning that was not in use so far."""
         return self.source_maps[target].total, self.target_maps[target].total
 
     # --- what the host calls -----------------------------------------------------------------------------------------
 
-    def __call__(self, executor, *args, **kwargs):
+    def __call__(self, executor: Any, *args: Any, **kwargs: Any) -> Tensor:
         """Around the model: fill the cross-attention slots of this call."""
         if not self._acts_on_cross_attention():
             return executor(*args, **kwargs)
@@ -111,14 +123,22 @@ class AttentionControl:
             self.unseen = set(family.cross_attention_layers(network))
         return family.fill_cross_attention(self.cross_attention, executor, *args, **kwargs)
 
-    def cross_attention(self, layer, occupant, q, k, v, options):
+    def cross_attention(
+        self,
+        layer: Hashable,
+        occupant: Callable[..., Tensor] | None,
+        q: Tensor,
+        k: Tensor,
+        v: Tensor,
+        options: dict[str, Any],
+    ) -> Tensor:
         """An attn2 slot: [rows, tokens, channels] each, rows = conditioning entries x frames."""
         if self.unseen is not None:
             self.unseen.discard(layer)
         heads = options["n_heads"]
         attend = host_attention(options)
 
-        def unedited(part=slice(None)):
+        def unedited(part: slice = slice(None)) -> Tensor:
             return (
                 occupant(q[part], k[part], v[part], options) if occupant else attend(q[part], k[part], v[part], heads)
             )
@@ -138,8 +158,9 @@ class AttentionControl:
         tokens = target.edit.target.shape[1]
         own = q[rows], once(k[rows], tokens, "target"), once(v[rows], tokens, "target")
         recorded = cache(partial(self._recorded, layer, own[0]))  # once for all that asks, however far it travels
-        if self._counts(target, self.step) and target.layers.feed(layer, options):
-            words = target.layers.by_frame(self._target_words(recorded, *own[:2], heads), options)
+        looking = self._looking(target, self.step)
+        if looking and looking.layers.feed(layer, options):
+            words = looking.layers.by_frame(self._target_words(recorded, *own[:2], heads, looking.blend), options)
             self.target_maps[self.target].add(layer, words, options)
             if self.records is not None:
                 self._add_source_words(self.target, layer, *recorded(), options)
@@ -154,11 +175,11 @@ class AttentionControl:
         before, after = ([unedited(part)] if part.start < part.stop else [] for part in around)
         return torch.cat([*before, edited, *after])
 
-    def temporal(self, layer, options, attend=attention):
+    def temporal(self, layer: Hashable, options: dict[str, Any], attend: Attend = attention) -> Attend:
         """attend(q, k, v, heads) of a temporal layer: [rows, frames, channels], rows = entries x places; of a video
         model's own attention over all frames [entries, places of all frames, channels]."""
 
-        def edited(q, k, v, heads):
+        def edited(q: Tensor, k: Tensor, v: Tensor, heads: int) -> Tensor:
             rows = self._own_rows(len(q), options)
             if rows is not None and self.mode == RECORD and self._temporal_edited(self.step):
                 self._keep(layer, q[rows], k[rows])
@@ -176,46 +197,51 @@ class AttentionControl:
 
     # --- the parts ---------------------------------------------------------------------------------------------------
 
-    def _check_seen(self):
+    def _check_seen(self) -> None:
         if self.unseen and self.full(self.step):
             raise ValueError(
                 f"another node on this model left out {len(self.unseen)} layers that an edit looks into (a cache of "
                 "steps or features, for instance): remove it; on a UNet cache every in Decoupled Sample does as much"
             )
 
-    def _cross_edited(self, step):
+    def _cross_edited(self, step: int) -> bool:
         return not all(target.edit.is_identity(step) for target in self.targets)
 
-    def _temporal_edited(self, step):
+    def _temporal_edited(self, step: int) -> bool:
         return any(target.edit.temporal[step] for target in self.targets)
 
-    def _counts(self, target, step):
-        """Whether the words of a target look for its mask in this step."""
-        return bool(target.blend) and target.blend.looks(step, target.edit.steps) and self.full(step)
+    def _looking(self, target: ControlledTarget, step: int) -> Looking | None:
+        """A target's blend and the layers that make its word maps; None where its words do not look in this step."""
+        if target.blend is None or not (target.blend.looks(step, target.edit.steps) and self.full(step)):
+            return None
+        if target.layers is None:
+            raise ValueError("a blend needs the layers that make its word maps")
+        return Looking(target.blend, target.layers)
 
-    def _maps_count(self, step):
-        return any(self._counts(target, step) for target in self.targets)
+    def _maps_count(self, step: int) -> bool:
+        return any(self._looking(target, step) is not None for target in self.targets)
 
-    def _acts_on_cross_attention(self):
+    def _acts_on_cross_attention(self) -> bool:
         if self.mode == RECORD:
             return self._cross_edited(self.step) or self._maps_count(self.step)
         target = self.targets[self.target]
-        return self._counts(target, self.step) or not target.edit.is_identity(self.step)
+        return self._looking(target, self.step) is not None or not target.edit.is_identity(self.step)
 
-    def _own_rows(self, rows, options):
+    def _own_rows(self, rows: int, options: dict[str, Any]) -> slice | None:
         """The rows of the conditioning entry that the edit belongs to, None where this call does not hold it."""
         return rows_of(self.source if self.mode == RECORD else self.targets[self.target].entry, rows, options)
 
-    def _keep(self, layer, q, k):
-        if str(layer) not in self.kept:  # the first evaluation of a step counts, as in WordMaps.add
+    def _keep(self, layer: Hashable, q: Tensor, k: Tensor) -> None:
+        if str(layer) not in self.recording:  # the first evaluation of a step counts, as in WordMaps.add
             # A slice would keep the other half of the batch alive for the whole step.
-            self.kept[str(layer)] = tuple(self.ferry.out(x, x.dtype) if self.on_cpu else x.clone() for x in (q, k))
+            q, k = (self.ferry.out(x, x.dtype) if self.on_cpu else x.clone() for x in (q, k))
+            self.recording[str(layer)] = q, k
 
-    def _left_out(self, layer):
+    def _left_out(self, layer: Hashable) -> bool:
         """Whether the source left this layer out of a step in which the target, new to its features, does not."""
         return not self.full(self.step) and self.kept.get(str(layer)) is None
 
-    def _recorded(self, layer, q):
+    def _recorded(self, layer: Hashable, q: Tensor) -> QueryKey:
         kept = self.kept.get(str(layer))
         if kept is None:
             raise ValueError(
@@ -226,25 +252,26 @@ class AttentionControl:
             raise ValueError(
                 "the source and the target conditioning cover different areas of the picture: an edit needs both whole"
             )
-        return tuple(self.ferry.back(x, q) for x in kept)
+        source_q, source_k = (self.ferry.back(x, q) for x in kept)
+        return source_q, source_k
 
-    def _add_source_words(self, index, layer, q, k, options):
-        target = self.targets[index]
-        if self._counts(target, self.step) and target.layers.feed(layer, options):
-            columns = self._matrix(("source", index), lambda: sent(target.blend.source, q.device))
+    def _add_source_words(self, index: int, layer: Hashable, q: Tensor, k: Tensor, options: dict[str, Any]) -> None:
+        looking = self._looking(self.targets[index], self.step)
+        if looking and looking.layers.feed(layer, options):
+            columns = self._matrix(("source", index), lambda: sent(looking.blend.source, q.device))
             words = word_probabilities(q, k, columns, options["n_heads"])
-            self.source_maps[index].add(layer, target.layers.by_frame(words, options), options)
+            self.source_maps[index].add(layer, looking.layers.by_frame(words, options), options)
 
-    def _target_words(self, recorded, q, k, heads):
+    def _target_words(self, recorded: Callable[[], QueryKey], q: Tensor, k: Tensor, heads: int, blend: Blend) -> Tensor:
         """The word maps of the target, as they are after the edit."""
         target = self.targets[self.target]
-        words = target.blend.target.float()
+        words = blend.target.float()
         if target.edit.is_identity(self.step):
             return word_probabilities(q, k, self._matrix("target", lambda: sent(words, q.device)), heads)
         pair = self._matrix("edited", lambda: [sent(x, q.device) for x in target.edit.values(self.step, words)])
         return word_probabilities(*recorded(), pair[0], heads) + word_probabilities(q, k, pair[1], heads)
 
-    def _matrix(self, name, make):
+    def _matrix(self, name: Hashable, make: Callable[[], T]) -> T:
         """What `make` gives, made for the first layer of a branch that asks."""
         if name not in self.matrices:
             self.matrices[name] = make()

@@ -1,13 +1,18 @@
 """Keeping the source's queries and keys while its inversion runs (attention_records.py says what for)."""
 
+from collections.abc import Callable, Generator, Hashable
 from contextlib import contextmanager
+from typing import Any
+from uuid import UUID
 
 import torch
 from comfy.model_patcher import create_model_options_clone
+from torch import Tensor
 
 from ...device_transfer import Ferry
-from ...diffusion.attention import attention
+from ...diffusion.attention import Attend, attention
 from ...diffusion.attention_records import WHOLE, AttentionRecords
+from ...diffusion.inversion import Denoise
 from ...edit.local_blend import blend_grid
 from ..comfy.denoiser import SOURCE, Denoiser
 from ..comfy.model_patches import host_attention, install, may_lock_pages
@@ -21,7 +26,7 @@ class AttentionRecorder:
     entry: uuid of the source's conditioning entry; tokens: of its text; size: the latent's (height, width).
     """
 
-    def __init__(self, records: AttentionRecords, entry, tokens: int, size: tuple[int, int]):
+    def __init__(self, records: AttentionRecords, entry: UUID, tokens: int, size: tuple[int, int]):
         self.records, self.entry, self.tokens = records, entry, tokens
         self.grid = blend_grid(*size)
         self.step = 0
@@ -29,7 +34,7 @@ class AttentionRecorder:
         self.ferry = Ferry(may_lock_pages())
 
     @contextmanager
-    def evaluation(self, step: int):
+    def evaluation(self, step: int) -> Generator[None, None, None]:
         """One evaluation. Of several of a step the last counts: fixed-point rounds come nearer each time."""
         self.step = step
         yield
@@ -38,21 +43,29 @@ class AttentionRecorder:
             self.records.write(step, part, layers)
         self.found = {}
 
-    def __call__(self, executor, *args, **kwargs):
+    def __call__(self, executor: Any, *args: Any, **kwargs: Any) -> Tensor:
         family = family_of_network(executor.class_obj.diffusion_model)
         return family.fill_cross_attention(self.cross_attention, executor, *args, **kwargs)
 
-    def cross_attention(self, layer, occupant, q, k, v, options):
+    def cross_attention(
+        self,
+        layer: Hashable,
+        occupant: Callable[..., Tensor] | None,
+        q: Tensor,
+        k: Tensor,
+        v: Tensor,
+        options: dict[str, Any],
+    ) -> Tensor:
         rows = rows_of(self.entry, len(q), options)
         makes_maps = tuple(options["activations_shape"][-2:]) == self.grid
         if rows is not None and (makes_maps or self.records.has_cross(self.step)):
             self._keep(layer, q[rows], once(k[rows], self.tokens, "source"), options)
         return occupant(q, k, v, options) if occupant else host_attention(options)(q, k, v, options["n_heads"])
 
-    def temporal(self, layer, options):
+    def temporal(self, layer: Hashable, options: dict[str, Any]) -> Attend:
         """attend(q, k, v, heads) of a temporal layer, as AttentionControl has it."""
 
-        def attend(q, k, v, heads):
+        def attend(q: Tensor, k: Tensor, v: Tensor, heads: int) -> Tensor:
             rows = rows_of(self.entry, len(q), options)
             if rows is not None and self.records.has_temporal(self.step):
                 self._keep(layer, q[rows], k[rows], options)
@@ -60,14 +73,16 @@ class AttentionRecorder:
 
         return attend
 
-    def _keep(self, layer, q, k, options):
+    def _keep(self, layer: Hashable, q: Tensor, k: Tensor, options: dict[str, Any]) -> None:
         window = options.get("context_window")
         part = self.found.setdefault(WHOLE if window is None else window.key, {})
         # In half precision at once: a step of a large clip in full would be the peak of the inversion.
         part[str(layer)] = tuple(self.ferry.out(x, torch.float16) for x in (q, k))
 
 
-def keeping(denoise: Denoiser, records: AttentionRecords, sigmas, tokens: int, size: tuple[int, int]):
+def keeping(
+    denoise: Denoiser, records: AttentionRecords, sigmas: Tensor, tokens: int, size: tuple[int, int]
+) -> Denoise:
     """`denoise`, with what the source's attention saw going into the records."""
     recorder = AttentionRecorder(records, denoise.guider.conds[SOURCE][0]["uuid"], tokens, size)
     options = create_model_options_clone(denoise.model_options)
@@ -75,7 +90,7 @@ def keeping(denoise: Denoiser, records: AttentionRecords, sigmas, tokens: int, s
     inner = Denoiser(denoise.guider, options)
     steps = {level: step for step, level in enumerate(sigmas.tolist())}
 
-    def kept(x, sigma, conditioning):
+    def kept(x: Tensor, sigma: Tensor, conditioning: str | Tensor) -> Tensor:
         # A step up is labelled with the level above, where the step down of an edit begins.
         with recorder.evaluation(steps[sigma.item()]):
             return inner(x, sigma, conditioning)

@@ -1,11 +1,15 @@
 """Where an attention call is told what to do, among a call's options."""
 
+from typing import Any
+from uuid import UUID
+
 import torch
+from torch import Tensor
 
 CONDITIONAL = 0  # the host's index of the conditional half
 
 
-def rows_of(entry, rows, options):
+def rows_of(entry: UUID, rows: int, options: dict[str, Any]) -> slice | None:
     """The rows of a conditional entry in this call, None where it does not hold it."""
     # The host may give a copy of an entry, uuid and all, to the unconditional half.
     calls = zip(options["uuids"], options["cond_or_uncond"], strict=True)
@@ -16,7 +20,7 @@ def rows_of(entry, rows, options):
     return slice(own[0] * share, (own[0] + 1) * share)
 
 
-def once(context, tokens, role):
+def once(context: Tensor, tokens: int, role: str) -> Tensor:
     """The host repeats contexts of unlike length to a common one; every token once: [rows, tokens, channels]."""
     if context.shape[1] % tokens:
         raise ValueError(
@@ -26,5 +30,5 @@ def once(context, tokens, role):
     return context[:, :tokens]
 
 
-def splice(x, rows, replacement):
+def splice(x: Tensor, rows: slice, replacement: Tensor) -> Tensor:
     return torch.cat([x[: rows.start], replacement, x[rows.stop :]])

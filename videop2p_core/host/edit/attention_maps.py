@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 import latent_preview
 import torch
 import torch.nn.functional as F
-from comfy.model_patcher import create_model_options_clone
+from comfy.model_patcher import ModelPatcher, create_model_options_clone
 from einops import rearrange
 from torch import Tensor
 
@@ -35,7 +35,7 @@ from ..images.plots import heat_grid, heat_overlay
 from ..model import memory_budget as budget
 from .decoupled_sampling import decoupled_sample
 from .edit_inputs import PreparedEdit, within_memory
-from .target import Target
+from .target import StepDone, Target
 
 BRANCHES = ("source", "target")
 NEVER = 2.0  # a blend that starts after twice the steps
@@ -56,7 +56,13 @@ class WordAttention:
 
 
 def attention_maps(
-    model, parts: PreparedEdit, plan: EditPlan, words: Sequence[str], branch: str, step=0, images=None
+    model: ModelPatcher,
+    parts: PreparedEdit,
+    plan: EditPlan,
+    words: Sequence[str],
+    branch: str,
+    step: int = 0,
+    images: Tensor | None = None,
 ) -> WordAttention:
     """Where words of the source or the target prompt look: in one step (1 = the noisiest), or on the mean of all (0).
 
@@ -104,7 +110,9 @@ def columns_of(prompt: Prompt, words: Sequence[str], role: str) -> Tensor:
     return columns
 
 
-def maps_within_memory(model, parts: PreparedEdit, columns: Tensor, first: int, end: int, branch: str) -> Tensor:
+def maps_within_memory(
+    model: ModelPatcher, parts: PreparedEdit, columns: Tensor, first: int, end: int, branch: str
+) -> Tensor:
     """`source_maps` or `target_maps`, the MODEL in smaller passes where memory is short."""
     if branch == "target":
         return within_memory(
@@ -117,7 +125,7 @@ def maps_within_memory(model, parts: PreparedEdit, columns: Tensor, first: int, 
 
 
 @torch.no_grad()
-def source_maps(model, parts: PreparedEdit, columns: Tensor, first: int, end: int) -> Tensor:
+def source_maps(model: ModelPatcher, parts: PreparedEdit, columns: Tensor, first: int, end: int) -> Tensor:
     """The mean maps of the steps from `first` up to, not including, `end`: [words, frames, rows, columns].
 
     The source is looked at where the inversion has it, so that a step is one conditional prediction.
@@ -126,7 +134,7 @@ def source_maps(model, parts: PreparedEdit, columns: Tensor, first: int, end: in
     progress = latent_progress(model, end - first)
     layers = word_map_layers(model, inversion.noise.shape[-2:], parts.targets[0].blend_blocks)
 
-    def algorithm(denoise, z0, sigmas):
+    def algorithm(denoise: Denoiser, z0: Tensor, sigmas: Tensor) -> Tensor:
         path, entry = inversion.on(z0.device), denoise.guider.conds[SOURCE][0]["uuid"]
         unedited = ControlledTarget(nothing(len(columns), path.steps), entry, Blend(columns, columns), layers)
         control = AttentionControl(entry, [unedited])
@@ -150,11 +158,11 @@ def source_maps(model, parts: PreparedEdit, columns: Tensor, first: int, end: in
     return run(family_of(model).with_slots(model), parts.source, parts.null, latent, inversion.sigmas, algorithm)
 
 
-def target_maps(model, parts: PreparedEdit, columns: Tensor, first: int, end: int) -> Tensor:
+def target_maps(model: ModelPatcher, parts: PreparedEdit, columns: Tensor, first: int, end: int) -> Tensor:
     """As `source_maps`, of the edited clip: the maps as they are after the edit."""
-    sums = [0]
+    sums = [torch.zeros(())]
 
-    def keep(done):
+    def keep(done: StepDone) -> None:
         _, target = done.word_maps[0]  # [frames, groups, rows, columns], summed over the steps so far
         sums.append(target[:, -columns.shape[1] :])
 

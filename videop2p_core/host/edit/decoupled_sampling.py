@@ -1,25 +1,39 @@
 """Decoupled editing under the host's guider: loading, hooks, ControlNet, previews and interruption are its own."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import comfy.model_management
 import comfy.samplers
 import torch
+from comfy.model_patcher import ModelPatcher
+from torch import Tensor
 
 from ...diffusion.inversion import Inversion
+from ..comfy.conditioning import Conditioning
 from ..comfy.latents import as_latent
 from ..comfy.other_packs import check_beside
 from ..control.word_maps import word_map_layers
 from ..model.input_checks import check_one_gpu
 from .edit_guider import EditGuider
 from .edit_run import EditRun
-from .target import Edited, Target, check_parts
+from .target import Edited, Preview, Progress, Target, check_parts
 
 
 def decoupled_sample(
-    model, inversion: Inversion, source, null, targets: Sequence[Target], *,
-    coupled=False, cache_every=1, denoise_mask=None, seed=0, callback=None, progress=None,
-) -> Edited:  # fmt: skip
+    model: ModelPatcher,
+    inversion: Inversion,
+    source: Conditioning,
+    null: Conditioning,
+    targets: Sequence[Target],
+    *,
+    coupled: bool = False,
+    cache_every: int = 1,
+    denoise_mask: Tensor | None = None,
+    seed: int = 0,
+    callback: Preview | None = None,
+    progress: Progress | None = None,
+) -> Edited:
     """Edit an inverted clip towards every target, the source denoised once a step for all of them.
 
     source, null: CONDITIONING of the source prompt and of the initial null text; cache_every: which steps the UNet is
@@ -47,13 +61,24 @@ def decoupled_sample(
 class EditSampler(comfy.samplers.Sampler):
     """The editing loop as a sampler: gives back the source and the targets, one after the other on the batch axis."""
 
-    def __init__(self, inversion, targets, coupled=False, progress=None):
+    def __init__(
+        self, inversion: Inversion, targets: Sequence[Target], coupled: bool = False, progress: Progress | None = None
+    ):
         self.inversion, self.targets, self.coupled, self.progress = inversion, targets, coupled, progress
-        self.masks = [None] * len(targets)
+        self.masks: list[Tensor | None] = [None] * len(targets)
 
     def sample(
-        self, guider, sigmas, extra_args, callback, noise, latent_image=None, denoise_mask=None, *args, **kwargs
-    ):
+        self,
+        guider: EditGuider,
+        sigmas: Tensor,
+        extra_args: dict[str, Any],
+        callback: Preview | None,
+        noise: Tensor,
+        latent_image: Tensor | None = None,
+        denoise_mask: Tensor | None = None,
+        *args: Any,
+        **kwargs: Any,
+    ) -> Tensor:
         inversion = self.inversion.on(noise.device)
         run = EditRun(
             guider, inversion, self.targets, sigmas, extra_args, noise, latent_image, denoise_mask, self.coupled

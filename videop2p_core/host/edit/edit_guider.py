@@ -1,12 +1,18 @@
 """A guider for a source, its null text and any number of targets."""
 
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
 
 import comfy.model_management
 import comfy.samplers
+from comfy.model_patcher import ModelPatcher
+from torch import Tensor
 
 from ...diffusion.inversion import Inversion, guide, proximal
-from ..comfy.denoiser import unguided
+from ..comfy.conditioning import Conditioning
+from ..comfy.denoiser import Prepared, unguided
 from ..families.table import family_of
 from ..model.feature_cache import FeatureCache, cached
 
@@ -17,25 +23,34 @@ GUIDED = "videop2p_guided"  # where the options of a prediction carry what it is
 class EditGuider(comfy.samplers.CFGGuider):
     """A guider with a source, a null text and any number of targets, which predicts for one of them at a time."""
 
-    def __init__(self, model, source, null, targets, cache_every=1):
+    def __init__(
+        self,
+        model: ModelPatcher,
+        source: Conditioning,
+        null: Conditioning,
+        targets: Sequence[Conditioning],
+        cache_every: int = 1,
+    ):
         self.cache = FeatureCache(cache_every)
         super().__init__(family_of(model).with_slots(cached(model, self.cache)))
         self.inner_set_conds({SOURCE: source, NULL: null, **dict(enumerate(targets))})
         self.unprocessed = {}
 
-    def inner_sample(self, *args, **kwargs):
+    def inner_sample(self, *args: Any, **kwargs: Any) -> Tensor:
         # The host gives every conditioning the areas of all others; here only those that are guided together share.
         self.unprocessed = dict(self.conds)
         return super().inner_sample(*args, **kwargs)
 
-    def pairs(self, noise, latent_image, denoise_mask, seed, null=NULL):
+    def pairs(
+        self, noise: Tensor, latent_image: Tensor | None, denoise_mask: Tensor | None, seed: int, null: str = NULL
+    ) -> dict[Hashable, tuple[Prepared, Prepared]]:
         """{key: (positive, negative)}: the source and every target, each prepared with a null text of its own.
 
         null: NULL, or SOURCE where the source prompt is the null text: guidance cancels only under all of its
         conditioning, as SDXL's pooled vector.
         """
 
-        def prepare(key):
+        def prepare(key: Hashable) -> tuple[Prepared, Prepared]:
             conds = {"positive": self.unprocessed[key], "negative": self.unprocessed[null]}
             device = self.model_patcher.load_device
             given = {"latent_shapes": [noise.shape]}
@@ -46,22 +61,41 @@ class EditGuider(comfy.samplers.CFGGuider):
 
         return {key: prepare(key) for key in self.unprocessed if key != NULL}
 
-    def entry(self, key):
+    def entry(self, key: Hashable) -> UUID:
         """The uuid of the conditioning entry that an edit belongs to."""
         return self.unprocessed[key][0]["uuid"]
 
-    def guided(self, x, sigma, positive, negative, cfg, model_options, seed):
+    def guided(
+        self,
+        x: Tensor,
+        sigma: Tensor,
+        positive: Prepared,
+        negative: Prepared,
+        cfg: float,
+        model_options: dict[str, Any],
+        seed: int,
+    ) -> Tensor:
         """denoised under classifier-free guidance by prepared conditionings, through the wrappers of all nodes."""
         return self(x, sigma, model_options={**model_options, GUIDED: (positive, negative, cfg)}, seed=seed)
 
-    def as_inverted(self, x, sigma, positive, negative, cfg, model_options):
+    def as_inverted(
+        self,
+        x: Tensor,
+        sigma: Tensor,
+        positive: Prepared,
+        negative: Prepared,
+        cfg: float,
+        model_options: dict[str, Any],
+    ) -> Tensor:
         """denoised of the source, predicted as in its inversion: half by half, without the guidance of other nodes."""
         conditional = unguided(self.inner_model, x, sigma, positive, None, model_options)
         if cfg == 1:
             return conditional
         return guide(unguided(self.inner_model, x, sigma, None, negative, model_options), conditional, cfg)
 
-    def predict_noise(self, x, timestep, model_options, seed=None):
+    def predict_noise(
+        self, x: Tensor, timestep: Tensor, model_options: dict[str, Any], seed: int | None = None
+    ) -> Tensor:
         options = dict(model_options)
         positive, negative, cfg = options.pop(GUIDED)
         return comfy.samplers.sampling_function(
@@ -76,13 +110,13 @@ class Proximal:
     inversion: Inversion
     acted: bool = False
 
-    def __call__(self, args):
+    def __call__(self, args: dict[str, Any]) -> list[Tensor]:
         self.acted, given = True, self.inversion
         cond, uncond, *others = args["conds_out"]
         kept = proximal(cond - uncond, quantile=given.proximal_quantile, soft=given.proximal_soft)
         return [uncond + kept, uncond, *others]
 
 
-def with_pre_cfg(model_options, function):
+def with_pre_cfg(model_options: dict[str, Any], function: Callable[[dict[str, Any]], list[Tensor]]) -> dict[str, Any]:
     functions = [*model_options.get("sampler_pre_cfg_function", []), function]
     return {**model_options, "sampler_pre_cfg_function": functions}

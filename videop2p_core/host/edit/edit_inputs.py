@@ -1,13 +1,16 @@
 """An edit as it travels on the wire: its plan, both prompts encoded, a mask. And how it meets an inversion."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any, TypeVar
 
 import torch
+from comfy.model_patcher import ModelPatcher
+from comfy.sd import CLIP
 
 from ...diffusion.inversion import Inversion
 from ...edit.edit_plan import EditPlan
-from ..comfy.conditioning import same_embedding
+from ..comfy.conditioning import Conditioning, same_embedding
 from ..comfy.latents import as_clip, for_latent_frames, for_pictures
 from ..control.word_maps import word_map_layers
 from ..images.plots import alignment_picture
@@ -23,7 +26,9 @@ from ..model.input_checks import (
 )
 from ..prompts.clip_tokens import read_prompt
 from .decoupled_sampling import decoupled_sample
-from .target import Edited, Target, check_parts
+from .target import Edited, Preview, Target, check_parts
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -38,12 +43,12 @@ class WordEdit:
     mask_replaces: bool = False  # the place of the blend words, rather than limiting it
     blend_blocks: str = ""
 
-    def picture(self):
+    def picture(self) -> torch.Tensor:
         """How the two prompts belong together: [1, height, width, 3]."""
         plan = self.plan
         return alignment_picture(plan.source, plan.target, plan.alignment(), plan.token_weights())
 
-    def compiled(self, steps, conditioning=None) -> Target:
+    def compiled(self, steps: int, conditioning: Conditioning | None = None) -> Target:
         """For a run of so many steps; with another CONDITIONING of the target where one is given."""
         plan = self.plan
         return Target(
@@ -52,7 +57,15 @@ class WordEdit:
         )  # fmt: skip
 
 
-def word_edit(clip, source, target, mask=None, mask_replaces=False, blend_blocks="", **settings) -> WordEdit:
+def word_edit(
+    clip: CLIP | None,
+    source: str,
+    target: str,
+    mask: torch.Tensor | None = None,
+    mask_replaces: bool = False,
+    blend_blocks: str = "",
+    **settings: Any,
+) -> WordEdit:
     """The edit of two prompts (texts); settings go to the plan."""
     if clip is None:
         raise ValueError("there is no CLIP: this checkpoint holds none, connect a CLIP loader")
@@ -72,7 +85,14 @@ class PreparedEdit:
 
 
 def prepare_edit(
-    model, inversion: Inversion, edits: Sequence[WordEdit], source=None, targets=(), null=None, *, cache_every=1
+    model: ModelPatcher,
+    inversion: Inversion,
+    edits: Sequence[WordEdit],
+    source: Conditioning | None = None,
+    targets: Sequence[Conditioning | None] = (),
+    null: Conditioning | None = None,
+    *,
+    cache_every: int = 1,
 ) -> PreparedEdit:
     """Raises ValueError, in a sentence, where the parts do not belong together.
 
@@ -113,7 +133,7 @@ def prepare_edit(
         _for_latent_frames(model, edit.compiled(inversion.steps, target), len(inversion.noise))
         for edit, target in zip(edits, targets, strict=True)
     ]
-    source = source or (edits[0].source if edits else None)
+    source = source or (edits[0].source if edits else [])
     for target in compiled:
         check_everywhere(source=source, null=null, target=target.conditioning)
     check_parts(inversion, source, null, compiled)
@@ -128,11 +148,16 @@ def prepare_edit(
     return PreparedEdit(inversion, source, null, compiled)
 
 
-def _for_latent_frames(model, target: Target, frames: int) -> Target:
+def _for_latent_frames(model: ModelPatcher, target: Target, frames: int) -> Target:
     return target if target.mask is None else replace(target, mask=for_latent_frames(model.model, target.mask, frames))
 
 
-def within_memory(model, parts: PreparedEdit, run, operation=budget.EDIT):
+def within_memory(
+    model: ModelPatcher,
+    parts: PreparedEdit,
+    run: Callable[[ModelPatcher], T],
+    operation: budget.Operation = budget.EDIT,
+) -> T:
     """What run(MODEL) returns, the MODEL in smaller passes where memory is short; records are of the passes that the
     inversion took. operation: what it runs, an edit in any case."""
     inversion = parts.inversion
@@ -146,8 +171,15 @@ def within_memory(model, parts: PreparedEdit, run, operation=budget.EDIT):
     return budget.carried_out(operation, model, inversion.noise, lambda model, _: run(model), may_cut=may_cut)
 
 
-def sample(model, parts: PreparedEdit, *, coupled=False, cache_every=1, callback=None) -> Edited:
-    def edited(model):
+def sample(
+    model: ModelPatcher,
+    parts: PreparedEdit,
+    *,
+    coupled: bool = False,
+    cache_every: int = 1,
+    callback: Preview | None = None,
+) -> Edited:
+    def edited(model: ModelPatcher) -> Edited:
         return decoupled_sample(
             model, parts.inversion, parts.source, parts.null, parts.targets, coupled=coupled, cache_every=cache_every,
             callback=callback,
@@ -156,7 +188,7 @@ def sample(model, parts: PreparedEdit, *, coupled=False, cache_every=1, callback
     return within_memory(model, parts, edited)
 
 
-def pixel_mask(model, mask, latent):
+def pixel_mask(model: ModelPatcher, mask: torch.Tensor | None, latent: torch.Tensor) -> torch.Tensor:
     """An edit's mask [latent frames, height, width] as one for each picture; all ones where it has none."""
     if mask is None:
         mask = torch.ones(len(as_clip(latent)), *latent.shape[-2:])
@@ -164,6 +196,6 @@ def pixel_mask(model, mask, latent):
     return for_pictures(model.model, mask).repeat_interleave(factor, 1).repeat_interleave(factor, 2)
 
 
-def cut_alike(model, other) -> bool:
+def cut_alike(model: ModelPatcher, other: ModelPatcher) -> bool:
     """Whether both take a clip in the same passes."""
     return model.model_options.get("context_handler") is other.model_options.get("context_handler")

@@ -1,14 +1,17 @@
 """One sampling call of an edit: what the editing loop asks for, answered by the host's model."""
 
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from math import prod
+from typing import Any
 
 import comfy.model_management
 import torch
 from comfy.model_patcher import create_model_options_clone
+from torch import Tensor
 
 from ...diffusion.attention_records import WHOLE
-from ...diffusion.decoupled_guidance import Branch, edit_clip, has_source_for_null
+from ...diffusion.decoupled_guidance import Asked, Branch, edit_clip, has_source_for_null
 from ...diffusion.inversion import Inversion
 from ...diffusion.schedule import to_z
 from ...edit.local_blend import fit_mask, local_mask
@@ -19,9 +22,9 @@ from ..comfy.other_packs import check_one_after_another, check_windows
 from ..control.attention_control import AttentionControl, ControlledTarget
 from ..control.word_maps import word_map_layers
 from ..families.table import family_of
-from ..model.context_passes import cut, cut_conditioning, during, merged, passes_of
+from ..model.context_passes import Pass, cut, cut_conditioning, during, merged, passes_of
 from .edit_guider import NULL, SOURCE, EditGuider, Proximal, with_pre_cfg
-from .target import StepDone, Target
+from .target import Preview, Progress, StepDone, Target
 
 
 class EditRun:
@@ -32,12 +35,22 @@ class EditRun:
     """
 
     def __init__(
-        self, guider: EditGuider, inversion: Inversion, targets: list[Target], sigmas, extra_args, noise, latent_image,
-        denoise_mask, coupled: bool,
-    ):  # fmt: skip
+        self,
+        guider: EditGuider,
+        inversion: Inversion,
+        targets: Sequence[Target],
+        sigmas: Tensor,
+        extra_args: dict[str, Any],
+        noise: Tensor,
+        latent_image: Tensor | None,
+        denoise_mask: Tensor | None,
+        coupled: bool,
+    ):
         self.guider, self.inversion, self.targets, self.coupled = guider, inversion, targets, coupled
         self.sigmas, self.seed, self.denoise_mask = sigmas, extra_args["seed"], denoise_mask
-        self.clip, self.size = as_clip(noise), noise.shape[-2:]
+        self.clip = as_clip(noise)
+        height, width = noise.shape[-2:]
+        self.size = height, width
         self.given_options = extra_args["model_options"]
         self._check()
         null = SOURCE if has_source_for_null(inversion, coupled) else NULL
@@ -58,10 +71,10 @@ class EditRun:
         self.denoised = self.clip  # of the last branch of the last step
         self.masks: list[torch.Tensor | None] = [None] * len(targets)
 
-    def run(self, progress=None, callback=None):
+    def run(self, progress: Progress | None = None, callback: Preview | None = None) -> tuple[Tensor, list[Tensor]]:
         """(source, targets): z_0 of each, [frames, channels, height, width] at the model's scale."""
 
-        def told(step, source, edited):
+        def told(step: int, source: Tensor, edited: list[Tensor]) -> None:
             if progress:
                 progress(self._step_done(step, source, edited))
             if callback:
@@ -72,7 +85,7 @@ class EditRun:
             source_needed=self.control.source_needed, end_step=self.end_step, progress=told,
         )  # fmt: skip
 
-    def denoise(self, sigma, asked):
+    def denoise(self, sigma: Tensor, asked: Asked) -> list[Tensor]:
         """denoised of every (branch, x) that is asked for, the clip in passes where the host cuts it."""
         windows = passes_of(self.clip, sigma.expand(len(self.clip)), self.guider.inner_model, self.model_options)
         predicted = [[self._predict(window, sigma, branch, x) for branch, x in asked] for window in windows]
@@ -80,7 +93,7 @@ class EditRun:
         self.denoised = clips[-1]
         return clips
 
-    def end_step(self, step):
+    def end_step(self, step: int) -> list[Tensor | None]:
         """The masks of all targets, from the words up to this step and from what the user gave."""
         self.control.end_step()
         self.masks = [self._mask(step, index) for index in range(len(self.targets))]
@@ -88,36 +101,36 @@ class EditRun:
 
     # --- the parts ---------------------------------------------------------------------------------------------------
 
-    def _check(self):
+    def _check(self) -> None:
         check_windows(self.given_options)
         handler = self.given_options.get("context_handler")
         if len(self.targets) > 1 or (handler is not None and handler.cuts(self.clip)):
             check_one_after_another(self.given_options)
 
-    def _controlled(self, index):
+    def _controlled(self, index: int) -> ControlledTarget:
         target, model = self.targets[index], self.guider.model_patcher
-        layers = target.blend and word_map_layers(model, self.size, target.blend_blocks)
+        layers = None if target.blend is None else word_map_layers(model, self.size, target.blend_blocks)
         return ControlledTarget(target.edit, self.guider.entry(index), target.blend, layers)
 
     @contextmanager
-    def _evaluation(self, branch: Branch, window):
+    def _evaluation(self, branch: Branch, window: Pass | None) -> Generator[None, None, None]:
         """One prediction of the model, which knows in it whose it is."""
         comfy.model_management.throw_exception_if_processing_interrupted()
-        part = window and window.key
+        part = None if window is None else window.key
         self.guider.cache.at(branch.step, (branch.target, part))
-        with self.control.evaluation(branch.step, branch.target, WHOLE if window is None else part):
+        with self.control.evaluation(branch.step, branch.target, WHOLE if part is None else part):
             yield
 
-    def _predict(self, window, sigma, branch: Branch, x):
+    def _predict(self, window: Pass | None, sigma: Tensor, branch: Branch, x: Tensor) -> Tensor:
         positive, negative = self.pairs[SOURCE if branch.target is None else branch.target]
         negative = negative if branch.null is None else with_embedding(negative, branch.null)
-        conds = [cut_conditioning(cond, x, window, self.model_options) for cond in (positive, negative)]
+        positive, negative = (cut_conditioning(cond, x, window, self.model_options) for cond in (positive, negative))
         options, proximal = during(window, self.model_options), Proximal(self.inversion)
         is_proximal = branch.proximal and branch.cfg != 1
         if is_proximal:
             options = with_pre_cfg(options, proximal)
         x = self._latent(cut(x, window))
-        prediction = x, sigma.expand(len(x)), *conds, branch.cfg, options
+        prediction = x, sigma.expand(len(x)), positive, negative, branch.cfg, options
         with self._evaluation(branch, window):
             if branch.target is None:
                 denoised = self.guider.as_inverted(*prediction)
@@ -130,31 +143,31 @@ class EditRun:
             )
         return as_clip(denoised)
 
-    def _mask(self, step, index):
+    def _mask(self, step: int, index: int) -> Tensor | None:
         target, masks = self.targets[index], []
         by_words = target.blend and not (target.mask_replaces and target.mask is not None)
         if by_words and target.blend.acts(step, self.inversion.steps):
-            maps = self.control.word_maps(index)
-            if not any(branch is None for branch in maps):
-                masks.append(local_mask(target.blend, *maps, self.size))
+            source_maps, target_maps = self.control.word_maps(index)
+            if source_maps is not None and target_maps is not None:
+                masks.append(local_mask(target.blend, source_maps, target_maps, self.size))
         if self.given_masks[index] is not None:
             masks.append(self.given_masks[index])
         if self.denoise_mask is not None:
-            masks.append(as_clip(self._latent_mask(step)).mean(dim=1))
+            masks.append(as_clip(self._latent_mask(step, self.denoise_mask)).mean(dim=1))
         return prod(masks) if masks else None
 
-    def _latent_mask(self, step):
+    def _latent_mask(self, step: int, mask: Tensor) -> Tensor:
         """The mask of the LATENT, as other nodes change it from step to step."""
         if "denoise_mask_function" not in self.given_options:
-            return self.denoise_mask
+            return mask
         sigma = self.sigmas[step].expand(len(self._latent(self.clip)))
         extra = {"model": self.guider, "sigmas": self.sigmas}
-        return self.given_options["denoise_mask_function"](sigma, self.denoise_mask, extra_options=extra)
+        return self.given_options["denoise_mask_function"](sigma, mask, extra_options=extra)
 
-    def _step_done(self, step, source, edited):
+    def _step_done(self, step: int, source: Tensor, edited: list[Tensor]) -> StepDone:
         z = [to_z(x, self.inversion.sigmas[step + 1], flow=self.inversion.flow) for x in (source, *edited)]
         maps = [self.control.word_maps(i) if target.blend else None for i, target in enumerate(self.targets)]
         return StepDone(step, z[0], z[1:], list(self.masks), maps)
 
-    def _latent(self, clip):
+    def _latent(self, clip: Tensor) -> Tensor:
         return as_latent(self.guider.inner_model, clip)

@@ -1,13 +1,15 @@
 """What an edit asks for and gives back."""
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
 
 from ...diffusion.attention_records import check_kept
+from ...diffusion.inversion import Inversion
 from ...edit.local_blend import Blend, fit_mask
 from ...edit.matrices import Edit
-from ..comfy.conditioning import in_use, same_embedding
+from ..comfy.conditioning import Conditioning, in_use, same_embedding
 
 
 @dataclass(frozen=True)
@@ -54,10 +56,14 @@ class StepDone:
     source: torch.Tensor
     targets: list[torch.Tensor]
     masks: list[torch.Tensor | None]
-    word_maps: list[tuple[torch.Tensor, torch.Tensor] | None]
+    word_maps: list[tuple[torch.Tensor | None, torch.Tensor | None] | None]
 
 
-def check_parts(inversion, source, null, targets):
+Progress = Callable[[StepDone], None]  # after each step
+Preview = Callable[[int, torch.Tensor, torch.Tensor, int], None]  # the host's: step, denoised, x, steps
+
+
+def check_parts(inversion: Inversion, source: Conditioning, null: Conditioning, targets: Sequence[Target]) -> None:
     """Whether inversion, conditionings and edits belong together; a sentence where they do not."""
     if not targets:
         raise ValueError("there is no edit: connect at least one Attention Controller")
@@ -93,4 +99,5 @@ def check_parts(inversion, source, null, targets):
                 f"{embedding.shape[1]} and {target.conditioning[0][0].shape[1]}: connect those that belong to the edit"
             )
         if target.mask is not None:
-            fit_mask(target.mask, len(inversion.noise), inversion.noise.shape[-2:])
+            height, width = inversion.noise.shape[-2:]
+            fit_mask(target.mask, len(inversion.noise), (height, width))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
 from typing import Any, ClassVar, Protocol
 
 from torch import Tensor, nn
@@ -12,9 +12,11 @@ CrossAttention = Callable[..., Tensor]  # (layer, occupant, q, k, v, options) ->
 
 
 class WordMapLayers(Protocol):
-    """The layers whose cross attention makes the word maps of a mask. grid: (rows, columns) of the maps."""
+    """The layers whose cross attention makes the word maps of a mask."""
 
-    grid: tuple[int, int]
+    @property
+    def grid(self) -> tuple[int, int]:
+        """(rows, columns) of the maps"""
 
     def feed(self, layer: Hashable, options: dict[str, Any]) -> bool:
         """Whether this layer is one of them."""
@@ -52,7 +54,7 @@ class Family(ABC):
         """Go on around the network with `attend` in all of its cross-attention layers."""
 
     @abstractmethod
-    def word_map_layers(self, network: nn.Module, size: tuple[int, int], blocks: str) -> WordMapLayers:
+    def word_map_layers(self, network: nn.Module, size: Sequence[int], blocks: str) -> WordMapLayers:
         """Of latents of this (height, width); blocks: the user's choice, '' for none. Raises ValueError, in a sentence,
         where there are none."""
 

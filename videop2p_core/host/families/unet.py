@@ -1,14 +1,18 @@
 """UNets of image models (Stable Diffusion 1.x, 2.x, XL), whose frames lie on the batch axis."""
 
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import comfy.model_base
 from comfy.ldm.modules.attention import BasicTransformerBlock, SpatialVideoTransformer
 from comfy.ldm.modules.diffusionmodules.openaimodel import Downsample, TimestepEmbedSequential, UNetModel, Upsample
+from comfy.model_patcher import ModelPatcher
+from torch import Tensor, nn
 
 from ...edit.local_blend import blend_grid, check_grid
-from .family import Family
+from .family import CrossAttention, Family, WordMapLayers
 
 PICTURE = "concat_latent_image"  # of an inpainting model
 
@@ -16,22 +20,22 @@ PICTURE = "concat_latent_image"  # of an inpainting model
 class UNet(Family):
     """The host has slots for what stands in cross attention: each sampling call fills them for itself."""
 
-    def has(self, network):
+    def has(self, network: nn.Module) -> bool:
         return isinstance(network, UNetModel) and not any(
             isinstance(module, SpatialVideoTransformer) for module in network.modules()
         )
 
-    def cross_attention_layers(self, network):
+    def cross_attention_layers(self, network: nn.Module) -> list[Hashable]:
         return [slot(name) for name in transformer_blocks(network)]
 
-    def with_slots(self, model):
+    def with_slots(self, model: ModelPatcher) -> ModelPatcher:
         return model
 
-    def fill_cross_attention(self, attend, executor, *args, **kwargs):
+    def fill_cross_attention(self, attend: CrossAttention, executor: Any, *args: Any, **kwargs: Any) -> Tensor:
         options = kwargs["transformer_options"] if "transformer_options" in kwargs else args[5]
         replace = options.get("patches_replace", {})
         slots = dict(replace.get("attn2", {}))
-        for layer in self.cross_attention_layers(executor.class_obj.diffusion_model):
+        for layer in map(slot, transformer_blocks(executor.class_obj.diffusion_model)):
             occupant = slots.get(layer, slots.get(layer[:2]))
             slots[layer] = partial(attend, layer, occupant)
         options = {**options, "patches_replace": {**replace, "attn2": slots}}
@@ -39,7 +43,7 @@ class UNet(Family):
             return executor(*args, **{**kwargs, "transformer_options": options})
         return executor(*args[:5], options, *args[6:], **kwargs)
 
-    def word_map_layers(self, network, size, blocks):
+    def word_map_layers(self, network: Any, size: Sequence[int], blocks: str) -> WordMapLayers:
         if blocks.strip():
             raise ValueError(
                 "blend blocks can be chosen on a video model alone, an image model's mask comes from the layers of one "
@@ -49,14 +53,14 @@ class UNet(Family):
         check_grid(grid, [cells_of(network, name, size) for name in transformer_blocks(network)])
         return LayersOnGrid(grid)
 
-    def text_channels(self, model):
+    def text_channels(self, model: ModelPatcher) -> int | None:
         return model.model.model_config.unet_config.get("context_dim")
 
-    def pictures_read(self, base_model):
+    def pictures_read(self, base_model: Any) -> tuple[str, ...]:
         takes_more = base_model.model_config.unet_config["in_channels"] > base_model.latent_format.latent_channels
         return (PICTURE,) if takes_more else ()
 
-    def reads_pooled(self, model):
+    def reads_pooled(self, model: ModelPatcher) -> bool:
         return isinstance(model.model, comfy.model_base.SDXL)
 
 
@@ -66,39 +70,44 @@ class LayersOnGrid:
 
     grid: tuple[int, int]
 
-    def feed(self, layer, options):
+    def feed(self, layer: Hashable, options: dict[str, Any]) -> bool:
         return tuple(options["activations_shape"][-2:]) == self.grid
 
-    def by_frame(self, probabilities, options):
+    def by_frame(self, probabilities: Tensor, options: dict[str, Any]) -> Tensor:
         return probabilities
 
 
-def transformer_blocks(unet):
+def transformer_blocks(unet: nn.Module) -> dict[str, BasicTransformerBlock]:
     """{name: block} for every transformer block, in the order in which the UNet runs them."""
     return {name: module for name, module in unet.named_modules() if isinstance(module, BasicTransformerBlock)}
 
 
-def cells_of(unet, name, size):
+def cells_of(unet: UNetModel, name: str, size: Sequence[int]) -> tuple[int, int]:
     """(rows, columns) that the transformer block of this name works on, for a latent of size (height, width)."""
     section, number, *_ = name.split(".")
     halvings = sum(isinstance(module, Downsample) for module in unet.input_blocks.modules())
     if section == "input_blocks":
-        halvings = sum(isinstance(m, Downsample) for block in unet.input_blocks[: int(number)] for m in block)
+        halvings = sum(
+            isinstance(m, Downsample) for block in unet.input_blocks[: int(number)] for m in block.children()
+        )
     elif section == "output_blocks":
-        halvings -= sum(isinstance(m, Upsample) for block in unet.output_blocks[: int(number)] for m in block)
+        halvings -= sum(
+            isinstance(m, Upsample) for block in unet.output_blocks[: int(number)] for m in block.children()
+        )
+    rows, columns = size
     for _ in range(halvings):
-        size = [(side + 1) // 2 for side in size]
-    return tuple(size)
+        rows, columns = (rows + 1) // 2, (columns + 1) // 2
+    return rows, columns
 
 
-def slot(name):
+def slot(name: str) -> tuple[str, int, int]:
     # input_blocks.4.1.transformer_blocks.0 is called ("input", 4, 0) by the host; the middle block's number is 0.
     block, number, *_, index = name.split(".")
     kind = block.removesuffix("_blocks").removesuffix("_block")
     return kind, 0 if kind == "middle" else int(number), int(index)
 
 
-def layers_below(unet) -> list[str]:
+def layers_below(unet: nn.Module) -> list[str]:
     """The layers from the first Downsample to the last Upsample, in the order in which the UNet runs them."""
     blocks = {name: block for name, block in unet.named_modules() if isinstance(block, TimestepEmbedSequential)}
     layers = {f"{name}.{index}": layer for name, block in blocks.items() for index, layer in enumerate(block)}
@@ -107,5 +116,5 @@ def layers_below(unet) -> list[str]:
     return list(layers)[first : last + 1]
 
 
-def _resizes(layer, kind):
+def _resizes(layer: nn.Module, kind: type[nn.Module]) -> bool:
     return any(isinstance(module, kind) for module in layer.modules())  # ResNet blocks may hold one

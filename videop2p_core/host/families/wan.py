@@ -7,16 +7,19 @@ control, what the attention computes goes through it. Without one they change no
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
 from itertools import count
+from typing import Any
 
 from comfy.ldm.wan.model import VaceWanModel, WanAttentionBlock, WanI2VCrossAttention, WanModel
+from comfy.model_patcher import ModelPatcher
 from einops import rearrange
-from torch import nn
+from torch import Tensor, nn
 
 from ...edit.prompt import shortened
 from ..comfy.model_patches import CONTROL, host_attention
-from .family import Family
+from .family import CrossAttention, Family, WordMapLayers
 from .unet import PICTURE
 
 NETWORKS = (WanModel, VaceWanModel)  # others attend to more than text and time: a camera, a voice, an actor
@@ -33,41 +36,41 @@ class Wan(Family):
         "or Load Tuning"
     )
 
-    def has(self, network):
+    def has(self, network: nn.Module) -> bool:
         return type(network) in NETWORKS
 
-    def cross_attention_layers(self, network):
+    def cross_attention_layers(self, network: nn.Module) -> list[Hashable]:
         return [f"{name}.cross_attn" for name in wan_blocks(network)]
 
-    def with_slots(self, model):
+    def with_slots(self, model: ModelPatcher) -> ModelPatcher:
         return with_slots(model)
 
-    def fill_cross_attention(self, attend, executor, *args, **kwargs):
+    def fill_cross_attention(self, attend: CrossAttention, executor: Any, *args: Any, **kwargs: Any) -> Tensor:
         return executor(*args, **kwargs)  # the slots ask by themselves
 
-    def word_map_layers(self, network, size, blocks):
+    def word_map_layers(self, network: Any, size: Sequence[int], blocks: str) -> WordMapLayers:
         return chosen_blocks(network, size, blocks)
 
-    def text_channels(self, model):
-        network = model.get_model_object("diffusion_model")
+    def text_channels(self, model: ModelPatcher) -> int | None:
+        network: Any = model.get_model_object("diffusion_model")
         return network.text_dim
 
-    def pictures_read(self, base_model):
+    def pictures_read(self, base_model: Any) -> tuple[str, ...]:
         return PICTURES
 
-    def recorded_values(self, network, clip, tokens, cross, temporal):
+    def recorded_values(self, network: Any, clip: Tensor, tokens: int, cross: bool, temporal: bool) -> int:
         frames, _, height, width = clip.shape
         _, rows, columns = network.patch_size
         places = frames * -(-height // rows) * -(-width // columns)
         return len(wan_blocks(network)) * network.dim * (cross * (places + tokens) + temporal * 2 * places)
 
 
-def wan_blocks(network) -> dict[str, WanAttentionBlock]:
+def wan_blocks(network: nn.Module) -> dict[str, WanAttentionBlock]:
     """{name: block} of every block with attention, VACE's beside the main ones, which come first."""
     return {name: module for name, module in network.named_modules() if isinstance(module, WanAttentionBlock)}
 
 
-def with_slots(model):
+def with_slots(model: ModelPatcher) -> ModelPatcher:
     """A clone of MODEL whose attentions ask a control where there is one."""
     model = model.clone()
     for name, block in wan_blocks(model.get_model_object("diffusion_model")).items():
@@ -90,18 +93,22 @@ class AttentionSlot:
     name: str
     module: nn.Module = field(repr=False)
 
-    def __call__(self, *args, transformer_options, **kwargs):
+    def __call__(self, *args: Any, transformer_options: dict[str, Any], **kwargs: Any) -> Tensor:
         control = transformer_options.get(CONTROL)
         if control is not None:
             transformer_options = {**transformer_options, OVERRIDE: self.asking(control, transformer_options)}
         return type(self.module).forward(self.module, *args, transformer_options=transformer_options, **kwargs)
 
+    def asking(self, control: Any, options: dict[str, Any]) -> Callable[..., Tensor]:
+        """What the host is to call in the place of its own attention."""
+        raise NotImplementedError
+
 
 class SelfAttentionSlot(AttentionSlot):
     """Of all places of all frames to each other: what stands for the attention over time of an inflated model."""
 
-    def asking(self, control, options):
-        def override(_, q, k, v, heads, **kwargs):
+    def asking(self, control: Any, options: dict[str, Any]) -> Callable[..., Tensor]:
+        def override(_: Any, q: Tensor, k: Tensor, v: Tensor, heads: int, **kwargs: Any) -> Tensor:
             return control.temporal(self.name, options, host_attention(options))(q, k, v, heads)
 
         return override
@@ -110,12 +117,12 @@ class SelfAttentionSlot(AttentionSlot):
 class CrossAttentionSlot(AttentionSlot):
     """Of all places of all frames to the text."""
 
-    def asking(self, control, options):
+    def asking(self, control: Any, options: dict[str, Any]) -> Callable[..., Tensor]:
         turns = count()
         # An image-to-video block looks at the picture first, at the text last.
         text = 1 if isinstance(self.module, WanI2VCrossAttention) else 0
 
-        def override(_, q, k, v, heads, **kwargs):
+        def override(_: Any, q: Tensor, k: Tensor, v: Tensor, heads: int, **kwargs: Any) -> Tensor:
             if next(turns) != text:
                 return host_attention(options)(q, k, v, heads)
             return control.cross_attention(self.name, None, q, k, v, {**options, "n_heads": heads})
@@ -130,10 +137,10 @@ class ChosenBlocks:
     grid: tuple[int, int]
     blocks: frozenset[str]
 
-    def feed(self, layer, options) -> bool:
+    def feed(self, layer: Hashable, options: dict[str, Any]) -> bool:
         return layer in self.blocks
 
-    def by_frame(self, probabilities, options):
+    def by_frame(self, probabilities: Tensor, options: dict[str, Any]) -> Tensor:
         """[1, heads, places of all frames, groups] -> [frames, heads, places, groups]"""
         frames, rows, columns = options["grid_sizes"]
         if probabilities.shape[2] != frames * rows * columns:
@@ -144,7 +151,7 @@ class ChosenBlocks:
         return rearrange(probabilities, "1 heads (f places) groups -> f heads places groups", f=frames)
 
 
-def chosen_blocks(network, size: tuple[int, int], asked: str = "") -> ChosenBlocks:
+def chosen_blocks(network: WanModel, size: Sequence[int], asked: str = "") -> ChosenBlocks:
     """The blocks of a choice such as '8-20, 24' (counted from 0), of a latent of this (height, width).
 
     By default the middle half: the first blocks look at single places, the last ones at how they are drawn. Raises

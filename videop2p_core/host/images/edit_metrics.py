@@ -5,13 +5,16 @@ from __future__ import annotations
 import json
 import logging
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from comfy import model_management
 from comfy.clip_model import CLIPTextModel
+from comfy.sd import CLIP
 from comfy.sd1_clip import SDClipModel
 from einops import rearrange
 from torch import Tensor
@@ -67,7 +70,14 @@ class Measures:
         return [f"{', '.join(names)}: {sentence}." for sentence, names in about.items()]
 
 
-def measure(source: Tensor, edited: Tensor, mask=None, clip_vision=None, clip=None, prompt: str = "") -> Measures:
+def measure(
+    source: Tensor,
+    edited: Tensor,
+    mask: Tensor | None = None,
+    clip_vision: Any = None,
+    clip: CLIP | None = None,
+    prompt: str = "",
+) -> Measures:
     """Figures of an edit of IMAGEs (arXiv 2303.04761, section 4); what they compare is outside the MASK.
 
     Raises ValueError, before anything is measured, where the clips or the mask do not fit. Whatever keeps a single
@@ -77,7 +87,7 @@ def measure(source: Tensor, edited: Tensor, mask=None, clip_vision=None, clip=No
     mask = None if mask is None else _mask_of(mask, source)
     figures, missing = {}, {}
 
-    def add(name, figure):
+    def add(name: str, figure: Callable[[], float]) -> None:
         try:
             figures[name] = _finite(figure())
         except ValueError as error:
@@ -168,7 +178,7 @@ def _kept(mask: Tensor | None) -> Tensor | None:
 # --- features ---------------------------------------------------------------------------------------------------------
 
 
-def frame_features(clip_vision, frames: Tensor) -> Tensor:
+def frame_features(clip_vision: Any, frames: Tensor) -> Tensor:
     """[frames, channels]: what the CLIP_VISION makes of every frame, projected into CLIP's common space."""
     if clip_vision is None:
         raise ValueError("there is no vision model: connect Load CLIP Vision")
@@ -179,12 +189,12 @@ def frame_features(clip_vision, frames: Tensor) -> Tensor:
     return features
 
 
-def _embedded(clip_vision, frames: Tensor) -> Tensor:
+def _embedded(clip_vision: Any, frames: Tensor) -> Tensor:
     model_management.throw_exception_if_processing_interrupted()
     return clip_vision.encode_image(frames)["image_embeds"]
 
 
-def object_features(clip_vision, frames: Tensor, mask: Tensor | None) -> Tensor:
+def object_features(clip_vision: Any, frames: Tensor, mask: Tensor | None) -> Tensor:
     """[frames, channels]: the features of the masked object, of the frames in which it is seen."""
     if mask is None:
         raise ValueError("there is no mask that tells the object: connect one")
@@ -205,7 +215,7 @@ def _object(frame: Tensor, mask: Tensor) -> Tensor:
     return F.pad(picture, [0, 0, left, side - width - left, top, side - height - top])[None]
 
 
-def text_features(clip, prompt: str) -> Tensor:
+def text_features(clip: CLIP | None, prompt: str) -> Tensor:
     """[1, channels]: the prompt in CLIP's common space.
 
     Raises ValueError where this CLIP does not project it there, or cannot read it.
@@ -224,7 +234,7 @@ def text_features(clip, prompt: str) -> Tensor:
     return pooled
 
 
-def _encoders(clip, width: int) -> list[SDClipModel]:
+def _encoders(clip: CLIP, width: int) -> list[SDClipModel]:
     """The CLIP text encoders whose pooled text has this width."""
     return [
         module

@@ -26,12 +26,19 @@ class Region:
 
     def greyed(self) -> Tensor:
         """The frames with the region in grey."""
-        return torch.lerp(self.images, torch.tensor(GREY).to(self.images), self.mask[..., None])
+        images = self._images()
+        return torch.lerp(images, torch.tensor(GREY).to(images), self.mask[..., None])
 
     def picture(self) -> Tensor:
         """The region in colour, the rest of every frame in dim grey."""
-        dim = DIM * reduce(self.images, "frames height width colour -> frames height width 1", "mean")
-        return torch.lerp(dim.expand_as(self.images), self.images, self.mask[..., None])
+        images = self._images()
+        dim = DIM * reduce(images, "frames height width colour -> frames height width 1", "mean")
+        return torch.lerp(dim.expand_as(images), images, self.mask[..., None])
+
+    def _images(self) -> Tensor:
+        if self.images is None:
+            raise ValueError("the region was made without images to show it on")
+        return self.images
 
 
 def edit_region(

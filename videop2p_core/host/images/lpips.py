@@ -38,7 +38,7 @@ def lpips_distance(a: Tensor, b: Tensor, mask: Tensor | None = None) -> float:
     return masked_mean(torch.cat(maps), mask)
 
 
-def _network():
+def _network() -> torch.nn.Module:
     try:
         import lpips
     except ImportError:

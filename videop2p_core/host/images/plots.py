@@ -6,6 +6,7 @@ from bisect import bisect_right
 from collections.abc import Sequence
 from pathlib import Path
 from textwrap import wrap
+from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
@@ -15,6 +16,11 @@ from torch import Tensor
 from ...diffusion.tuning import running_mean
 from ...edit.alignment import Alignment
 from ...edit.prompt import Prompt, shortened
+
+if TYPE_CHECKING:  # taken in where a picture is drawn, not whenever the pack is loaded
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from PIL.ImageFont import FreeTypeFont
 
 DPI = 100
 POINTS = 72  # to an inch
@@ -106,7 +112,7 @@ def heat_grid(words: Sequence[str], overlays: Sequence[Tensor], title: str) -> T
     height, width = (side / DPI for side in tiled.shape[:2])
     whole = left + width + end, top + height + end
     figure, axes = _figure(*whole)
-    axes.set_position([left / whole[0], end / whole[1], width / whole[0], height / whole[1]])
+    axes.set_position((left / whole[0], end / whole[1], width / whole[0], height / whole[1]))
     axes.imshow(tiled.numpy())
     axes.set_xticks([wide * (i + 0.5) for i in range(frames)], [f"frame {i + 1}" for i in range(frames)])
     axes.set_yticks([high * (i + 0.5) for i in range(len(words))], captions, size=CAPTION)
@@ -178,7 +184,7 @@ def _plain(text: str) -> str:
     return text.replace("$", r"\$")  # a dollar sign would start a formula
 
 
-def _fitted(text: str, size: int, room: float):
+def _fitted(text: str, size: int, room: float) -> tuple[FreeTypeFont, str]:
     """(font, text) to fit into so many pixels: smaller letters, down to what can be read, then fewer."""
     font = _font(size)
     while font.getlength(text) > room and font.size > LEGIBLE:
@@ -193,7 +199,7 @@ def _cut(text: str, letters: int) -> str:
     return text[:letters].rstrip() + "…"
 
 
-def _font(size: int):
+def _font(size: int) -> FreeTypeFont:
     from matplotlib import get_data_path
     from PIL import ImageFont
 
@@ -205,14 +211,14 @@ def _width(caption: str) -> float:
     return _font(POINTS).getlength(caption) / POINTS * CAPTION / POINTS
 
 
-def _figure(width: float, height: float):
+def _figure(width: float, height: float) -> tuple[Figure, Axes]:
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(width, height), dpi=DPI, layout="constrained")
     return figure, figure.add_subplot()
 
 
-def _picture(figure) -> Tensor:
+def _picture(figure: Figure) -> Tensor:
     import numpy as np
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 

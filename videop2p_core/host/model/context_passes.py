@@ -1,7 +1,8 @@
 """Long clips in passes: ComfyUI's context windows, each with frame 0 before it, which every frame reads."""
 
 import copy
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from typing import Any
 
 import comfy.context_windows as windows
 import torch
@@ -11,6 +12,7 @@ from torch.utils.checkpoint import checkpoint
 
 from ...device_transfer import sent
 from ...diffusion.windows import even_windows
+from ..comfy.denoiser import Prepared
 from ..comfy.other_packs import check_passes
 
 FRAME_AXIS = 0
@@ -40,7 +42,7 @@ class Pass(IndexListContextWindow):
         return 0 if self.index_list[0] > 0 else None
 
     @causal_anchor_index.setter
-    def causal_anchor_index(self, _):
+    def causal_anchor_index(self, _: int | None) -> None:
         pass  # the host means the frame before the window
 
     @property
@@ -76,7 +78,7 @@ class Passes(IndexListContextHandler):
         return cls(schedule, fuse, context_length=length - 1, context_overlap=overlap)
 
     @classmethod
-    def of(cls, handler) -> "Passes":
+    def of(cls, handler: Any) -> "Passes":
         """What another node asked for, with frame 0 in every window."""
         if isinstance(handler, cls):
             return handler
@@ -92,25 +94,29 @@ class Passes(IndexListContextHandler):
         """Whether a clip [frames, ...] is too long for one pass."""
         return len(x) > self.context_length + 1
 
-    def should_use_context(self, model, conds, x_in, timestep, model_options):
+    def should_use_context(
+        self, model: Any, conds: list, x_in: Tensor, timestep: Tensor, model_options: dict[str, Any]
+    ) -> bool:
         return self.cuts(x_in)
 
-    def get_context_windows(self, model, x_in, model_options):
+    def get_context_windows(self, model: Any, x_in: Tensor, model_options: dict[str, Any]) -> list[Pass]:
         check_passes(model_options)
         frames = len(x_in)
         return [Pass(window, frames, self) for window in self.context_schedule.func(frames, self, model_options)]
 
-    def get_resized_cond(self, cond_in, x_in, window, device=None):
+    def get_resized_cond(self, cond_in: Any, x_in: Tensor, window: Pass, device: Any = None) -> Prepared | None:
         resized = super().get_resized_cond(cond_in, x_in, window, device)
         return resized and [
             {**cond, "control": _with_hints_of(cond["control"], window)} if cond.get("control") else cond
             for cond in resized
         ]
 
-    def execute(self, calc_cond_batch, *args, **kwargs):
+    def execute(self, calc_cond_batch: Callable[..., list[Tensor]], *args: Any, **kwargs: Any) -> list[Tensor]:
         """The activations of one pass at a time are alive, in the backward pass as well."""
 
-        def of_pass(model, conds, x, timestep, model_options):
+        def of_pass(
+            model: Any, conds: list, x: Tensor, timestep: Tensor, model_options: dict[str, Any]
+        ) -> list[Tensor]:
             window = model_options["transformer_options"]["context_window"]
             given = model, conds, x, timestep, _told(window, model_options)
             if torch.is_grad_enabled():
@@ -120,7 +126,7 @@ class Passes(IndexListContextHandler):
         return super().execute(of_pass, *args, **kwargs)
 
 
-def passes_of(x, sigma, inner_model, model_options) -> list[Pass | None]:
+def passes_of(x: Tensor, sigma: Tensor, inner_model: Any, model_options: dict[str, Any]) -> list[Pass | None]:
     """The passes in which x [frames, ...] is evaluated at this noise level; [None] where it is whole."""
     handler = model_options.get("context_handler")
     if handler is None or not handler.cuts(x):
@@ -138,12 +144,12 @@ def cut(x: Tensor, window: Pass | None) -> Tensor:
     return x[seen]
 
 
-def cut_conditioning(entries, x: Tensor, window: Pass | None, model_options):
+def cut_conditioning(entries: Prepared, x: Tensor, window: Pass | None, model_options: dict[str, Any]) -> Prepared:
     """Prepared conditioning for the frames of a pass of x."""
     return entries if window is None else model_options["context_handler"].get_resized_cond(entries, x, window)
 
 
-def during(window: Pass | None, model_options):
+def during(window: Pass | None, model_options: dict[str, Any]) -> dict[str, Any]:
     """Options for one pass, under which the host cuts nothing itself."""
     if window is None:
         return model_options
@@ -167,18 +173,18 @@ def merged(parts: Iterable[tuple[Pass | None, Tensor]]) -> Tensor:
     return total / weight
 
 
-def _told(window, model_options):
+def _told(window: Pass, model_options: dict[str, Any]) -> dict[str, Any]:
     """Options that tell the layers which frames they see; other nodes read AnimateDiff-Evolved's account of it."""
     account = {"full_length": window.total_frames, "context_length": len(window.seen), "sub_idxs": window.seen}
     transformer = {**model_options["transformer_options"], "context_window": window, "ad_params": account}
     return {**model_options, "transformer_options": transformer}
 
 
-def _even(frames, handler, model_options):
+def _even(frames: int, handler: IndexListContextHandler, model_options: dict[str, Any]) -> list[list[int]]:
     return even_windows(frames, handler.context_length, handler.context_overlap)
 
 
-def _with_hints_of(control, window):
+def _with_hints_of(control: Any, window: Pass) -> Any:
     """The ControlNet with the pictures of a pass alone; one for all conditionings, as the host batches those alike."""
     if control not in window.controls:
         part = window.controls[control] = copy.copy(control)

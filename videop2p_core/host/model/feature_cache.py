@@ -8,9 +8,12 @@ which.
 from collections import Counter
 from collections.abc import Hashable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
+from comfy.model_patcher import ModelPatcher
 from comfy.patcher_extension import WrappersMP
+from torch import Tensor
 
 from ..comfy.other_packs import as_in_its_file, has_motion
 from ..families.unet import layers_below
@@ -33,7 +36,9 @@ class FeatureCache:
         self.step, self.key = 0, None
         self.turns = Counter()  # how often a conditioning entry was evaluated since `at`
         self.kept = {}  # an entry's evaluation -> {layer: what it gave}, since the last full step
-        self.unet, self.given, self.stands_in = None, [], False  # of the batch that runs, one `given` an entry
+        self.unet: Any = None  # of the batch that runs, as what follows
+        self.given: list[dict[str, Any]] = []  # one an entry
+        self.stands_in = False
 
     def full(self, step: int) -> bool:
         """Whether all of this step's evaluations are full."""
@@ -45,7 +50,7 @@ class FeatureCache:
         self.step, self.key = step, key
         self.turns.clear()
 
-    def __call__(self, executor, x, *args, **kwargs):
+    def __call__(self, executor: Any, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         """Around the UNet."""
         options = kwargs["transformer_options"] if "transformer_options" in kwargs else args[4]
         # An entry at a time: the host batches conditional and unconditional half as memory allows, each call anew.
@@ -58,12 +63,12 @@ class FeatureCache:
         self.kept.update(zip(evaluations, self.given, strict=True))
         return out
 
-    def _evaluation(self, *of):
+    def _evaluation(self, *of: Hashable) -> Hashable:
         # Other nodes evaluate an entry once more within a step, otherwise attended.
         self.turns[of] += 1
         return self.key, of, self.turns[of]
 
-    def within(self, executor, *args, **kwargs):
+    def within(self, executor: Any, *args: Any, **kwargs: Any) -> Tensor:
         """Around sampling: the host leaves the patches, and so this cache, on the UNet until it loads another MODEL."""
         try:
             return executor(*args, **kwargs)
@@ -76,7 +81,9 @@ class FeatureCache:
 class LeftOut(ForwardPatch):
     """A layer below the full resolution. clip: the FeatureCache, which knows the UNet as a Clip does."""
 
-    def __call__(self, x, *args, **kwargs):
+    clip: FeatureCache
+
+    def __call__(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         if self.clip.stands_in:
             # Nobody looks at it, but ControlNets are added in place and patches of other nodes expect its shape.
             return x.new_zeros(len(x), *self.clip.given[0][self.name])
@@ -90,7 +97,9 @@ class LeftOut(ForwardPatch):
 class StandsIn(ForwardPatch):
     """The last layer below the full resolution, whose output is kept. clip: the FeatureCache."""
 
-    def __call__(self, *args, **kwargs):
+    clip: FeatureCache
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Tensor:
         if not self.clip.stands_in:
             h = self.own_forward(*args, **kwargs)
             for given, part in zip(self.clip.given, h.chunk(len(self.clip.given)), strict=True):
@@ -98,7 +107,7 @@ class StandsIn(ForwardPatch):
         return torch.cat([given[self.name] for given in self.clip.given])  # a copy, as FreeU writes into what it gets
 
 
-def cached(model, cache):
+def cached(model: ModelPatcher, cache: FeatureCache) -> ModelPatcher:
     """A clone of MODEL that evaluates in full only where the FeatureCache lacks the features."""
     model = model.clone()
     if cache.every == 1:

@@ -1,11 +1,14 @@
 """Self-attention that reads other frames, by patches."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import lru_cache
+from typing import Any, Protocol
 
 import torch
-from comfy.ldm.modules.diffusionmodules.openaimodel import UNetModel
+from comfy.model_patcher import ModelPatcher
 from einops import rearrange
+from torch import Tensor
 
 from ...diffusion.attention import attention, frames_read, read_frames
 from ..comfy.model_patches import CONTROL, host_attention
@@ -32,7 +35,7 @@ class Inflation:
     frames_per_pass: int = 0
     overlap: int = 2
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         frames_read(self.frames_read, 1, self.window)
         if self.frames_per_pass:
             Passes.even(self.frames_per_pass, self.overlap)
@@ -47,14 +50,14 @@ class Clip:
     tokens: of one frame, in the layer that runs
     """
 
-    unet: UNetModel = None
+    unet: Any = None
     frames: int = 1
     rows: int = 1
     length: int | None = None
     held: dict = field(default_factory=dict)
     tokens: int = 0
 
-    def __call__(self, executor, *args, **kwargs):
+    def __call__(self, executor: Any, *args: Any, **kwargs: Any) -> Tensor:
         options = kwargs["transformer_options"] if "transformer_options" in kwargs else args[5]
         self.unet = executor.class_obj
         self.rows = len(args[0])
@@ -68,15 +71,15 @@ class Clip:
             if "transformer_options" in kwargs:
                 kwargs["transformer_options"] = options
             else:
-                args = [*args[:5], options, *args[6:]]
+                args = (*args[:5], options, *args[6:])
         return executor(*args, **kwargs)
 
-    def holds(self, options):
+    def holds(self, options: dict[str, Any]) -> bool:
         """Whether another node holds the self-attention of the layer that runs."""
         block = options["block"]
         return (*block, options["block_index"]) in self.held or block in self.held
 
-    def _check_frames(self, options):
+    def _check_frames(self, options: dict[str, Any]) -> None:
         window = options.get("context_window")
         length = self.length if window is None else len(window.seen)
         if length not in (None, self.frames):
@@ -95,7 +98,7 @@ class WithFrame0:
     inflation: Inflation
     clip: Clip
 
-    def __call__(self, executor, noise, *args, **kwargs):
+    def __call__(self, executor: Any, noise: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         options = executor.class_obj.model_options  # of this call alone
         patches = options["transformer_options"]["patches"]["attn1_patch"]
         patches.sort(key=lambda patch: isinstance(patch, FrameAttention))
@@ -119,7 +122,7 @@ class WithFrame0:
 
 
 @lru_cache(maxsize=16)
-def _frames_read(rule, frames, window, own, device):
+def _frames_read(rule: str, frames: int, window: int, own: bool, device: torch.device) -> Tensor:
     """attention.frames_read on a device, each frame itself behind it where `own`, which BesideFrames takes off again.
     One for all layers: sent by each it would keep the device waiting."""
     with torch.inference_mode(False):  # gradients remember what was read by
@@ -136,7 +139,9 @@ class FrameAttention:
     inflation: Inflation
     clip: Clip
 
-    def __call__(self, n, context, value, options):
+    def __call__(
+        self, n: Tensor, context: Tensor, value: Tensor, options: dict[str, Any]
+    ) -> tuple[Tensor, Tensor, Tensor]:
         if len(n) != self.clip.rows:
             raise ValueError(
                 f"frame attention got {len(n)} rows for a batch of {self.clip.rows}: another node on this model cuts "
@@ -160,10 +165,10 @@ class BesideFrames:
     One that gives the values back attends to nothing (perturbed attention, arXiv 2403.17377), other frames included.
     """
 
-    occupant: object
+    occupant: Callable[..., Tensor]
     clip: Clip
 
-    def __call__(self, q, k, v, options):
+    def __call__(self, q: Tensor, k: Tensor, v: Tensor, options: dict[str, Any]) -> Tensor:
         tokens, attend = self.clip.tokens, host_attention(options)
         (k_read, k_own), (v_read, v_own) = ((x[:, :-tokens], x[:, -tokens:]) for x in (k, v))
         out = self.occupant(q, k_own, v_own, options)
@@ -175,26 +180,33 @@ class BesideFrames:
         return torch.where((out == v_own).all(), out, read)
 
 
+class KnowsUNet(Protocol):
+    """A wrapper around the UNet that has it at hand while it runs."""
+
+    unet: Any
+
+
 @dataclass(frozen=True)
 class ForwardPatch:
-    """An object patch on one module's `forward`. inner: the patch that another node had put there before, or None."""
+    """An object patch on one module's `forward`. clip: what knows the UNet that runs; inner: the patch that another
+    node had put there before, or None."""
 
     name: str
-    clip: Clip
-    inner: object
+    clip: KnowsUNet
+    inner: Callable[..., Any] | None
 
-    def own_forward(self, *args, **kwargs):
+    def own_forward(self, *args: Any, **kwargs: Any) -> Tensor:
         if self.inner is not None:
             return self.inner(*args, **kwargs)
         module = self.clip.unet.get_submodule(self.name)
         return type(module).forward(module, *args, **kwargs)
 
 
-def forward_of(name):
+def forward_of(name: str) -> str:
     return f"diffusion_model.{name}.forward"
 
 
-def patch_forward(model, patch, name, clip, *args):
+def patch_forward(model: ModelPatcher, patch: type[ForwardPatch], name: str, clip: KnowsUNet, *args: Any) -> None:
     path = forward_of(name)
     model.add_object_patch(path, patch(name, clip, model.object_patches.get(path), *args))
 
@@ -203,9 +215,10 @@ def patch_forward(model, patch, name, clip, *args):
 class BlockThenTime(ForwardPatch):
     """The transformer block, then its temporal attention."""
 
-    layer: object = field(repr=False)
+    clip: Clip
+    layer: Callable[..., Tensor] = field(repr=False)
 
-    def __call__(self, *args, **kwargs):
+    def __call__(self, *args: Any, **kwargs: Any) -> Tensor:
         h = self.own_forward(*args, **kwargs)
         control = kwargs.get("transformer_options", {}).get(CONTROL)
         attend = attention if control is None else control.temporal(self.name, kwargs["transformer_options"])
@@ -216,7 +229,9 @@ class BlockThenTime(ForwardPatch):
 class NormOverFrames(ForwardPatch):
     """A GroupNorm whose statistics are those of the whole clip."""
 
-    def __call__(self, x):
+    clip: Clip
+
+    def __call__(self, x: Tensor) -> Tensor:
         frames = self.clip.frames
         x = rearrange(x, "(b f) c h w -> b c (f h) w", f=frames)
         return rearrange(self.own_forward(x), "b c (f h) w -> (b f) c h w", f=frames)

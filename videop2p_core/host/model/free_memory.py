@@ -5,12 +5,16 @@ travel as layers need them. So activations may take nearly all of a device, wher
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import comfy.model_management
 import torch
 from comfy.model_management import VRAMState
+from comfy.model_patcher import ModelPatcher
 from comfy.patcher_extension import WrappersMP
+from torch import nn
 
 from .gradients import computed_in
 from .inflate import temporal_of
@@ -19,12 +23,12 @@ KEY = "videop2p_room"
 OFFLOADING = (VRAMState.NO_VRAM, VRAMState.LOW_VRAM, VRAMState.NORMAL_VRAM)
 
 
-def free_memory(device) -> int:
+def free_memory(device: torch.device) -> int:
     """Bytes, by the host's account."""
     return comfy.model_management.get_free_memory(device)
 
 
-def room(model, copied: bool) -> int:
+def room(model: ModelPatcher, copied: bool) -> int:
     """Bytes that activations of a MODEL may take at most; copied: of a copy of it, whose weights stay on the device."""
     device = model.load_device
     free = free_memory(device)
@@ -35,7 +39,7 @@ def room(model, copied: bool) -> int:
     return free + loaded - (_copied_bytes(model) if copied else least_loaded(model))
 
 
-def least_loaded(model) -> int:
+def least_loaded(model: ModelPatcher) -> int:
     """Bytes of a MODEL's weights that are on its device at once where activations take the rest."""
     if not model.is_dynamic() and comfy.model_management.vram_state not in OFFLOADING:
         return model.model_size()
@@ -43,7 +47,7 @@ def least_loaded(model) -> int:
     return min(model.model_size(), (1 + comfy.model_management.NUM_STREAMS) * layers)  # some travel ahead
 
 
-def cast_bytes(model) -> int:
+def cast_bytes(model: ModelPatcher) -> int:
     """Bytes of the weights of a MODEL's copy for gradients that are stored in another type than they compute in: what
     they are cast to is kept for the backward pass, where activations are."""
     dtype = torch.float32 if computed_in(model) == torch.float16 else computed_in(model)
@@ -57,31 +61,33 @@ class Room:
 
     needed: float
 
-    def __call__(self, executor, model, noise_shape, *args, **kwargs):
+    def __call__(
+        self, executor: Any, model: ModelPatcher, noise_shape: Sequence[int], *args: Any, **kwargs: Any
+    ) -> Any:
         # The host knows what a forward needs, not what an edit does: it is told of wider frames.
         times = max(1.0, self.needed / model.model.memory_required(list(noise_shape)))
         *shape, width = noise_shape
         return executor(model, [*shape, math.ceil(times * width)], *args, **kwargs)
 
 
-def leave_room(model, needed: float) -> None:
+def leave_room(model: ModelPatcher, needed: float) -> None:
     """Ask the host to leave so many bytes free of weights while this MODEL, a clone of one's own, samples."""
     model.remove_wrappers_with_key(WrappersMP.PREPARE_SAMPLING, KEY)
     model.add_wrapper_with_key(WrappersMP.PREPARE_SAMPLING, KEY, Room(needed))
 
 
-def room_left(model) -> float:
+def room_left(model: ModelPatcher) -> float:
     """What `leave_room` asked for."""
     return max((asked.needed for asked in model.get_wrappers(WrappersMP.PREPARE_SAMPLING, KEY)), default=0)
 
 
-def _copied_bytes(model):
+def _copied_bytes(model: ModelPatcher) -> int:
     temporal = temporal_of(model)
     layers = 0 if temporal is None else sum(4 * value.numel() for value in temporal.model.parameters())  # in float32
     return model.model_size() + layers
 
 
-def _layer_bytes(module, dtype):
+def _layer_bytes(module: nn.Module, dtype: torch.dtype) -> int:
     """Of a layer's own weights, and of those once more that it casts to what it computes in."""
     parameters = list(module.parameters(recurse=False))
     cast = sum(p.numel() for p in parameters if p.dtype != dtype) * comfy.model_management.dtype_size(dtype)

@@ -7,8 +7,10 @@ touched.
 
 import copy
 import gc
+from collections.abc import Callable, Generator, Iterable
 from contextlib import contextmanager
 from types import MethodType
+from typing import Any, TypeVar
 
 import comfy.controlnet
 import comfy.model_management
@@ -17,15 +19,20 @@ import torch
 from comfy.ldm.modules.attention import SpatialTransformer
 from comfy.ldm.modules.diffusionmodules.openaimodel import ResBlock
 from comfy.model_patcher import ModelPatcher
+from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from ..comfy.base_weights import values_of
-from ..comfy.denoiser import run
+from ..comfy.conditioning import Conditioning
+from ..comfy.denoiser import Denoiser, run
 from ..comfy.other_packs import has_motion
 from ..comfy.quantised_weights import is_quantised
 from .frame_attention import FrameAttention
 from .inflate import inflate, inflation_of, temporal_of
 from .temporal_layers import temporal_patcher
+
+T = TypeVar("T")
+Algorithm = Callable[[ModelPatcher, Denoiser, Tensor, Tensor], T]  # copy, denoise, z0, sigmas -> what comes of it
 
 # What torch says where another node's patch cannot be differentiated through, and what that patch does.
 PATCHED = {
@@ -37,7 +44,16 @@ PATCHED = {
 IN_SLICES = "functions with out=... arguments don't support automatic differentiation"
 
 
-def run_differentiable(model, positive, negative, latent, sigmas, algorithm, *, checkpointing=False):
+def run_differentiable(
+    model: ModelPatcher,
+    positive: Conditioning,
+    negative: Conditioning,
+    latent: Tensor,
+    sigmas: Tensor,
+    algorithm: Algorithm[T],
+    *,
+    checkpointing: bool = False,
+) -> T:
     """What `algorithm(copy, denoise, z0, sigmas)` returns, run on a copy of the MODEL that gradients flow through.
 
     All weights of the copy are frozen; an algorithm that trains some of them says so itself. `checkpointing` recomputes
@@ -50,7 +66,15 @@ def run_differentiable(model, positive, negative, latent, sigmas, algorithm, *, 
         comfy.model_management.soft_empty_cache()
 
 
-def _run_on_a_copy(model, positive, negative, latent, sigmas, algorithm, checkpointing):
+def _run_on_a_copy(
+    model: ModelPatcher,
+    positive: Conditioning,
+    negative: Conditioning,
+    latent: Tensor,
+    sigmas: Tensor,
+    algorithm: Algorithm[T],
+    checkpointing: bool,
+) -> T:
     with torch.inference_mode(False), torch.no_grad(), differentiable_copy(model) as frozen:
         if checkpointing:
             checkpoint_blocks(frozen)
@@ -60,7 +84,7 @@ def _run_on_a_copy(model, positive, negative, latent, sigmas, algorithm, checkpo
         # What other nodes insert while the model is loaded is theirs, and in use elsewhere.
         own = [part for patcher in _with_temporal(frozen) for part in patcher.model.modules()]
 
-        def on_own_weights(denoise, z0, sigmas):
+        def on_own_weights(denoise: Denoiser, z0: Tensor, sigmas: Tensor) -> T:
             _hold_weights(own)
             return algorithm(frozen, denoise, z0, sigmas)
 
@@ -73,7 +97,7 @@ def _run_on_a_copy(model, positive, negative, latent, sigmas, algorithm, checkpo
             raise RuntimeError(fault) from error
 
 
-def _fault(model, said: str) -> str | None:
+def _fault(model: ModelPatcher, said: str) -> str | None:
     """What is to be done about an error of torch's on this MODEL; None where its cause is not known."""
     if IN_SLICES in said:
         return (
@@ -89,7 +113,7 @@ def _fault(model, said: str) -> str | None:
     )
 
 
-def is_patched_by_others(model) -> bool:
+def is_patched_by_others(model: ModelPatcher) -> bool:
     """Whether nodes of others put anything into the layers of a MODEL."""
     options = model.model_options["transformer_options"]
     patches = [patch for patches in options.get("patches", {}).values() for patch in patches]
@@ -98,7 +122,7 @@ def is_patched_by_others(model) -> bool:
 
 
 @contextmanager
-def differentiable_copy(model):
+def differentiable_copy(model: ModelPatcher) -> Generator[ModelPatcher, None, None]:
     """A copy of an inflated or image MODEL with weights of its own, temporal layers included."""
     # Loading makes new parameters of quantised weights, in inference mode, which those made outside of it do not bear.
     with torch.inference_mode(is_quantised(model)):
@@ -118,7 +142,7 @@ def differentiable_copy(model):
         duplicate.detach()
 
 
-def _load_in_full(executor, model, *args, **kwargs):
+def _load_in_full(executor: Any, model: ModelPatcher, *args: Any, **kwargs: Any) -> Any:
     """As a node would: what the host moves of other models for it was made in inference mode."""
     with torch.inference_mode():
         prepared = executor(model, *args, **kwargs | {"force_full_load": True, "force_offload": False})
@@ -127,11 +151,11 @@ def _load_in_full(executor, model, *args, **kwargs):
         return prepared
 
 
-def _with_temporal(model):
+def _with_temporal(model: ModelPatcher) -> list[ModelPatcher]:
     return [patcher for patcher in (model, temporal_of(model)) if patcher is not None]
 
 
-def _hold_weights(parts):
+def _hold_weights(parts: Iterable[Any]) -> None:
     """Frozen weights that torch can differentiate through, in layers that cast them to what they compute in."""
     for part in parts:
         if hasattr(part, "comfy_cast_weights"):
@@ -146,12 +170,13 @@ def _hold_weights(parts):
                 setattr(part, name, buffer.clone())
 
 
-def computed_in(model):
+def computed_in(model: ModelPatcher) -> torch.dtype:
     """The dtype that a MODEL computes in, which the host's node for it sets by an object patch."""
-    return model.get_model_object("manual_cast_dtype") or model.model.get_dtype()
+    cast: Any = model.get_model_object("manual_cast_dtype")
+    return cast or model.model.get_dtype()
 
 
-def checkpoint_blocks(model):
+def checkpoint_blocks(model: ModelPatcher) -> None:
     """Let ResNet blocks and transformers keep their inputs alone until the backward pass, by object patches.
 
     A transformer of several blocks keeps the input of each.
@@ -171,19 +196,19 @@ def checkpoint_blocks(model):
             model.add_object_patch(path, _checkpointed(model.get_model_object(path)))
 
 
-def _checkpointed(forward):
-    def checkpointed(*args, **kwargs):
+def _checkpointed(forward: Callable[..., Any]) -> Callable[..., Any]:
+    def checkpointed(*args: Any, **kwargs: Any) -> Any:
         if not torch.is_grad_enabled():
             return forward(*args, **kwargs)
         # The host writes each block's place into one dict; the recomputation must find what this block found.
-        args = [dict(value) if isinstance(value, dict) else value for value in args]
+        given = [dict(value) if isinstance(value, dict) else value for value in args]
         kwargs = {key: dict(value) if isinstance(value, dict) else value for key, value in kwargs.items()}
-        return checkpoint(forward, *args, use_reentrant=False, preserve_rng_state=False, **kwargs)
+        return checkpoint(forward, *given, use_reentrant=False, preserve_rng_state=False, **kwargs)
 
     return checkpointed
 
 
-def _deep_copy(model):
+def _deep_copy(model: ModelPatcher) -> ModelPatcher:
     if model.cached_patcher_init is not None:
         duplicate = model.clone(disable_dynamic=True, force_deepcopy=True)
         _bring_to_precision(duplicate.model)
@@ -212,7 +237,7 @@ def _deep_copy(model):
     return duplicate
 
 
-def _bring_to_precision(module):
+def _bring_to_precision(module: torch.nn.Module) -> None:
     """Layers that waited for their weights have those of the file, in the file's precision: a LoRA would be rounded to
     it."""
     for part in module.modules():
@@ -222,12 +247,12 @@ def _bring_to_precision(module):
                 setattr(part, name, torch.nn.Parameter(parameter.to(dtype), requires_grad=False))
 
 
-def _separate_skips(model):
+def _separate_skips(model: ModelPatcher) -> None:
     """ControlNets are added in place to what the UNet's second half reads of the first, whose own layers keep it."""
     model.set_model_input_block_patch_after_skip(lambda h, options: h.clone())
 
 
-def _outside_inference(value):
+def _outside_inference(value: Any) -> Any:
     """The value with every tensor in it cloned, as conditioning and latents come from nodes in inference mode."""
     if isinstance(value, torch.Tensor):
         return value.clone()
@@ -240,7 +265,7 @@ def _outside_inference(value):
     return value
 
 
-def _without_gradients(control):
+def _without_gradients(control: Any) -> Any:
     """The ControlNet as something given: its weights were loaded in inference mode and are not ours to train."""
     control = copy.copy(control)
     control.get_control = torch.no_grad()(control.get_control)

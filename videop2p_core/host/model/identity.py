@@ -8,8 +8,10 @@ import hashlib
 import logging
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from typing import Any
 
 import torch
+from comfy.model_patcher import ModelPatcher
 from comfy.weight_adapter import WeightAdapterBase
 from torch import Tensor
 
@@ -30,13 +32,15 @@ ROUNDED = (torch.bfloat16, torch.float8_e4m3fn, torch.float8_e5m2)  # in which w
 Known = Inversion | Tuning  # what was made with a model, with its name and its fingerprint
 
 
-def base_of(model, known: Known | None = None) -> str:
+def base_of(model: ModelPatcher, known: Known | None = None) -> str:
     """The base model, 'SD15 1a2b3c4d': the same whatever is patched into it (LoRA, tuning, inflation).
 
     Where it is the one that `known` was made with it has the name that it has there, whatever its precision is now.
     """
     name, others = _names(model)
-    written = name if known is None else known.base_model.partition(",")[0]
+    if known is None:
+        return name
+    written = known.base_model.partition(",")[0]
     if written == name or _kind_of(written) != _kind_of(name):
         return name
     if known.fingerprint is None:
@@ -49,7 +53,7 @@ def base_of(model, known: Known | None = None) -> str:
     return written
 
 
-def identity_of(model, known: Known | None = None) -> str:
+def identity_of(model: ModelPatcher, known: Known | None = None) -> str:
     """The base model, what LoRAs make of it, how it is inflated and what it is tuned with, in words.
 
     Base and LoRAs have the names that they have in `known` where they are the same, whatever their precision is now.
@@ -72,7 +76,7 @@ def tuning_digest(tuning: Tuning) -> str:
     return _digest(names, (tensors[name] for name in names))
 
 
-def unlikeness(model, known: Known) -> tuple[str, str]:
+def unlikeness(model: ModelPatcher, known: Known) -> tuple[str, str]:
     """(what tells the base model from the one that `known` was made with, in which precision to load that one), as ends
     of sentences: '' where there is nothing to say."""
     name, written = base_of(model, known), known.base_model.partition(",")[0]
@@ -98,27 +102,27 @@ def unlikeness(model, known: Known) -> tuple[str, str]:
 # --- fingerprints -----------------------------------------------------------------------------------------------------
 
 
-def fingerprint_of(model) -> Tensor:
+def fingerprint_of(model: ModelPatcher) -> Tensor:
     """Of the base model's weights, those of two dimensions or more: the others say little, and what quantises weights
     adds some of its own."""
     with as_in_its_file(model) as own:
         return torch.stack([row_of(weight, layer_of(own, name)) for name, weight in _looked_at(own).items()])
 
 
-def full_fingerprint_of(model) -> Tensor:
+def full_fingerprint_of(model: ModelPatcher) -> Tensor:
     """The same with what other nodes patched onto them."""
     patches = _patches_of_others(model, model.get_attachment(TUNINGS) or ())
     own = fingerprint_of(model)
     return torch.cat([own, _rows_of_patches(patches)]) if patches else own
 
 
-def precision_of(model) -> str:
+def precision_of(model: ModelPatcher) -> str:
     """What most of the base model's weights are kept in, in a word or two."""
     with as_in_its_file(model) as own:
         return Counter(map(kind_of, _looked_at(own).values())).most_common(1)[0][0]
 
 
-def _looked_at(model) -> dict[str, Tensor]:
+def _looked_at(model: ModelPatcher) -> dict[str, Tensor]:
     entries = original_weights(model)
     weights = {name: entry[0][0] for name, entry in sorted(entries.items()) if name.endswith(".weight")}
     names = [name for name, weight in weights.items() if len(weight.shape) > 1]
@@ -140,7 +144,7 @@ def _row_of_patch(tensor: Tensor) -> Tensor:
 # --- names ------------------------------------------------------------------------------------------------------------
 
 
-def _names(model) -> tuple[str, set[str]]:
+def _names(model: ModelPatcher) -> tuple[str, set[str]]:
     """(the name, others that it would have in a lower precision)"""
     with as_in_its_file(model) as own:
         entries = original_weights(own)
@@ -159,7 +163,7 @@ def _kind_of(name: str) -> str:
     return name.rpartition(" ")[0]
 
 
-def _name_of_patches(model, patches: dict[str, list], known: Known | None) -> str:
+def _name_of_patches(model: ModelPatcher, patches: dict[str, list], known: Known | None) -> str:
     name = LORA + _patches_digest(patches)
     if known is None or known.fingerprint is None:
         return name
@@ -168,7 +172,7 @@ def _name_of_patches(model, patches: dict[str, list], known: Known | None) -> st
     return written if found.verdict is Verdict.SAME else name
 
 
-def _patches_of_others(model, tunings: Iterable[Tuning]) -> dict[str, list]:
+def _patches_of_others(model: ModelPatcher, tunings: Iterable[Tuning]) -> dict[str, list]:
     """{weight of the UNet: its patches}, without those of the tunings."""
     own = {id(delta) for tuning in tunings for delta in tuning.deltas.values()}
     found = {
@@ -187,7 +191,7 @@ def _labels(patches: dict[str, list]) -> list[str]:
     return [f"{name} {strength} {kept}" for name in sorted(patches) for strength, _, kept, *_ in patches[name]]
 
 
-def _tensors(patch) -> Iterator[Tensor]:
+def _tensors(patch: Any) -> Iterator[Tensor]:
     """The tensors of a weight patch, of whatever kind."""
     if isinstance(patch, Tensor):
         yield patch

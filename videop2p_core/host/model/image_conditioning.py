@@ -4,6 +4,11 @@ Where it brings none the host gives an inpainting model a blank picture, all of 
 alone then, as the model that it was made of. That is as good a clip's model as any, so long as all branches agree.
 """
 
+from typing import Any
+
+from torch import Tensor
+
+from ..comfy.conditioning import Conditioning
 from ..families.table import family_of_network
 from ..families.unet import PICTURE
 from ..families.wan import BESIDE, VACE
@@ -11,17 +16,17 @@ from ..families.wan import BESIDE, VACE
 MASK = "concat_mask"
 
 
-def pictures_in(base_model, conditioning) -> set[str]:
+def pictures_in(base_model: Any, conditioning: Conditioning) -> set[str]:
     """The kinds of pictures that a CONDITIONING brings and the model looks at."""
     read = family_of_network(base_model.diffusion_model).pictures_read(base_model)
     return {kind for _, options in conditioning for kind in read if options.get(kind) is not None}
 
 
-def has_picture(base_model, conditioning) -> bool:
+def has_picture(base_model: Any, conditioning: Conditioning) -> bool:
     return bool(pictures_in(base_model, conditioning))
 
 
-def check_alike(base_model, **conditionings) -> None:
+def check_alike(base_model: Any, **conditionings: Conditioning) -> None:
     """Whether all CONDITIONINGs, by their names, bring pictures of the same kinds."""
     kinds = {name: pictures_in(base_model, conditioning) for name, conditioning in conditionings.items()}
     every = set().union(*kinds.values())
@@ -36,7 +41,7 @@ def check_alike(base_model, **conditionings) -> None:
         )
 
 
-def check_inverted_alike(base_model, inverted_with_picture: bool | None, source) -> None:
+def check_inverted_alike(base_model: Any, inverted_with_picture: bool | None, source: Conditioning) -> None:
     """Whether the clip was inverted under a source CONDITIONING of this kind, where that is known."""
     has = has_picture(base_model, source)
     if inverted_with_picture not in (None, has):
@@ -48,7 +53,7 @@ def check_inverted_alike(base_model, inverted_with_picture: bool | None, source)
         )
 
 
-def check_frames(frames: int, **conditionings) -> None:
+def check_frames(frames: int, **conditionings: Conditioning) -> None:
     """Whether the pictures and masks are those of all latent frames: the host would spread others over the clip, or
     fail."""
     for name, conditioning in conditionings.items():
@@ -72,7 +77,7 @@ def check_frames(frames: int, **conditionings) -> None:
                 )
 
 
-def _check_number(given, frames, has, called):
+def _check_number(given: Tensor, frames: int, has: str, called: str) -> None:
     """given: [frames, ...], or [1, channels, frames, ...] of a video model."""
     number = given.shape[2] if given.ndim == 5 else len(given)
     if number not in (1, frames):

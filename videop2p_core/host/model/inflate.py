@@ -7,8 +7,10 @@ call, so they serve a deep copy of the model as well as the model.
 
 from dataclasses import replace
 
+import torch
 from comfy.context_windows import create_prepare_sampling_wrapper
 from comfy.ldm.modules.diffusionmodules.openaimodel import ResBlock
+from comfy.model_patcher import ModelPatcher
 from comfy.patcher_extension import WrappersMP
 
 from ..comfy.other_packs import as_in_its_file
@@ -19,6 +21,7 @@ from .frame_attention import (
     Clip,
     ForwardPatch,
     FrameAttention,
+    Inflation,
     NormOverFrames,
     WithFrame0,
     forward_of,
@@ -29,7 +32,9 @@ from .temporal_layers import temporal_patcher
 KEY = "videop2p_inflation"
 
 
-def inflate(model, inflation, temporal=None, seed=0):
+def inflate(
+    model: ModelPatcher, inflation: Inflation, temporal: ModelPatcher | None = None, seed: int = 0
+) -> ModelPatcher:
     """A clone of MODEL that reads a batch as the frames of one clip.
 
     temporal: the patcher of the temporal layers (temporal.temporal_patcher); by default untrained ones from `seed`,
@@ -39,7 +44,7 @@ def inflate(model, inflation, temporal=None, seed=0):
         return _inflated(model, inflation, temporal, seed)
 
 
-def _inflated(model, inflation, temporal, seed):
+def _inflated(model: ModelPatcher, inflation: Inflation, temporal: ModelPatcher | None, seed: int) -> ModelPatcher:
     unet = model.get_model_object("diffusion_model")
     _check_family(model, unet)
     model = _without_inflation(model.clone())
@@ -60,7 +65,7 @@ def _inflated(model, inflation, temporal, seed):
     return in_passes(model, inflation.frames_per_pass, inflation.overlap) if inflation.frames_per_pass else model
 
 
-def in_passes(model, frames, overlap=2):
+def in_passes(model: ModelPatcher, frames: int, overlap: int = 2) -> ModelPatcher:
     """A clone of MODEL, inflated or not, that takes clips of more than so many frames in passes."""
     model, inflation = model.clone(), inflation_of(model)
     model.model_options["context_handler"] = Passes.even(frames, overlap)
@@ -70,18 +75,18 @@ def in_passes(model, frames, overlap=2):
     return model
 
 
-def inflation_of(model):
+def inflation_of(model: ModelPatcher) -> Inflation | None:
     """The Inflation of a MODEL, None where it is an image model."""
     return model.get_attachment(KEY)
 
 
-def temporal_of(model):
+def temporal_of(model: ModelPatcher) -> ModelPatcher | None:
     """The patcher of an inflated MODEL's temporal layers, None without any."""
     models = model.get_additional_models_with_key(KEY)
     return models[0] if models else None
 
 
-def _check_family(model, unet):
+def _check_family(model: ModelPatcher, unet: torch.nn.Module) -> None:
     if not UNet().has(unet):
         raise ValueError(
             f"a {type(model.model).__name__} model cannot be inflated: connect an image model with a UNet, "
@@ -89,14 +94,15 @@ def _check_family(model, unet):
         )
 
 
-def _joint_norms(unet):
+def _joint_norms(unet: torch.nn.Module) -> list[str]:
     blocks = [name for name, module in unet.named_modules() if isinstance(module, ResBlock)]
     return [f"{name}.{norm}" for name in blocks for norm in ("in_layers.0", "out_layers.0")] + ["out.0"]
 
 
-def _without_inflation(model):
+def _without_inflation(model: ModelPatcher) -> ModelPatcher:
     """Take the patches of an earlier inflation off a clone."""
-    if inflation_of(model) is None:
+    inflation = inflation_of(model)
+    if inflation is None:
         return model
     model.remove_wrappers_with_key(WrappersMP.DIFFUSION_MODEL, KEY)
     model.remove_wrappers_with_key(WrappersMP.OUTER_SAMPLE, KEY)
@@ -105,7 +111,7 @@ def _without_inflation(model):
     model.remove_additional_models(KEY)
     patches = model.model_options["transformer_options"]["patches"]
     patches["attn1_patch"] = [patch for patch in patches["attn1_patch"] if not isinstance(patch, FrameAttention)]
-    unet, inflation = model.get_model_object("diffusion_model"), inflation_of(model)
+    unet = model.get_model_object("diffusion_model")
     names = [
         *(transformer_blocks(unet) if inflation.temporal_layers else ()),
         *(_joint_norms(unet) if inflation.norm_over_frames else ()),

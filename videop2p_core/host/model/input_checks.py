@@ -1,17 +1,21 @@
 """What a node is given, looked at before any long work: each fault gets a sentence."""
 
+from collections.abc import Iterator
+from typing import Any
+
 import comfy.model_base
 import torch
 from comfy.model_patcher import ModelPatcher
+from torch import Tensor
 
 from ...diffusion.inversion import DIRECT, Inversion
 from ...diffusion.schedule import ddim_sigmas
-from ..comfy.conditioning import embedding_of, in_use
+from ..comfy.conditioning import Conditioning, embedding_of, in_use
 from ..comfy.denoiser import model_sigmas, prediction_of
 from ..comfy.latents import as_clip, has_time_axis
 from ..comfy.other_packs import check_beside
 from ..comfy.quantised_weights import is_known, kind_of
-from ..families.table import family_of
+from ..families.table import family_of, known_family
 from ..families.unet import transformer_blocks
 from .identity import TUNINGS, identity_of, unlikeness
 from .image_conditioning import check_frames
@@ -26,7 +30,7 @@ NO_PAINTERS = (
 LIMITED = {"area", "mask"}  # options of a CONDITIONING that holds for a part of the picture
 
 
-def check_inflatable(model):
+def check_inflatable(model: ModelPatcher) -> None:
     """A MODEL whose frames can lie on the batch axis, whatever samples it."""
     _check_network(model)
     reason = family_of(model).no_inflation
@@ -35,24 +39,24 @@ def check_inflatable(model):
     check_one_gpu(model)
 
 
-def check_family(model):
+def check_family(model: ModelPatcher) -> None:
     """A MODEL that can be inflated, to be tuned."""
     check_inflatable(model)
     check_beside(model)
     check_trainable(model)
 
 
-def check_editable(model):
+def check_editable(model: ModelPatcher) -> None:
     """A MODEL of a family that an edit can run on."""
     _check_network(model)
     check_one_gpu(model)
     check_beside(model)
 
 
-def _check_network(model):
+def _check_network(model: ModelPatcher) -> None:
     if not isinstance(model, ModelPatcher):
         raise ValueError("there is no model: this checkpoint holds none, connect a model loader")
-    if family_of(model) is not None and not isinstance(model.model, NO_PAINTERS):
+    if known_family(model.get_model_object("diffusion_model")) is not None and not isinstance(model.model, NO_PAINTERS):
         return
     raise ValueError(
         f"Video-P2P cannot edit with a {type(model.model).__name__} model: connect an image model with a UNet, of the "
@@ -60,7 +64,7 @@ def _check_network(model):
     )
 
 
-def check_supported(model, method: str, kept=None, cache_every: int = 1):
+def check_supported(model: ModelPatcher, method: str, kept: Any = None, cache_every: int = 1) -> None:
     """What works on inflated image models alone, in a sentence for a video model. kept: as in inversion.invert."""
     if not family_of(model).sees_whole_clip:
         return
@@ -74,7 +78,7 @@ def check_supported(model, method: str, kept=None, cache_every: int = 1):
         raise ValueError("a video model is edited with all frames at once: remove the node that gives context windows")
 
 
-def check_untuned(model):
+def check_untuned(model: ModelPatcher) -> None:
     """A MODEL that may be inflated: another inflation would take the temporal layers of its tuning away."""
     if model.get_attachment(TUNINGS):
         raise ValueError(
@@ -82,7 +86,7 @@ def check_untuned(model):
         )
 
 
-def clip_of(latent, model):
+def clip_of(latent: dict[str, Any], model: ModelPatcher) -> Tensor:
     """The clip [frames, channels, height, width] of a LATENT, in VAE units."""
     samples = latent.get("samples") if isinstance(latent, dict) else None
     if not isinstance(samples, torch.Tensor):
@@ -101,7 +105,7 @@ def clip_of(latent, model):
     return as_clip(samples)
 
 
-def check_conditioning(model, **conditionings):
+def check_conditioning(model: ModelPatcher, **conditionings: Conditioning) -> None:
     """CONDITIONINGs by their names, of the width that the model reads."""
     family = family_of(model)
     width = family.text_channels(model)
@@ -120,7 +124,7 @@ def check_conditioning(model, **conditionings):
             )
 
 
-def check_everywhere(**conditionings):
+def check_everywhere(**conditionings: Conditioning) -> None:
     """CONDITIONINGs by their names, each in use everywhere if it is there at all: where none is in use, the host hands
     on zeros for a prediction."""
     for name, conditioning in conditionings.items():
@@ -134,12 +138,12 @@ def check_everywhere(**conditionings):
             )
 
 
-def _is_whole(options) -> bool:
+def _is_whole(options: dict[str, Any]) -> bool:
     limited = any(options.get(name) is not None for name in LIMITED) or options.get("set_area_to_bounds")
     return not limited and options.get("strength") != 0
 
 
-def check_hints(frames: int, **conditionings):
+def check_hints(frames: int, **conditionings: Conditioning) -> None:
     """Whether the ControlNets and the inpainting pictures of CONDITIONINGs are those of all frames: the host would
     begin anew with too few of the one, and spread the other over the clip."""
     check_frames(frames, **conditionings)
@@ -153,7 +157,7 @@ def check_hints(frames: int, **conditionings):
                 )
 
 
-def _control_nets(conditioning):
+def _control_nets(conditioning: Conditioning) -> Iterator[Any]:
     for _, options in conditioning:
         control = options.get("control")
         while control is not None:
@@ -161,7 +165,7 @@ def _control_nets(conditioning):
             control = control.previous_controlnet
 
 
-def check_inversion(model, inversion: Inversion):
+def check_inversion(model: ModelPatcher, inversion: Inversion) -> None:
     """Whether the inversion was made by this model, with its LoRAs, inflation, tuning and noise levels."""
     identity = identity_of(model, inversion)
     if inversion.base_model and inversion.base_model != identity:
@@ -179,13 +183,13 @@ def check_inversion(model, inversion: Inversion):
         )
 
 
-def check_one_gpu(model):
+def check_one_gpu(model: ModelPatcher) -> None:
     """A MODEL that no other node spreads over several."""
     if model.get_additional_models_with_key("multigpu"):
         raise ValueError("an edit runs on one GPU: remove the node that spreads this model over several")
 
 
-def check_trainable(model) -> None:
+def check_trainable(model: ModelPatcher) -> None:
     """A MODEL with a UNet whose queries can be unpacked and patched, in a sentence."""
     for block in transformer_blocks(model.get_model_object("diffusion_model")).values():
         for attention in (block.attn1, block.attn2):

@@ -13,10 +13,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from math import prod
+from pathlib import Path
 from typing import Any, TypeVar
 
 import comfy.model_management
 import torch
+from comfy.model_patcher import ModelPatcher
+from torch import Tensor
 
 from ...diffusion.attention_records import RecordSettings
 from ...diffusion.tuning import trained_names
@@ -64,13 +67,13 @@ class Plan:
             return "it computes activations twice instead of keeping them"
         return f"it takes the clip in passes of {self.frames} frames"
 
-    def on(self, model):
+    def on(self, model: ModelPatcher) -> ModelPatcher:
         model = model.clone() if self.frames is None else in_passes(model, self.frames, overlap=1)
         leave_room(model, self.needed)
         return model
 
 
-def plans(operation: Operation, model, clip, way: int = 0, may_cut: bool = True) -> list[Plan]:
+def plans(operation: Operation, model: ModelPatcher, clip: Tensor, way: int = 0, may_cut: bool = True) -> list[Plan]:
     """For a clip [frames, ...], the dearest first: the ways from `way` on, then smaller and smaller passes."""
     ways = range(way, len(operation.peaks))
     found = [Plan(way) for way in ways]
@@ -85,7 +88,14 @@ def plans(operation: Operation, model, clip, way: int = 0, may_cut: bool = True)
 
 
 def carried_out(
-    operation: Operation, model, clip, run: Callable[[Any, int], T], *, way=0, beside: float = 0, may_cut: bool = True
+    operation: Operation,
+    model: ModelPatcher,
+    clip: Tensor,
+    run: Callable[[Any, int], T],
+    *,
+    way: int = 0,
+    beside: float = 0,
+    may_cut: bool = True,
 ) -> T:
     """What run(MODEL, way) returns, by the dearest of `plans` that memory is expected to suffice for; where it runs out
     all the same, by the next one. Says in the log what is expected and what is given up.
@@ -113,13 +123,15 @@ def ran_out(error: RuntimeError) -> bool:
     return comfy.model_management.is_oom(error) or "out of memory" in said or "allocate memory" in said
 
 
-def expected(operation: Operation, model, clip, *, way=0, beside: float = 0, may_cut: bool = True) -> list[Plan]:
+def expected(
+    operation: Operation, model: ModelPatcher, clip: Tensor, *, way: int = 0, beside: float = 0, may_cut: bool = True
+) -> list[Plan]:
     """Those of `plans` that memory is expected to suffice for, the last of them all at least."""
     available = room(model, copied=operation.with_gradients)
-    handler = model.model_options.get("context_handler")
+    handler: Any = model.model_options.get("context_handler")
     whole = len(clip) if handler is None else min(len(clip), handler.context_length + 1)
 
-    def needs(plan):
+    def needs(plan: Plan) -> float:
         frames = clip[: plan.frames or whole]
         cast = cast_bytes(model) if operation.with_gradients and plan.way == 0 else 0
         return operation.peaks[plan.way] * _forward(model, frames, operation) + cast + beside
@@ -137,7 +149,7 @@ def expected(operation: Operation, model, clip, *, way=0, beside: float = 0, may
     return found[enough:]
 
 
-def trained_bytes(model) -> int:
+def trained_bytes(model: ModelPatcher) -> int:
     """Of a tuning: gradients and two moments of all that it trains, and what the model's own of it were."""
     unet = model.get_model_object("diffusion_model")
     shapes = {name: parameter.shape.numel() for name, parameter in unet.named_parameters()}
@@ -148,12 +160,13 @@ def trained_bytes(model) -> int:
     return 4 * (4 * own + 3 * temporal)
 
 
-def kept_bytes(model, clip, kept: RecordSettings, steps: int, tokens: int) -> int:
+def kept_bytes(model: ModelPatcher, clip: Tensor, kept: RecordSettings, steps: int, tokens: int) -> int:
     """Of the records of an inversion of clip [frames, channels, height, width] whose source prompt has so many tokens;
     for a clip that is taken at once."""
     frames, _, *size = clip.shape
     grid = blend_grid(*size)
-    unet, inflation = model.get_model_object("diffusion_model"), inflation_of(model)
+    unet: Any = model.get_model_object("diffusion_model")
+    inflation = inflation_of(model)
     cross_steps, temporal_steps = int(kept.cross * (steps + 1)), int(kept.temporal * steps)
     values = 0
     for name, block in transformer_blocks(unet).items():
@@ -165,13 +178,13 @@ def kept_bytes(model, clip, kept: RecordSettings, steps: int, tokens: int) -> in
     return 2 * frames * values  # half precision
 
 
-def recorded_bytes(model, clip, tokens: int, cross: bool, temporal: bool) -> int:
+def recorded_bytes(model: ModelPatcher, clip: Tensor, tokens: int, cross: bool, temporal: bool) -> int:
     """Of what an edit keeps in main memory for one step of its source, as Family.recorded_values has it."""
     values = family_of(model).recorded_values(model.get_model_object("diffusion_model"), clip, tokens, cross, temporal)
     return values * comfy.model_management.dtype_size(computed_in(model))
 
 
-def check_room_for_step(needed: int):
+def check_room_for_step(needed: int) -> None:
     """Whether the main memory has room for what a step keeps, in a sentence."""
     free = free_memory(torch.device("cpu"))
     logging.info(f"Each step keeps {needed / GIB:.2f} GiB of the source in main memory, {free / GIB:.2f} GiB are free")
@@ -182,7 +195,7 @@ def check_room_for_step(needed: int):
         )
 
 
-def place_of(kept: RecordSettings, expected: int, folder) -> RecordSettings:
+def place_of(kept: RecordSettings, expected: int, folder: Path) -> RecordSettings:
     """Kept in memory where it takes at most half of what is free there, else in `folder`."""
     free = free_memory(torch.device("cpu"))
     logging.info(f"The source's queries and keys are expected to take {expected / GIB:.2f} GiB")
@@ -194,7 +207,7 @@ def place_of(kept: RecordSettings, expected: int, folder) -> RecordSettings:
     return kept
 
 
-def _forward(model, clip, operation):
+def _forward(model: ModelPatcher, clip: Tensor, operation: Operation) -> float:
     """The host's estimate of one forward under fused attention, in bytes."""
     # Gradients are float32 whatever the model computes in.
     dtype = torch.float32 if operation.with_gradients else computed_in(model)

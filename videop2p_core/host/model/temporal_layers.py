@@ -1,8 +1,12 @@
 """The temporal layers of an inflated UNet: weights of our own, held beside the model and loaded with it."""
 
+from collections.abc import Mapping
+from typing import Any
+
 import comfy.model_patcher
 import comfy.ops
 import torch
+from comfy.model_patcher import ModelPatcher
 from torch import nn
 
 from ...diffusion.attention import TemporalAttention
@@ -16,30 +20,36 @@ class TemporalLayers(nn.Module):
     operations: makes the layers, torch.nn's own or the host's, which may have no weights before they are given some.
     """
 
-    def __init__(self, unet, operations=nn, device=None, dtype=None):
+    def __init__(
+        self,
+        unet: nn.Module,
+        operations: Any = nn,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ):
         super().__init__()
         for name, block in transformer_blocks(unet).items():
             channels = block.n_heads * block.d_head
             layer = TemporalAttention(channels, block.n_heads, operations, device, dtype)
-            parent = self
+            parent: nn.Module = self
             *path, last = name.split(".")
             for part in path:
                 if part not in parent._modules:
                     parent.add_module(part, nn.Module())
-                parent = parent._modules[part]
+                parent = parent.get_submodule(part)
             parent.add_module(last, layer)
 
-    def layers(self):
+    def layers(self) -> dict[str, TemporalAttention]:
         """{block name: TemporalAttention}"""
         return {name: module for name, module in self.named_modules() if isinstance(module, TemporalAttention)}
 
 
-def temporal_shapes(unet) -> dict[str, torch.Size]:
+def temporal_shapes(unet: nn.Module) -> dict[str, torch.Size]:
     """The shape of every tensor of a UNet's temporal layers."""
     return {name: value.shape for name, value in TemporalLayers(unet, device="meta").state_dict().items()}
 
 
-def untrained(unet, seed: int) -> dict[str, torch.Tensor]:
+def untrained(unet: nn.Module, seed: int) -> dict[str, torch.Tensor]:
     """The state of temporal layers that are the identity, from one seed: float32, on the CPU."""
     generator = torch.Generator().manual_seed(seed)
     layers = TemporalLayers(unet)
@@ -48,7 +58,13 @@ def untrained(unet, seed: int) -> dict[str, torch.Tensor]:
     return layers.state_dict()
 
 
-def temporal_patcher(model, state=None, seed=0, dtype=None, kind=None):
+def temporal_patcher(
+    model: ModelPatcher,
+    state: Mapping[str, torch.Tensor] | None = None,
+    seed: int = 0,
+    dtype: torch.dtype | None = None,
+    kind: type[ModelPatcher] | None = None,
+) -> ModelPatcher:
     """Temporal layers for a MODEL, as a patcher of their own: from a state dict, else untrained from a seed.
 
     dtype: of the weights; by default the one that the model computes in. kind: of the patcher, the host's for models by

@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import cache, lru_cache
 from pathlib import PurePath
 from types import SimpleNamespace
+from typing import Any
 
 import folder_paths
 import torch
@@ -17,7 +18,7 @@ SUFFIXES = (".safetensors", ".pt", ".bin")  # that the host tries where a name h
 
 
 @cache
-def typing_clip():
+def typing_clip() -> Any:
     """For `read_prompt`: the words are those that any CLIP of SD1.x reads."""
     tokenizer = SD1Tokenizer(embedding_directory=[], tokenizer=_Tokenizer)
     return SimpleNamespace(tokenize=tokenizer.tokenize_with_weights, tokenizer=tokenizer)
@@ -32,7 +33,7 @@ def unknown_inversions(text: str) -> list[str]:
 class _Tokenizer(SDTokenizer):
     """A textual inversion is a single token here: where its file lies tells it from others, the file stays closed."""
 
-    def _try_get_embedding(self, embedding_name: str):
+    def _try_get_embedding(self, embedding_name: str) -> tuple[torch.Tensor, str, str]:
         """(vectors, name, the text after it), as the host asks for them."""
         text = embedding_name.lstrip()
         found = EMBEDDING.match(IDENTIFIER + text)

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from numbers import Integral
+from typing import Any
 
 import torch
+from comfy.sd import CLIP
 from comfy.sd1_clip import escape_important, token_weights, unescape_important
 
 from ...edit.edit_plan import HEAVIEST
@@ -15,7 +18,7 @@ EMBEDDING = re.compile(r"(?<!\S)embedding:[^\s<\[]*[^\s<\[,]")
 WORD_END, SPACE = "</w>", "\u2581"  # of CLIP's vocabulary, of SentencePiece's
 
 
-def read_prompt(clip, text: str) -> Prompt:
+def read_prompt(clip: CLIP, text: str) -> Prompt:
     """The words and tokens of a prompt, as `CLIPTextEncode` would encode it with this CLIP.
 
     `(word:1.2)`, escaped brackets and `embedding:name` are understood; a long prompt has several chunks.
@@ -35,7 +38,7 @@ def read_prompt(clip, text: str) -> Prompt:
     return Prompt("".join(segments), tuple(_pieces(clip, chunk, vectors) for chunk in first))
 
 
-def tokenized(clip, text: str, **options):
+def tokenized(clip: CLIP, text: str, **options: Any) -> dict[str, Any]:
     """clip.tokenize(text). Raises ValueError for a text that the host cannot read, or would encode into numbers that no
     model can take."""
     try:
@@ -74,7 +77,7 @@ def _segments(text: str) -> list[tuple[str, float]]:
     return [(unescape_important(segment), weight) for segment, weight in token_weights(escape_important(text), 1.0)]
 
 
-def _pieces(clip, chunk, vectors) -> tuple[Piece, ...]:
+def _pieces(clip: CLIP, chunk: Sequence[tuple], vectors: Iterator[str]) -> tuple[Piece, ...]:
     spell = _spelling(clip, chunk)
     pieces, special = [], START
     for place, (token, _, group) in enumerate(chunk):
@@ -86,7 +89,7 @@ def _pieces(clip, chunk, vectors) -> tuple[Piece, ...]:
     return tuple(pieces)
 
 
-def _spelling(clip, chunk):
+def _spelling(clip: CLIP, chunk: Sequence[tuple]) -> Callable[[Any], str]:
     entries = [entry for entry in chunk if _is_index(entry[0])]
     names = {entry[0]: name for entry, name in clip.tokenizer.untokenize(entries)}
     if any(SPACE in name for name in names.values()):
@@ -112,7 +115,7 @@ def _byte_letters() -> dict[str, int]:
 BYTES = _byte_letters()
 
 
-def _vector_names(clip, segments, chunks) -> list[str]:
+def _vector_names(clip: CLIP, segments: Sequence[str], chunks: Sequence[Sequence[tuple]]) -> list[str]:
     """What each vector of the prompt's textual inversions spells: the first of one its name, the rest nothing."""
     groups = [group for chunk in chunks for token, _, group in chunk if not _is_index(token)]
     written = (name for segment in segments for name in EMBEDDING.findall(segment))
@@ -120,19 +123,19 @@ def _vector_names(clip, segments, chunks) -> list[str]:
     return [next(names, "") if i == 0 or group != groups[i - 1] else "" for i, group in enumerate(groups)]
 
 
-def _content_tokens(clip, text) -> list:
+def _content_tokens(clip: CLIP, text: str) -> list:
     stream = next(iter(clip.tokenize(text, return_word_ids=True).values()))
     return [token for chunk in stream for token, _, group in chunk if group]
 
 
-def _content(stream):
+def _content(stream: Sequence[Sequence[tuple]]) -> list[list]:
     """Which positions hold text, and which token where it is one of the vocabulary."""
     return [[group and (token if _is_index(token) else "vector") for token, _, group in chunk] for chunk in stream]
 
 
-def _is_index(token) -> bool:
+def _is_index(token: Any) -> bool:
     return isinstance(token, Integral)
 
 
-def _identity(token):
+def _identity(token: Any) -> Hashable:
     return tuple(token.flatten().tolist()) if isinstance(token, torch.Tensor) else token

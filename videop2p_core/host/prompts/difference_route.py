@@ -3,6 +3,7 @@
 import asyncio
 import json
 from dataclasses import asdict
+from typing import Any
 
 from aiohttp import web
 from server import PromptServer
@@ -19,7 +20,7 @@ PROMPTS = ("source_prompt", "target_prompt")
 FIELDS = (*PROMPTS, "edit", "blend_source", "blend_target", "subtract", "word_weights")
 
 
-def add_routes():
+def add_routes() -> None:
     server = getattr(PromptServer, "instance", None)
     if server is not None:  # there is none where ComfyUI serves as a library
         server.routes.post(PATH)(answer)
@@ -65,7 +66,7 @@ class Turns:
 in_turn = Turns()
 
 
-def checked(asked) -> dict[str, str]:
+def checked(asked: Any) -> dict[str, str]:
     """The fields of a question, those that it leaves out empty."""
     if not isinstance(asked, dict) or not set(asked) <= set(FIELDS):
         raise ValueError(f"ask with an object of {', '.join(FIELDS)}")

@@ -84,8 +84,9 @@ class Lookup:
         path = f"{kind.__module__}.{kind.__name__}"
         if path not in self.texts:
             text = self.text(kind.__module__)
-            start = text and re.search(CLASS.format(name=kind.__name__), text)
-            self.texts[path] = text[start.start() : END.search(text, start.end()).start()] if start else text
+            start = re.search(CLASS.format(name=kind.__name__), text) if text else None
+            end = END.search(text, start.end()) if text and start else None
+            self.texts[path] = text[start.start() : end.start()] if text and start and end else text
         return self.texts[path]
 
     def text(self, module: str) -> str | None:

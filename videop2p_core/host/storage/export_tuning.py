@@ -1,10 +1,12 @@
 """Export Tuning: the tuning of a MODEL in files for other software, and what to tell of them."""
 
+from comfy.model_patcher import ModelPatcher
+
 from . import files, lora
 from . import official_checkpoint as foreign
 
 
-def as_lora(model, rank: int, prefix: str) -> str:
+def as_lora(model: ModelPatcher, rank: int, prefix: str) -> str:
     """A LoRA, and the temporal part beside it where there is one."""
     prefix = prefix or "tuning"
     temporal = lora.temporal_part(model)
@@ -18,7 +20,7 @@ def as_lora(model, rank: int, prefix: str) -> str:
     return "\n".join([*told, lora.described(found)])
 
 
-def as_unet(model, prefix: str) -> str:
+def as_unet(model: ModelPatcher, prefix: str) -> str:
     """A diffusers folder of the whole UNet."""
     prefix = prefix or "tuning"
     files.check_prefix(files.TUNINGS, prefix)

@@ -6,12 +6,13 @@ Checkpoints of others lie among the tunings: single files, and diffusers folders
 import json
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import count
 from pathlib import Path, PurePath
 from typing import Any
 
 import folder_paths
+from comfy.model_patcher import ModelPatcher
 from torch import Tensor
 
 from ...diffusion.inversion import Inversion
@@ -29,7 +30,7 @@ _STRANGE = re.compile(r'[<>:"|?*\x00-\x1f\x7f-\x9f\ud800-\udfff]')
 _DEVICE = re.compile(r"(con|prn|aux|nul|(com|lpt)[0-9¹²³])\s*(\.|$)", re.IGNORECASE)
 
 
-def register_folders():
+def register_folders() -> None:
     """models/videop2p/inversions and models/videop2p/tunings; extra_model_paths.yaml may name more of them."""
     for kind in (INVERSIONS, TUNINGS):
         path = os.path.join(folder_paths.models_dir, "videop2p", kind)
@@ -61,7 +62,7 @@ def changed(kind: str, name: str) -> str:
     return ", ".join(f"{status.st_mtime_ns} {status.st_size}" for status in found)
 
 
-def save(kind: str, value, prefix: str) -> str:
+def save(kind: str, value: Inversion | Tuning, prefix: str) -> str:
     """Write to a new file, prefix_00001_.safetensors or the next number; returns its name."""
     tensors, metadata = weights.packed(value)
     return _write(_folder(kind), tensors, metadata, prefix or kind.removesuffix("s"))
@@ -99,7 +100,7 @@ def load_inversion(name: str) -> Inversion:
     return inversion
 
 
-def load_tuning(name: str, model) -> Tuning:
+def load_tuning(name: str, model: ModelPatcher) -> Tuning:
     """A tuning of ours, or a checkpoint of others as a tuning of the MODEL."""
     path = path_of(TUNINGS, name)
     own = not os.path.isdir(path) and weights.is_own(path)
@@ -108,17 +109,17 @@ def load_tuning(name: str, model) -> Tuning:
     return tuning
 
 
-def _check_finite(name, tensors, remedy):
+def _check_finite(name: str, tensors: Iterable[Tensor], remedy: str) -> None:
     if not all(tensor.isfinite().all() for tensor in tensors):
         raise ValueError(f"{name} holds values that are not numbers: {remedy}")
 
 
-def _write(folder_name, tensors, metadata, prefix):
+def _write(folder_name: str, tensors: Mapping[str, Tensor], metadata: Mapping[str, str], prefix: str) -> str:
     root, folder, names = _places(folder_name, prefix, ".safetensors")
     return str(weights.write_new(tensors, folder, names, metadata).relative_to(root))
 
 
-def _places(folder_name, prefix, ending="") -> tuple[str, Path, Iterator[str]]:
+def _places(folder_name: str, prefix: str, ending: str = "") -> tuple[str, Path, Iterator[str]]:
     """(root, folder, names): prefix_00001_ or the next number, and those that follow it, in a folder below root."""
     root = folder_paths.get_folder_paths(folder_name)[0]
     prefix = _checked(prefix, root)
@@ -136,7 +137,7 @@ def _places(folder_name, prefix, ending="") -> tuple[str, Path, Iterator[str]]:
     return root, Path(folder), (f"{stem}_{number:05}_{ending}" for number in numbers)
 
 
-def _checked(prefix, root):
+def _checked(prefix: Any, root: str) -> str:
     """The prefix with / between its parts; a ValueError says what cannot be in it."""
     if not isinstance(prefix, str):
         raise ValueError(f"the prefix is no text but {prefix!r:.100}: give a name, or folders and a name")
@@ -154,14 +155,14 @@ def _checked(prefix, root):
     return "/".join(parts)
 
 
-def _no_place(prefix, root):
+def _no_place(prefix: str, root: str) -> str:
     return (
         f"'{prefix}' is no place in {root}: give a name, or folders and a name, without '..', without a drive and "
         "without a dot before a name or after a folder's"
     )
 
 
-def _folder(kind):
+def _folder(kind: str) -> str:
     return f"videop2p_{kind}"
 
 

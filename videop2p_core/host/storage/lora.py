@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import comfy.model_management
+from comfy.model_patcher import ModelPatcher
 from comfy.utils import ProgressBar
 from torch import Tensor
 
@@ -13,14 +14,14 @@ from ..source.tuning import tuning_of
 from .official_checkpoint import Layout
 
 
-def export(model, rank: int) -> tuple[dict[str, Tensor], dict[str, str], LowRank]:
+def export(model: ModelPatcher, rank: int) -> tuple[dict[str, Tensor], dict[str, str], LowRank]:
     """(tensors, metadata, what is lost) of a LoRA of a tuned MODEL's deltas."""
     tuning = tuning_of(model)
     if not tuning.deltas:
         raise ValueError("the tuning is a temporal part alone: the rest of it is a LoRA already")
     bar = ProgressBar(len(tuning.deltas))
 
-    def progress(step):
+    def progress(step: int) -> None:
         comfy.model_management.throw_exception_if_processing_interrupted()
         bar.update_absolute(step + 1)
 
@@ -38,7 +39,7 @@ def export(model, rank: int) -> tuple[dict[str, Tensor], dict[str, str], LowRank
     return lora.lora_tensors(found, theirs), metadata, found
 
 
-def temporal_part(model) -> Tuning | None:
+def temporal_part(model: ModelPatcher) -> Tuning | None:
     """What a LoRA leaves out of a tuned MODEL's tuning, if anything."""
     tuning = tuning_of(model)
     return replace(tuning, deltas={}) if tuning.temporal else None
@@ -46,7 +47,7 @@ def temporal_part(model) -> Tuning | None:
 
 def described(found: LowRank) -> str:
     """What is lost of the deltas, in words."""
-    worst = max(found.errors, key=found.errors.get)
+    worst = max(found.errors, key=lambda name: found.errors[name])
     return (
         f"rank {found.rank}: the LoRA differs from the tuning by {found.error:.2%} of its size, "
         f"by {found.errors[worst]:.2%} at most, in {worst}"

@@ -5,7 +5,7 @@ The diffusers library is needed to write them alone, and imported then.
 
 import os
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ import comfy.lora
 import comfy.model_management
 import comfy.utils
 import torch
+from comfy.model_patcher import ModelPatcher
 from torch import Tensor
 
 from ...diffusion.tuning import Tuning, is_temporal
@@ -38,30 +39,30 @@ class Weights(Mapping):
     patched: with the LoRAs and tunings that are in the MODEL.
     """
 
-    def __init__(self, model, patched: bool):
+    def __init__(self, model: ModelPatcher, patched: bool):
         self.entries, self.patched = original_weights(model), patched
 
     @property
     def has_patches(self) -> bool:
         return any(len(entry) > 1 for entry in self.entries.values())
 
-    def __getitem__(self, name) -> Tensor:
+    def __getitem__(self, name: str) -> Tensor:
         comfy.model_management.throw_exception_if_processing_interrupted()
         (weight, convert), *patches = self.entries[NETWORK + name]
         weight = comfy.model_management.cast_to_device(convert(weight), CPU, torch.float32, copy=True)
         return comfy.lora.calculate_weight(patches, weight, NETWORK + name) if self.patched else weight
 
-    def __iter__(self):
+    def __iter__(self) -> Iterator[str]:
         return (name.removeprefix(NETWORK) for name in self.entries)
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.entries)
 
 
 class Layout:
     """The names of a MODEL's UNet with temporal layers: names {diffusers name: own name}, shapes {own name: shape}."""
 
-    def __init__(self, model):
+    def __init__(self, model: ModelPatcher):
         unet = model.get_model_object("diffusion_model")
         self.config = model.model.model_config.unet_config
         self.shapes = {name: parameter.shape for name, parameter in unet.named_parameters()}
@@ -72,7 +73,7 @@ class Layout:
 # --- reading ----------------------------------------------------------------------------------------------------------
 
 
-def load(path: str | os.PathLike, model) -> Tuning:
+def load(path: str | os.PathLike, model: ModelPatcher) -> Tuning:
     """A checkpoint as the tuning that makes it of an inflated MODEL: a diffusers folder, of a pipeline or of the UNet
     alone, or one safetensors file, in diffusers' names or in ours."""
     check_family(model)
@@ -90,7 +91,7 @@ def load(path: str | os.PathLike, model) -> Tuning:
     return replace(tuning, base_model=base_of(model), fingerprint=fingerprint_of(model))
 
 
-def check_fine(model) -> None:
+def check_fine(model: ModelPatcher) -> None:
     """A MODEL whose weights are near enough to those of its file to tell what another one has changed."""
     weights = (weight for (weight, _), *_ in original_weights(model).values())
     coarse = next((kind_of(weight) for weight in weights if is_coarse(weight)), None)
@@ -101,7 +102,7 @@ def check_fine(model) -> None:
         )
 
 
-def base_for(given: Mapping[str, Tensor], model) -> Weights:
+def base_for(given: Mapping[str, Tensor], model: ModelPatcher) -> Weights:
     """Which weights of the MODEL a checkpoint was tuned on: those with its LoRAs, else those without."""
     own = Weights(model, patched=True)
     differences = foreign.differing(given, own)
@@ -109,7 +110,7 @@ def base_for(given: Mapping[str, Tensor], model) -> Weights:
         own = Weights(model, patched=False)
         differences = foreign.differing(given, own)
     if differences:
-        worst = max(differences, key=differences.get)
+        worst = max(differences, key=lambda name: differences[name])
         raise ForeignError(
             f"was tuned on another base model: {len(differences)} of the weights that tuning leaves alone differ from "
             f"the connected model's, by {differences[worst]:.1%} in {worst}; load the checkpoint that it was tuned on, "
@@ -154,7 +155,7 @@ def unpacked_size(path: Path) -> int:
         return sum(entry.file_size for entry in file.infolist())
 
 
-def is_named_weight(item) -> bool:
+def is_named_weight(item: tuple[Any, Any]) -> bool:
     """Whether a dictionary's item is a plain tensor, its values all there, by a name."""
     name, tensor = item
     plain = isinstance(name, str) and type(tensor) in (Tensor, torch.nn.Parameter)
@@ -164,7 +165,7 @@ def is_named_weight(item) -> bool:
 # --- writing ----------------------------------------------------------------------------------------------------------
 
 
-def export(model) -> tuple[dict[str, Any], dict[str, Tensor]]:
+def export(model: ModelPatcher) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """(config, tensors) of a tuned MODEL's whole UNet, as the official UNet3DConditionModel reads them: with LoRAs and
     tuning in the weights, float32."""
     check_family(model)
@@ -189,7 +190,7 @@ def check_readable(config: Mapping[str, Any], layout: Layout) -> None:
             "a diffusers folder is written with the diffusers library, which is missing: pip install diffusers"
         ) from error
     with torch.device("meta"):
-        unet = UNet2DConditionModel.from_config(foreign.image_config(config))
+        unet: Any = UNet2DConditionModel.from_config(foreign.image_config(config))
     expected = {name: value.shape for name, value in values_of(unet).items()}
     if expected != {theirs: layout.shapes[own] for theirs, own in layout.names.items() if not is_temporal(own)}:
         raise ValueError(
