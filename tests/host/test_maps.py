@@ -90,6 +90,22 @@ def test_the_mean_of_every_step_is_the_mean(model, inversion, edit, branch):
     assert not torch.allclose(*steps, atol=1e-3)
 
 
+@BRANCHES
+def test_a_prompt_that_comes_into_use_later_has_maps_of_its_own_steps_alone(model, inversion, edit, branch):
+    def scheduled(conditioning):
+        ((embedding, options),) = conditioning
+        late, early = {**options, "start_percent": 0.5}, {**options, "end_percent": 0.5}
+        return [[embedding, late], [embedding, early]]
+
+    whole = prepare_edit(model, inversion, [edit])
+    parts = prepare_edit(model, inversion, [edit], scheduled(edit.source), [scheduled(edit.target)])
+    columns = maps.columns_of(getattr(edit.plan, branch), ("ball",), branch)
+    maps_of = {"source": maps.source_maps, "target": maps.target_maps}[branch]
+    assert maps_of(model, parts, columns, 1, 2).shape == maps_of(model, whole, columns, 1, 2).shape
+    with pytest.raises(ValueError, match=f"the {branch} conditioning is not in use in these steps"):
+        maps_of(model, parts, columns, 0, 1)
+
+
 def test_one_step_may_be_shown(model, inversion, edit):
     _, (first,), grid = look(model, inversion, edit, step=1)
     _, (last,), _ = look(model, inversion, edit, step=STEPS)

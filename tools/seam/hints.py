@@ -88,7 +88,7 @@ HELD = {
     "host.images.edit_metrics": {"clip": CLIP, "encoder": ENCODER, "module": ENCODER},
     "host.model.context_passes": {
         "window": "Pass",
-        "parts[0][0]": "Pass",
+        "passes[0][0]": "Pass",
         "part": CONTROL,
         "model_options['context_handler']": "Passes",
     },

@@ -38,6 +38,7 @@ from .edit_inputs import PreparedEdit, within_memory
 from .target import StepDone, Target
 
 BRANCHES = ("source", "target")
+UNUSED = "the {branch} conditioning is not in use in these steps: give it the whole run, or take others"
 NEVER = 2.0  # a blend that starts after twice the steps
 
 
@@ -149,9 +150,7 @@ def source_maps(model: ModelPatcher, parts: PreparedEdit, columns: Tensor, first
             maps.end_step(layers.grid)
             progress(step, denoised)
         if maps.total is None:
-            raise ValueError(
-                "the source conditioning is not in use in these steps: give it the whole run, or take others"
-            )
+            raise ValueError(UNUSED.format(branch="source"))
         return rearrange(maps.total, "frames words rows columns -> words frames rows columns") / (end - first)
 
     latent = as_clip(latent_out(model.model, inversion.trajectory[0]))
@@ -163,13 +162,17 @@ def target_maps(model: ModelPatcher, parts: PreparedEdit, columns: Tensor, first
     sums = [torch.zeros(())]
 
     def keep(done: StepDone) -> None:
-        _, target = done.word_maps[0]  # [frames, groups, rows, columns], summed over the steps so far
-        sums.append(target[:, -columns.shape[1] :])
+        found = done.word_maps[0]
+        target = found and found[1]  # [frames, groups, rows, columns], summed over the steps so far
+        # A conditioning that was not in use yet has looked at nothing.
+        sums.append(sums[-1] if target is None else target[:, -columns.shape[1] :])
 
     decoupled_sample(
         model, parts.inversion, parts.source, parts.null, [watched(parts.targets[0], columns)],
         callback=latent_preview.prepare_callback(model, parts.inversion.steps), progress=keep,
     )  # fmt: skip
+    if sums[end] is sums[first]:
+        raise ValueError(UNUSED.format(branch="target"))
     return rearrange(sums[end] - sums[first], "frames words rows columns -> words frames rows columns") / (end - first)
 
 

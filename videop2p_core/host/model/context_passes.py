@@ -159,12 +159,13 @@ def during(window: Pass | None, model_options: dict[str, Any]) -> dict[str, Any]
 def merged(parts: Iterable[tuple[Pass | None, Tensor]]) -> Tensor:
     """The clip [frames, ...] from what its passes made."""
     parts = list(parts)
-    if parts[0][0] is None:
+    passes = [(window, part) for window, part in parts if window is not None]
+    if not passes:
         ((_, whole),) = parts
         return whole
-    total = parts[0][1].new_zeros(parts[0][0].total_frames, *parts[0][1].shape[1:])
+    total = passes[0][1].new_zeros(passes[0][0].total_frames, *passes[0][1].shape[1:])
     weight = torch.zeros_like(total)
-    for window, part in parts:
+    for window, part in passes:
         own = window.own(part)
         _, places, weights = window.on(own.device)
         weights = weights.to(own.dtype).view(-1, *(1,) * (own.ndim - 1))
