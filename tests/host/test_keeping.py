@@ -69,7 +69,7 @@ def records_of_the_path(model, clip, inversion):
         kept = keeping(denoise, records, sigmas, inversion.source.shape[1], z0.shape[-2:])
         for step in range(STEPS):
             z = inversion.trajectory[STEPS - step]
-            kept(schedule.to_x(z, sigmas[step]), sigmas[step], denoiser.SOURCE)
+            kept(schedule.to_x(z.to(sigmas), sigmas[step]), sigmas[step], denoiser.SOURCE)
 
     latent = model.model.process_latent_out(inversion.trajectory[0])
     denoiser.run(model, source, encode(clip, ""), latent, inversion.sigmas, algorithm)
