@@ -1,11 +1,11 @@
 """What ComfyUI takes of the pack when it loads it."""
 
-import logging
 from types import ModuleType
 
 from comfy_api.latest import ComfyExtension, io
 
 from ..videop2p_core.host.seam import host_check as seam
+from ..videop2p_core.log import LOG
 from . import TOPICS
 
 
@@ -29,8 +29,6 @@ def _has_schema(node: type[io.ComfyNode]) -> bool:
     try:
         node.GET_SCHEMA()
     except Exception as error:  # of a host that nobody has seen yet
-        logging.warning(
-            f"ComfyUI {seam.version()} refuses {node.__name__} of Video-P2P ({seam.said(error)}): update it"
-        )
+        LOG.warning(f"ComfyUI {seam.version()} refuses {node.__name__} of Video-P2P ({seam.said(error)}): update it")
         return False
     return True

@@ -6,12 +6,13 @@ neither does, but a machine has little of it: a Ferry takes a fixed amount and u
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
+
+from .log import LOG
 
 HALF = 2**27  # bytes of either half of a ferry's page-locked memory
 
@@ -89,7 +90,7 @@ class Ferry:
             try:
                 self.halves = [self._half() for _ in range(2)]
             except RuntimeError as error:
-                logging.warning(f"No page-locked memory is to be had, so that copies to main memory wait: {error}")
+                LOG.warning(f"No page-locked memory is to be had, so that copies to main memory wait: {error}")
                 self.page_locked = False
         return device.type == "cuda" and self.page_locked
 

@@ -266,3 +266,38 @@ def test_nothing_is_published_while_an_address_is_to_be_filled_in(tmp_path, file
     assert passes()
     (tmp_path / file).write_text(text)
     assert not passes()
+
+
+def messages(file):
+    """(line, text) of what a file raises, {} for each value in it."""
+
+    def text(node):
+        if isinstance(node, ast.JoinedStr):
+            return "".join(part.value if isinstance(part, ast.Constant) else "{}" for part in node.values)
+        return node.value if isinstance(node, ast.Constant) and isinstance(node.value, str) else ""
+
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Raise) and isinstance(node.exc, ast.Call) and node.exc.args:
+            yield node.lineno, text(node.exc.args[0])
+
+
+NAMES = ("EasyCache", "AnimateDiff-Evolved", "Adaptive", "Decoupled", "LPIPS", "Video-P2P")  # that sentences begin with
+
+
+def ill_written(file):
+    return [
+        f"{file.name}:{line}: {said}"
+        for line, said in messages(file)
+        if said.rstrip().endswith(".") or (said[:1].isupper() and not said.startswith(NAMES))
+    ]
+
+
+def test_what_is_raised_is_written_in_one_way():
+    """Lower case, no full stop: what is wrong, and behind a colon what to do."""
+    assert not [line for file in RUN_TIME for line in ill_written(file)]
+
+
+@pytest.mark.parametrize("message, wrong", [("A fault", True), ("a fault.", True), ("a fault: mend it", False)])
+def test_another_way_is_found(tmp_path, message, wrong):
+    (tmp_path / "file.py").write_text(f"raise ValueError('{message}')")
+    assert bool(ill_written(tmp_path / "file.py")) is wrong

@@ -54,7 +54,7 @@ STARTS = {
 }
 
 
-class RecordSettings(logging.Handler):
+class Warnings(logging.Handler):
     def __init__(self):
         super().__init__()
         self.said = []
@@ -66,7 +66,7 @@ class RecordSettings(logging.Handler):
 
 def start(folder: Path) -> dict:
     """Of one start: whether the pack was loaded, its nodes, the log's warnings."""
-    kept, stock = RecordSettings(), set(nodes.NODE_CLASS_MAPPINGS)
+    kept, stock = Warnings(), set(nodes.NODE_CLASS_MAPPINGS)
     logging.getLogger().addHandler(kept)
     loaded = asyncio.run(nodes.load_custom_node(str(folder)))
     logging.getLogger().removeHandler(kept)

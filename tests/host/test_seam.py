@@ -1,7 +1,6 @@
 """A ComfyUI that lacks something the pack relies on: one sentence in the log, and all nodes that can do without."""
 
 import json
-import logging
 import re
 import subprocess
 import sys
@@ -27,6 +26,7 @@ from comfyui_videop2p.tools.seam import graph
 from comfyui_videop2p.tools.seam.write import COMMAND, present, table
 from comfyui_videop2p.videop2p_core.host.seam import host_check as seam
 from comfyui_videop2p.videop2p_core.host.seam.lookup import Lookup
+from comfyui_videop2p.videop2p_core.log import LOG
 
 ROOT = Path(__file__).parents[2]
 MODULES, SYMBOLS, KEYS = (seam.TABLE[kind] for kind in ("modules", "symbols", "keys"))
@@ -116,7 +116,7 @@ def start(monkeypatch):
 
     def started():
         sentences = []
-        monkeypatch.setattr(logging, "warning", sentences.append)
+        monkeypatch.setattr(LOG, "warning", sentences.append)
         return seam.imported(NAMES, lambda name: name) + seam.imported(ROUTES, lambda name: name), sentences
 
     return started

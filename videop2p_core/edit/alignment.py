@@ -40,9 +40,12 @@ def align(source: Prompt, target: Prompt, kind: str = "auto", alignment: str = "
     unchanged words shifted. Raises ValueError where the kind does not fit the prompts.
     """
     if kind not in KINDS or alignment not in ALIGNMENTS:
-        raise ValueError(f"An edit is one of {KINDS}, its alignment one of {ALIGNMENTS}; not '{kind}', '{alignment}'.")
+        raise ValueError(
+            f"'{kind}' is no edit or '{alignment}' no alignment: choose {', '.join(KINDS)}, aligned by "
+            f"{' or '.join(ALIGNMENTS)}"
+        )
     if alignment == "official" and (len(source.chunks) > 1 or len(target.chunks) > 1 or len(source) != len(target)):
-        raise ValueError("The official alignment knows prompts of one chunk only; shorten them or use the default one.")
+        raise ValueError("the official alignment knows prompts of one chunk only: shorten them, or use the default")
     if kind == "refine" or (kind == "auto" and not pairs_up(source, target)):
         return refine_alignment(source, target)
     return {"default": replace_alignment, "official": official_replace_alignment}[alignment](source, target)
@@ -109,7 +112,9 @@ def official_replace_alignment(source: Prompt, target: Prompt) -> Alignment:
     tokens = (official_parts(source), official_parts(target)) if changed else ([], [])
     swaps = [(tokens[0][n], tokens[1][n]) for n in changed]
     if any(not before or not after for before, after in swaps):
-        raise ValueError(f"The official alignment finds no tokens for a changed word of '{shortened(target.text)}'.")
+        raise ValueError(
+            f"the official alignment finds no tokens for a changed word of '{shortened(target.text)}': use the default"
+        )
 
     mapper, i, j = torch.zeros(len(source), len(target)), 0, 0
     while i < len(source) and j < len(target):

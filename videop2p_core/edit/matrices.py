@@ -46,8 +46,8 @@ class Edit:
         steps, _, tokens = self.source.shape
         if self.target.shape != (steps, tokens) or self.temporal.shape != (steps,):
             raise ValueError(
-                f"An edit of {steps} steps and {tokens} target tokens needs target [{steps}, {tokens}] and temporal "
-                f"[{steps}], not {list(self.target.shape)} and {list(self.temporal.shape)}."
+                f"an edit of {steps} steps and {tokens} target tokens needs target [{steps}, {tokens}] and temporal "
+                f"[{steps}], not {list(self.target.shape)} and {list(self.temporal.shape)}"
             )
 
     @property
@@ -134,7 +134,7 @@ class KeyFrames:
     def __post_init__(self) -> None:
         positions = [position for position, _ in self.points]
         if not positions or positions != sorted(set(positions)) or not 0 <= positions[0] <= positions[-1] <= 1:
-            raise ValueError(f"Key-frames need rising positions between 0 and 1, not {positions}.")
+            raise ValueError(f"key-frames need rising positions between 0 and 1, not {positions}")
 
     def curve(self, steps: int) -> Tensor:  # [steps]
         return torch.tensor([self._value(step / max(steps - 1, 1)) for step in range(steps)], dtype=torch.float64)
@@ -160,7 +160,7 @@ def window_curve(window: Window, steps: int, grain: int) -> Tensor:
         return window.curve(steps)
     start, end = window if isinstance(window, Sequence) else (0.0, window)
     if not 0 <= start <= end <= 1:
-        raise ValueError(f"A window lies between 0 and 1 and ends after its start, not {start} to {end}.")
+        raise ValueError(f"a window lies between 0 and 1 and ends after its start, not {start} to {end}")
     step = torch.arange(steps)
     return ((step >= int(start * grain)) & (step < int(end * grain))).double()
 
@@ -203,7 +203,7 @@ def compile_edit(
     Raises ValueError, naming the words there are, for a word that the target does not have.
     """
     if steps < 1:
-        raise ValueError(f"An edit needs at least one step, not {steps}.")
+        raise ValueError(f"an edit needs at least one step, not {steps}")
     if steps * len(source) * len(target) > LARGEST:
         raise ValueError(
             f"the prompts have {len(source)} and {len(target)} tokens, too many for {steps} steps: write shorter ones"

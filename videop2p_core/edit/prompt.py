@@ -161,7 +161,7 @@ def _runs_of_pieces(prompt: Prompt) -> list[int]:
     spelling = [letter.lower() for letter in spelled.decode("utf-8", "replace")]
     if "\ufffd" in spelling and "\ufffd" not in letters:
         raise ValueError(
-            f"The tokenizer does not say how its pieces spell '{shortened(prompt.text)}', so no word has tokens."
+            f"the tokenizer does not say how its pieces spell '{shortened(prompt.text)}': use a CLIP of another loader"
         )
 
     # A tokenizer may rewrite the text (quotes, joiners): then pair what it spells with what was written.
@@ -179,7 +179,8 @@ def official_parts(prompt: Prompt) -> list[list[int]]:
     for position in prompt.content:
         if part == len(parts):
             raise ValueError(
-                f"The official alignment cannot count off the tokens of '{shortened(prompt.text)}' by its letters."
+                f"the official alignment cannot count off the tokens of '{shortened(prompt.text)}' by its letters: "
+                "use the default"
             )
         tokens[part].append(position)
         length += len(_spelled(prompt.pieces[position]).decode("utf-8", "replace").strip("#"))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import zlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -11,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ..diffusion.checkpoint import State, Unfinished
+from ..log import LOG
 from . import artifacts as weights
 from .artifacts import WeightsError
 
@@ -41,13 +41,13 @@ class UnfinishedFile(Unfinished):
         try:
             state = _read(self.path)
         except FAILURES as error:
-            logging.warning(f"An unfinished run is begun anew: {error}")
+            LOG.warning(f"An unfinished run is begun anew: {error}")
             return None
         kept = state.pop("first", None)
         if kept is None or kept.shape != self._first.shape or (kept - self._first).norm() > ALIKE * kept.norm():
-            logging.warning("An unfinished run with these inputs began otherwise, so it is begun anew")
+            LOG.warning("An unfinished run with these inputs began otherwise, so it is begun anew")
             return None
-        logging.info("An unfinished run with these inputs was found: this one goes on from where it stopped")
+        LOG.info("An unfinished run with these inputs was found: this one goes on from where it stopped")
         return state
 
     def keep(self, done: int, state: Callable[[], State]) -> None:
@@ -58,7 +58,7 @@ class UnfinishedFile(Unfinished):
             tensors["first"] = self._first
             weights.write(tensors, self.path, {"version": VERSION, "checksum": _checksum(tensors)})
         except FAILURES as error:
-            logging.warning(f"The run goes on, but after a crash it would begin anew: {error}")
+            LOG.warning(f"The run goes on, but after a crash it would begin anew: {error}")
 
 
 def _read(path: Path) -> dict[str, Tensor]:

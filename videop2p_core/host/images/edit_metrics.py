@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ from torch import Tensor
 
 from ...edit.local_blend import checked_mask
 from ...images import metrics
+from ...log import LOG
 from ..prompts.clip_tokens import tokenized
 from .frames import frames_of
 from .lpips import lpips_distance
@@ -93,7 +93,7 @@ def measure(
         except ValueError as error:
             missing[name] = str(error)
         except (RuntimeError, MemoryError) as error:
-            logging.exception(f"Edit Metrics: {name} was not measured")
+            LOG.exception(f"Edit Metrics: {name} was not measured")
             missing[name] = _failure(error)
         if name in missing:  # only here has the error let go of what it was computed from
             model_management.soft_empty_cache()

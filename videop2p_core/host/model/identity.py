@@ -5,7 +5,6 @@ recognised in whatever precision it is loaded.
 """
 
 import hashlib
-import logging
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import Any
@@ -19,6 +18,7 @@ from ...diffusion import weight_fingerprint as fingerprint
 from ...diffusion.inversion import Inversion
 from ...diffusion.tuning import Tuning
 from ...diffusion.weight_fingerprint import UNREADABLE, Verdict, likeness
+from ...log import LOG
 from ..comfy.base_weights import layer_of, original_weights
 from ..comfy.other_packs import as_in_its_file
 from ..comfy.quantised_weights import is_foreign, kind_of, row_of
@@ -49,7 +49,7 @@ def base_of(model: ModelPatcher, known: Known | None = None) -> str:
     found = likeness(known.fingerprint[: len(own)], own)
     if found.verdict is not Verdict.SAME:
         return name
-    logging.info(f"{name} is {written} in {precision_of(model)}: their weights differ by {_percent(found.difference)}")
+    LOG.info(f"{name} is {written} in {precision_of(model)}: their weights differ by {_percent(found.difference)}")
     return written
 
 

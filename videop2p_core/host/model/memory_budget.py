@@ -8,7 +8,6 @@ safe side: an inversion half of an edit, kept activations four times recomputed 
 """
 
 import gc
-import logging
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -24,6 +23,7 @@ from torch import Tensor
 from ...diffusion.attention_records import RecordSettings
 from ...diffusion.tuning import trained_names
 from ...edit.local_blend import blend_grid
+from ...log import LOG
 from ..families.table import family_of
 from ..families.unet import cells_of, transformer_blocks
 from .free_memory import cast_bytes, free_memory, leave_room, room
@@ -113,7 +113,7 @@ def carried_out(
         # Not before the handler's end: the traceback holds what filled the memory.
         gc.collect()
         comfy.model_management.soft_empty_cache()
-        logging.warning(f"{operation.name} ran out of memory and begins again: {cheaper.said()}")
+        LOG.warning(f"{operation.name} ran out of memory and begins again: {cheaper.said()}")
     return run(found[-1].on(model), found[-1].way)
 
 
@@ -137,15 +137,15 @@ def expected(
         return operation.peaks[plan.way] * _forward(model, frames, operation) + cast + beside
 
     found = [replace(plan, needed=needs(plan)) for plan in plans(operation, model, clip, way, may_cut)]
-    logging.info(
+    LOG.info(
         f"{operation.name} expects to need {found[0].needed / GIB:.2f} GiB beside the weights, "
         f"{available / GIB:.2f} GiB are free for it"
     )
     enough = next((i for i, plan in enumerate(found) if plan.needed <= available), len(found) - 1)
     if enough:
-        logging.warning(f"{operation.name} saves memory: {found[enough].said()}")
+        LOG.warning(f"{operation.name} saves memory: {found[enough].said()}")
     if found[enough].needed > available:
-        logging.warning(f"{operation.name} may run out of memory: there is nothing left to save")
+        LOG.warning(f"{operation.name} may run out of memory: there is nothing left to save")
     return found[enough:]
 
 
@@ -187,7 +187,7 @@ def recorded_bytes(model: ModelPatcher, clip: Tensor, tokens: int, cross: bool, 
 def check_room_for_step(needed: int) -> None:
     """Whether the main memory has room for what a step keeps, in a sentence."""
     free = free_memory(torch.device("cpu"))
-    logging.info(f"Each step keeps {needed / GIB:.2f} GiB of the source in main memory, {free / GIB:.2f} GiB are free")
+    LOG.info(f"Each step keeps {needed / GIB:.2f} GiB of the source in main memory, {free / GIB:.2f} GiB are free")
     if needed > free:
         raise ValueError(
             f"each step keeps {needed / GIB:.1f} GiB of the source, but {free / GIB:.1f} GiB of main memory are free: "
@@ -198,11 +198,9 @@ def check_room_for_step(needed: int) -> None:
 def place_of(kept: RecordSettings, expected: int, folder: Path) -> RecordSettings:
     """Kept in memory where it takes at most half of what is free there, else in `folder`."""
     free = free_memory(torch.device("cpu"))
-    logging.info(f"The source's queries and keys are expected to take {expected / GIB:.2f} GiB")
+    LOG.info(f"The source's queries and keys are expected to take {expected / GIB:.2f} GiB")
     if kept.folder is None and expected > free / 2:
-        logging.warning(
-            f"The source's queries and keys are kept on disk: {free / GIB:.2f} GiB of memory are free for them"
-        )
+        LOG.warning(f"The source's queries and keys are kept on disk: {free / GIB:.2f} GiB of memory are free for them")
         return RecordSettings(kept.cross, kept.temporal, folder)
     return kept
 

@@ -27,7 +27,7 @@ def read_prompt(clip: CLIP, text: str) -> Prompt:
     first, *others = tokenized(clip, text, return_word_ids=True).values()
     if any(_content(stream) != _content(first) for stream in others):
         raise ValueError(
-            "The text encoders of this CLIP split the prompt into different tokens: use one of a single kind."
+            "the text encoders of this CLIP split the prompt into different tokens: use one of a single kind"
         )
     # A textual inversion that is not installed is passed over by ComfyUI, and so is no word.
     segments = [

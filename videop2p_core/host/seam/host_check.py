@@ -8,13 +8,13 @@ that the browser asks. All others are as they were.
 from __future__ import annotations
 
 import json
-import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from ...log import LOG
 from .lookup import Lookup
 from .modules import host_module
 
@@ -40,15 +40,15 @@ def imported(parts: Sequence[str], import_part: Callable[[str], ModuleType]) -> 
     found = lacks(parts)
     for lack in found:
         if lack.parts[0] in parts:
-            logging.warning(lack.sentence())
+            LOG.warning(lack.sentence())
     without = {part for lack in found for part in lack.parts}
     modules = []
     for part in (part for part in parts if part not in without):
         try:
             modules.append(import_part(part))
         except Exception as error:  # of a host that nobody has seen yet
-            logging.warning(f"ComfyUI {version()} is no host for {part}.py ({said(error)}), so {consequence([part])}")
-            logging.debug(f"Video-P2P: the import of {part}.py", exc_info=True)
+            LOG.warning(f"ComfyUI {version()} is no host for {part}.py ({said(error)}), so {consequence([part])}")
+            LOG.debug(f"Video-P2P: the import of {part}.py", exc_info=True)
     return modules
 
 

@@ -33,6 +33,7 @@ from comfy.model_patcher import ModelPatcher
 from comfy.ops import CastWeightBiasOp
 from torch import Tensor
 
+from ...log import LOG
 from ..comfy.base_weights import original_weights
 from ..comfy.other_packs import as_in_its_file
 from ..model.frame_attention import Clip
@@ -88,7 +89,7 @@ def digest(*values) -> str | None:
     try:
         return _digest(values)
     except Exception as error:  # whatever the objects of other packs do when they are looked at
-        logging.debug(f"Video-P2P: the inputs of a run have no name, so nothing is kept of it: {error!r}")
+        LOG.debug(f"Video-P2P: the inputs of a run have no name, so nothing is kept of it: {error!r}")
         return None
 
 
