@@ -33,7 +33,6 @@ def export(model: ModelPatcher, rank: int) -> tuple[dict[str, Tensor], dict[str,
         "ss_network_dim": str(found.rank),
         "ss_network_alpha": str(found.rank),
         "base_model": tuning.base_model,
-        "prompt": tuning.prompt,
         "relative_error": f"{found.error:.6f}",
     }
     return lora.lora_tensors(found, theirs), metadata, found
