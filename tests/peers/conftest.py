@@ -1,5 +1,15 @@
 import pytest
 import torch
+from comfyui_videop2p.tests.host.conftest import (  # noqa: F401
+    clip,
+    demo,
+    host,
+    info,
+    inverting,
+    latent,
+    model,
+    tuning,
+)
 
 
 @pytest.fixture(autouse=True)

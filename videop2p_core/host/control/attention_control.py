@@ -84,11 +84,12 @@ class AttentionControl:
         part: the pass, as the records name it. Raises ValueError, in a sentence, where another node left out layers
         that the edit looks into.
         """
-        self.ferry.land()
         if target is None:
             self.kept = self.recording = {}
-        elif self.records is not None and self.recalled != (step, part):
-            self.kept, self.recalled = self.records.read(step, part), (step, part)
+        else:
+            self.ferry.land()  # what was recorded
+            if self.records is not None and self.recalled != (step, part):
+                self.kept, self.recalled = self.records.read(step, part), (step, part)
         self.mode = RECORD if target is None else REPLAY
         self.step, self.target, self.unseen, self.matrices = step, target or 0, None, {}
         yield
