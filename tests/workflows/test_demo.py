@@ -12,7 +12,15 @@ KEPT = 20  # dB that the background keeps under blend words
 # What the paper compares with need not succeed.
 COMPARED = ("demo_ablation_", "demo_baseline_")
 # What other tests prove in short, on one workflow or in one process.
-SLOW = (*COMPARED, "demo_null_text", "demo_reweight", "demo_several_prompts", "demo_compare", "demo_fast")
+SLOW = (
+    *COMPARED,
+    "demo_null_text",
+    "demo_reweight",
+    "demo_several_prompts",
+    "demo_compare",
+    "demo_fast",
+    "demo_local_blend",
+)
 # The longest take fewer steps here; `dev.py gallery` takes all of them.
 STEPS = dict.fromkeys(("demo_null_text", "demo_ablation_coupled_guidance"), 20) | dict.fromkeys(COMPARED, 10)
 STEPS["demo_sweep"] = 10
