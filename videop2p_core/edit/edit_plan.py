@@ -20,7 +20,7 @@ HEAVIEST = 1000  # of a word's weight: with far larger ones a model's numbers ov
 class EditPlan:
     """An edit before it has steps.
 
-    kind                  one of prompts.KINDS
+    kind                  one of alignment.KINDS
     cross, temporal       where the windows end, as fractions of the steps
     weights               factor on each word of the target, inside the cross window
     blend_source,         the words whose maps keep the edit in place, of either prompt; without any the whole picture

@@ -194,7 +194,7 @@ def compile_edit(
     """The edit that turns the source prompt's attention into the target prompt's (arXiv 2303.04761, section 3.2).
 
     steps: of the run the edit is for.
-    kind, alignment: as in `prompts.align`.
+    kind, alignment: as in `alignment.align`.
     cross: window of cross attention, or one per word of the target; "default_" names the words not listed, which
         otherwise are open all through.
     temporal: window in which temporal attention takes the source's maps.

@@ -37,7 +37,7 @@ def decoupled_sample(
     """Edit an inverted clip towards every target, the source denoised once a step for all of them.
 
     source, null: CONDITIONING of the source prompt and of the initial null text; cache_every: which steps the UNet is
-    evaluated in full, see caching.FeatureCache; denoise_mask: of the LATENT;
+    evaluated in full, see FeatureCache; denoise_mask: of the LATENT;
     callback(step, denoised, x, steps): the host's preview; progress(StepDone): after each step.
     Raises ValueError where the parts do not belong together, before anything is sampled.
     """

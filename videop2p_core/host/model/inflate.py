@@ -14,7 +14,8 @@ from comfy.model_patcher import ModelPatcher
 from comfy.patcher_extension import WrappersMP
 
 from ..comfy.other_packs import as_in_its_file
-from ..families.unet import UNet, transformer_blocks
+from ..families.table import known_family
+from ..families.unet import transformer_blocks
 from .context_passes import Passes
 from .frame_attention import (
     BlockThenTime,
@@ -37,7 +38,7 @@ def inflate(
 ) -> ModelPatcher:
     """A clone of MODEL that reads a batch as the frames of one clip.
 
-    temporal: the patcher of the temporal layers (temporal.temporal_patcher); by default untrained ones from `seed`,
+    temporal: the patcher of the temporal layers (temporal_patcher); by default untrained ones from `seed`,
     which change nothing. An inflated model may be inflated again, which replaces its inflation; so may its deep copy.
     """
     with as_in_its_file(model):
@@ -87,7 +88,8 @@ def temporal_of(model: ModelPatcher) -> ModelPatcher | None:
 
 
 def _check_family(model: ModelPatcher, unet: torch.nn.Module) -> None:
-    if not UNet().has(unet):
+    family = known_family(unet)
+    if family is None or family.no_inflation:
         raise ValueError(
             f"a {type(model.model).__name__} model cannot be inflated: connect an image model with a UNet, "
             "of the Stable Diffusion 1.x, 2.x or XL family"

@@ -65,7 +65,7 @@ def _check_network(model: ModelPatcher) -> None:
 
 
 def check_supported(model: ModelPatcher, method: str, kept: Any = None, cache_every: int = 1) -> None:
-    """What works on inflated image models alone, in a sentence for a video model. kept: as in inversion.invert."""
+    """What works on inflated image models alone, in a sentence for a video model. kept: as in InversionSettings."""
     if not family_of(model).sees_whole_clip:
         return
     if method != DIRECT:

@@ -1,9 +1,9 @@
 """What an operation expects to need of memory, and what it gives up where there is less.
 
 By the host's own account: its estimate of one forward, its free memory, of which weights take what activations leave
-(room.py). What there is of every step lies in main memory. Peaks are multiples of the estimate, 0.32 GiB for an SD1.5
-in float32, 8 frames at 32x32. There an edit (1.20 GiB), null-text (1.58) and tuning (2.20, of which 0.92
-are what it trains) with recomputed activations were measured by `python dev.py bench`; the others are guesses on the
+(free_memory). What there is of every step lies in main memory. Peaks are multiples of the estimate, 0.32 GiB for an
+SD1.5 in float32, 8 frames at 32x32. There an edit (1.20 GiB), null-text (1.58) and tuning (2.20, of which 0.92 are what
+it trains) with recomputed activations were measured by `python dev.py bench`; the others are guesses on the
 safe side: an inversion half of an edit, kept activations four times recomputed ones.
 """
 

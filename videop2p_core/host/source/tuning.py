@@ -24,7 +24,7 @@ def tune(
     model, positive, latent, *, steps, learning_rate, seed=0, checkpointing=False, show_every=0, **settings
 ) -> Tuning:
     """Tune a copy of an inflated MODEL, the loss curve in sight, and every `show_every` steps the clip as the model
-    sees it; settings go to tuning.tune."""
+    sees it; settings go to tune_latent."""
     check_family(model)
     check_conditioning(model, positive=positive)
     check_everywhere(positive=positive)
