@@ -1,4 +1,4 @@
-"""What the engine's functions say of their types holds, by the type checker ty, where it is installed."""
+"""What the engine's functions say of their types holds, by the type checker ty."""
 
 import shutil
 import subprocess
@@ -8,11 +8,9 @@ from pathlib import Path
 import pytest
 from comfyui_videop2p.tests.core.test_direction import CORE, HOST
 
-# Beside this Python, or on the path.
-TY = shutil.which("ty", path=Path(sys.executable).parent) or shutil.which("ty")
+# Beside this Python.
+TY = shutil.which("ty", path=Path(sys.executable).parent)
 FAULT = "\n\ndef planted(tokens: int) -> str:\n    return tokens\n"
-
-pytestmark = pytest.mark.skipif(TY is None, reason="the type checker is not installed: pip install ty")
 
 
 @pytest.fixture
@@ -21,10 +19,10 @@ def engine(tmp_path):
     return Path(shutil.copytree(CORE, tmp_path / "engine", ignore=shutil.ignore_patterns(HOST.name, "__pycache__")))
 
 
-def complaints(folder):
+def complaints(folder, *options):
     """One a line; warnings count as well."""
-    given = ["--python", sys.prefix, "--output-format", "concise", "--error-on-warning", "--color", "never"]
-    done = subprocess.run([TY, "check", *given, folder.name], cwd=folder.parent, capture_output=True, text=True)
+    options += "--python", sys.prefix, "--output-format", "concise", "--error-on-warning", "--color", "never"
+    done = subprocess.run([TY, "check", *options, folder.name], cwd=folder.parent, capture_output=True, text=True)
     assert done.returncode in (0, 1), done.stderr
     return [line for line in done.stdout.splitlines() if line.startswith(folder.name)]
 
