@@ -50,7 +50,7 @@ def test(arguments):
     parser = argparse.ArgumentParser(prog="dev.py test", add_help=False, allow_abbrev=False)
     parser.add_argument("--host")
     options, arguments = parser.parse_known_args(arguments)
-    pytest = ["-m", "pytest", "-n", "2", "--dist", "loadfile", *arguments]
+    pytest = ["-m", "pytest", "-n", "2", "--dist", "loadfile", "--no-loadscope-reorder", *arguments]
     code = in_environment(*pytest, cwd=environment.ROOT, host=options.host)
     own = options.host or os.environ.get("COMFYUI_PATH") or os.environ.get("VP2P_HOST")
     if own or code == INTERRUPTED or any(map(chooses, arguments)):

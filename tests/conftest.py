@@ -7,6 +7,8 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 LARGE_SERVER = "test_sd15.py"  # files of this name use it
+# Begun first, as whole minutes of one file at the end would leave the other processes idle.
+LONG = "test_gpu.py", "test_demo.py", LARGE_SERVER, "test_workflows.py", "test_wan.py", "test_on_device.py"
 NEEDED_MEMORY = 12 * 10**9  # by the server with SD1.5, its copy for gradients among it, and the tests beside it
 
 # Read when torch is loaded: on a shared machine threads that spin while they wait cost ten times what they gain.
@@ -30,7 +32,8 @@ def pytest_addoption(parser):
 
 
 def pytest_collection_modifyitems(config, items):
-    """Slow tests run where they are asked for: by --all, or by the name of a test or file of theirs."""
+    """Slow tests run where they are asked for: by --all, or by the name of one or of its file. Long files first."""
+    items.sort(key=lambda item: LONG.index(item.path.name) if item.path.name in LONG else len(LONG))
     named = any("::" in argument or argument.endswith(".py") for argument in config.args)
     if config.option.all or named or config.option.markexpr:
         return

@@ -267,7 +267,10 @@ def ran(tmp_path):
         log.unlink(missing_ok=True)
         chosen = {name: value for name, value in environment.os.environ.items() if name not in OF_A_HOST}
         assert dev("test", *arguments, env=chosen | {"VP2P_HOME": str(tmp_path)} | variables).returncode == 1
-        return [line.split(" -m pytest -n 2 --dist loadfile") for line in log.read_text().splitlines()]
+        return [
+            line.split(" -m pytest -n 2 --dist loadfile --no-loadscope-reorder")
+            for line in log.read_text().splitlines()
+        ]
 
     return run
 

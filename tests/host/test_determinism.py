@@ -8,6 +8,7 @@ from comfyui_videop2p.tools.faults.determinism import far, promised
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
+@pytest.mark.slow
 def test_the_same_inputs_give_the_same_bits():
     found = list(determinism.figures(short=True))
     assert not [said for figure in found for said in figure.wrong]

@@ -25,6 +25,7 @@ STEPS, CFG = 2, 3.0
 LONG = f"{SOURCE}, " + ", ".join(["in the snow under a very blue sky with a few small white clouds"] * 7)  # 2 chunks
 # The others differ from these in a part, and take fewer laws. The order keeps a model's tests together.
 THREE, MOST = list(FAMILIES)[:3], list(FAMILIES)[:4]
+SLOW = [name for name in FAMILIES if name not in MOST]
 INPAINTING = [name for name in FAMILIES if FAMILIES[name].config["in_channels"] == 9]
 POOLED = [name for name in FAMILIES if FAMILIES[name].config["adm_in_channels"]]
 
@@ -97,7 +98,8 @@ class World:
 
 
 def families(*names):
-    return pytest.mark.parametrize("world", names, indirect=True)
+    slow = [pytest.param(name, marks=pytest.mark.slow if name in SLOW else ()) for name in names]
+    return pytest.mark.parametrize("world", slow, indirect=True)
 
 
 @pytest.fixture(scope="module")

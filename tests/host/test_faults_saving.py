@@ -7,6 +7,7 @@ from comfyui_videop2p.tools.faults import saving
 from comfyui_videop2p.videop2p_core.storage import atomic_files as places
 
 
+@pytest.mark.slow
 def test_nothing_is_half_saved():
     figures = list(saving.figures(short=True))
     assert [figure.wrong for figure in figures] == [()] * 9

@@ -70,7 +70,12 @@ def test_64_frames_in_passes_of_16_cost_at_most_a_third_more():
 
 @pytest.mark.parametrize("kind", ["passes", "windows"])
 @pytest.mark.parametrize(
-    "method", ["direct", "negative-prompt", "proximal", pytest.param("per-frame null-text", marks=pytest.mark.slow)]
+    "method",
+    [
+        "direct",
+        "proximal",
+        *(pytest.param(m, marks=pytest.mark.slow) for m in ("negative-prompt", "per-frame null-text")),
+    ],
 )
 def test_an_edit_in_passes_is_that_of_the_whole_clip(request, kind, method, whole, clip, latent):
     edit = control(clip, blend_source="ball", blend_target="ball", cross_window=0.8)[0]

@@ -214,7 +214,13 @@ EXACT, ROUGH = (1e-4, 1e-3), (1e-2, 0.2)
 OFF = {"float8_e4m3fn": EXACT, UNREAD: EXACT, "nvfp4": EXACT, "Q4_0": EXACT, "rotated int8": ROUGH}
 
 
-@pytest.mark.parametrize("kind, off", OFF.items())
+@pytest.mark.parametrize(
+    "kind, off",
+    [
+        pytest.param(*item, marks=() if item[0] in (UNREAD, "rotated int8") else pytest.mark.slow)
+        for item in OFF.items()
+    ],
+)
 def test_a_quantised_model_is_tuned_as_its_numbers_are(models, clip, latent, kind, off):
     model = models[kind]
     result, learnt, _ = tuned(model, clip, latent)

@@ -58,12 +58,10 @@ def whole_way(info, method):
     return graph
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "method, reported",
-    [
-        ("direct", "reconstruction is exact"),
-        pytest.param("shared null-text", r"error \d+\.\d+ %.*2 updates", marks=pytest.mark.slow),
-    ],
+    [("direct", "reconstruction is exact"), ("shared null-text", r"error \d+\.\d+ %.*2 updates")],
 )
 def test_every_node_works_at_full_size(sd15_host, info, method, reported):
     outputs = succeeded(sd15_host, whole_way(info, method))["outputs"]

@@ -130,6 +130,7 @@ def test_each_frame_has_an_image_of_its_own(show, demo, clip, inverting):
         torch.testing.assert_close(frames[frame : frame + 1], image, atol=1e-3, rtol=1e-3)
 
 
+@pytest.mark.slow
 def test_each_frame_keeps_its_image_in_passes(show, demo, clip, inverting, edit):
     seen, latent = noise(MANY, SEEN), {"samples": 2 * noise(MANY, 4, 16, 16)}
     found = []

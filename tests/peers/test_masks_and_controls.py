@@ -18,6 +18,7 @@ def drawn(*shape):
     return torch.randn(*shape, generator=torch.Generator().manual_seed(0))
 
 
+@pytest.mark.slow
 def test_control_nets_on_all_branches_each_frame_with_its_picture_in_passes(demo, clip, control_net):  # noqa: F811
     hints, latent = drawn(FRAMES, 128, 128, 3).sigmoid(), {"samples": 2 * drawn(FRAMES, 4, 16, 16)}
 

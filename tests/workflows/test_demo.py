@@ -15,6 +15,12 @@ COMPARED = ("demo_ablation_", "demo_baseline_")
 SLOW = (
     *COMPARED,
     "demo_null_text",
+    "demo_sweep",
+    "demo_custom_sampler",
+    "demo_refine",
+    "demo_from_lora",
+    "demo_re_edit",
+    "demo_style",
     "demo_reweight",
     "demo_several_prompts",
     "demo_compare",

@@ -32,7 +32,11 @@ def host(sd15_host):
 
 
 NAMES = [name for name in RECIPES if name.startswith("sd15_") and RECIPES[name].world == SD15]
-SLOW = ("sd15_sweep", "sd15_compare", "sd15_several_prompts", "sd15_reweight")  # as demo workflows, or the others, are
+# As demo workflows, or the others, are.
+SLOW = (
+    "sd15_sweep", "sd15_compare", "sd15_several_prompts", "sd15_reweight", "sd15_null_text", "sd15_refine",
+    "sd15_style",
+)  # fmt: skip
 
 
 @pytest.mark.parametrize("name", [pytest.param(name, marks=pytest.mark.slow if name in SLOW else ()) for name in NAMES])
