@@ -23,7 +23,7 @@ from ..videop2p_core.edit.matrices import Edit, no_edit
 from ..videop2p_core.edit.prompt import word_tokens
 from ..videop2p_core.host.demo_model import load_demo_model
 from ..videop2p_core.host.edit.decoupled_sampling import decoupled_sample
-from ..videop2p_core.host.edit.target import Target
+from ..videop2p_core.host.edit.target import PreparedEdit, Target
 from ..videop2p_core.host.model.frame_attention import Inflation
 from ..videop2p_core.host.model.inflate import inflate
 from ..videop2p_core.host.prompts.clip_tokens import read_prompt
@@ -106,8 +106,9 @@ def attention_part(world: World) -> dict[str, float]:
         last = []
         target = Target(source, edit, Blend(columns, columns))
         edited = decoupled_sample(
-            model, inverted, source, null, [target], progress=lambda done, last=last: last.append(done.word_maps[0][0])
-        )
+            model, PreparedEdit(inverted, source, null, [target]),
+            progress=lambda done, last=last: last.append(done.word_maps[0][0]),
+        )  # fmt: skip
         maps = last[-1][:, WORDS]  # [frames, rows, columns]
         peaks = F.interpolate(maps[:, None], size=truth.shape[1:], mode="bilinear")[:, 0].flatten(1).argmax(dim=1)
         inside += truth.flatten(1).gather(1, peaks[:, None])[:, 0].tolist()

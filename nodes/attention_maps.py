@@ -92,8 +92,8 @@ class AttentionMaps(io.ComfyNode):
         target: Conditioning | None = None,
         null: Conditioning | None = None,
     ) -> io.NodeOutput:
-        parts = prepare_edit(model, inversion, [edit], source, [target], null)
-        maps = attention_maps(model, parts, edit.plan, parse_words(words), branch, step, images)
+        prepared = prepare_edit(model, inversion, [edit], source, [target], null)
+        maps = attention_maps(model, prepared, edit.plan, parse_words(words), branch, step, images)
         return io.NodeOutput(maps.overlays, list(maps.masks), maps.grid)
 
 

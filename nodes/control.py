@@ -5,7 +5,7 @@ from comfy_api.latest import io
 from torch import Tensor
 
 from ..videop2p_core.edit.alignment import KINDS
-from ..videop2p_core.edit.edit_plan import parse_weights, parse_words
+from ..videop2p_core.edit.edit_plan import EditPlan, parse_weights, parse_words
 from ..videop2p_core.edit.local_blend import checked_mask
 from ..videop2p_core.host.edit.edit_inputs import word_edit
 from .types import CATEGORY, Edit
@@ -52,7 +52,7 @@ class AttentionController(io.ComfyNode):
                 io.Combo.Input(
                     "edit",
                     options=list(KINDS),
-                    default="auto",
+                    default=EditPlan.kind,
                     tooltip=(
                         "'replace' pairs the words of both prompts one to one, 'refine' keeps the words they share and "
                         "leaves new ones to the target. 'auto' replaces where the words pair up, else refines."
@@ -60,7 +60,7 @@ class AttentionController(io.ComfyNode):
                 ),
                 io.Float.Input(
                     "cross_window",
-                    default=0.2,
+                    default=EditPlan.cross,
                     min=0.0,
                     max=1.0,
                     step=0.05,
@@ -71,7 +71,7 @@ class AttentionController(io.ComfyNode):
                 ),
                 io.Float.Input(
                     "temporal_window",
-                    default=0.5,
+                    default=EditPlan.temporal,
                     min=0.0,
                     max=1.0,
                     step=0.05,
@@ -114,7 +114,7 @@ class AttentionController(io.ComfyNode):
                 ),
                 io.Float.Input(
                     "threshold",
-                    default=0.3,
+                    default=EditPlan.threshold,
                     min=0.0,
                     max=1.0,
                     step=0.05,
@@ -123,7 +123,7 @@ class AttentionController(io.ComfyNode):
                 ),
                 io.Float.Input(
                     "blend_start",
-                    default=0.2,
+                    default=EditPlan.start,
                     min=0.0,
                     max=1.0,
                     step=0.05,
@@ -139,7 +139,7 @@ class AttentionController(io.ComfyNode):
                 ),
                 io.Float.Input(
                     "blend_freeze",
-                    default=1.0,
+                    default=EditPlan.freeze,
                     min=0.0,
                     max=1.0,
                     step=0.05,

@@ -29,6 +29,8 @@ def _has_schema(node: type[io.ComfyNode]) -> bool:
     try:
         node.GET_SCHEMA()
     except Exception as error:  # of a host that nobody has seen yet
-        LOG.warning(f"ComfyUI {seam.version()} refuses {node.__name__} of Video-P2P ({seam.said(error)}): update it")
+        LOG.warning(
+            f"ComfyUI {seam.version()} refuses {node.__name__} of Video-P2P ({seam.in_one_line(error)}): update it"
+        )
         return False
     return True

@@ -28,7 +28,7 @@ class InflateUNet(io.ComfyNode):
                 io.Combo.Input(
                     "frames_read",
                     options=list(FRAMES_READ),
-                    default="first+self",
+                    default=Inflation.frames_read,
                     tooltip=(
                         "Which frames each frame looks at in self-attention. 'first' is Video-P2P's choice for a tuned "
                         "model, 'first+self' keeps detail without tuning, 'first+previous' is Tune-A-Video's; 'all' is "
@@ -37,7 +37,7 @@ class InflateUNet(io.ComfyNode):
                 ),
                 io.Boolean.Input(
                     "temporal_layers",
-                    default=True,
+                    default=Inflation.temporal_layers,
                     tooltip=(
                         "Attention over time at the end of every transformer block. It changes nothing until it is "
                         "tuned on a clip; leave it on before Tune on Video."
@@ -45,7 +45,7 @@ class InflateUNet(io.ComfyNode):
                 ),
                 io.Boolean.Input(
                     "norm_over_frames",
-                    default=False,
+                    default=Inflation.norm_over_frames,
                     tooltip=(
                         "Group norms take their statistics over all frames together, as in the official Video-P2P. "
                         "Good for tuned models; off is what an image model expects."
@@ -53,7 +53,7 @@ class InflateUNet(io.ComfyNode):
                 ),
                 io.Int.Input(
                     "window",
-                    default=1,
+                    default=Inflation.window,
                     min=1,
                     max=64,
                     advanced=True,
@@ -61,7 +61,7 @@ class InflateUNet(io.ComfyNode):
                 ),
                 io.Int.Input(
                     "frames_per_pass",
-                    default=0,
+                    default=Inflation.frames_per_pass,
                     min=0,
                     max=4096,
                     advanced=True,
@@ -72,7 +72,7 @@ class InflateUNet(io.ComfyNode):
                 ),
                 io.Int.Input(
                     "pass_overlap",
-                    default=2,
+                    default=Inflation.overlap,
                     min=0,
                     max=2048,
                     advanced=True,

@@ -11,6 +11,7 @@ from ..videop2p_core.diffusion.attention_records import RecordSettings
 from ..videop2p_core.diffusion.inversion import METHODS, InversionSettings
 from ..videop2p_core.diffusion.inversion import Inversion as Inverted
 from ..videop2p_core.host.comfy.conditioning import Conditioning
+from ..videop2p_core.host.source.graph_signature import ancestors_of
 from ..videop2p_core.host.source.inversion import invert, new_folder
 from ..videop2p_core.host.source.reconstruction import SourceFrames
 from ..videop2p_core.host.storage import files
@@ -122,7 +123,7 @@ class DDIMInvert(io.ComfyNode):
                 ),
                 io.Float.Input(
                     "kept_cross_window",
-                    default=0.2,
+                    default=RecordSettings.cross,
                     min=0.0,
                     max=1.0,
                     step=0.05,
@@ -131,7 +132,7 @@ class DDIMInvert(io.ComfyNode):
                 ),
                 io.Float.Input(
                     "kept_temporal_window",
-                    default=0.5,
+                    default=RecordSettings.temporal,
                     min=0.0,
                     max=1.0,
                     step=0.05,
@@ -175,6 +176,7 @@ class DDIMInvert(io.ComfyNode):
                     tooltip="With vae and images: dB of every frame, beside those of the VAE alone, the upper bound.",
                 ),
             ],
+            hidden=[io.Hidden.dynprompt, io.Hidden.unique_id],
         )
 
     @classmethod
@@ -200,9 +202,10 @@ class DDIMInvert(io.ComfyNode):
         folder = new_folder() if keep_source == "on disk" else None
         kept = None if keep_source == "off" else RecordSettings(kept_cross_window, kept_temporal_window, folder)
         settings = InversionSettings(
-            method, steps, rounds, cfg, inner_steps, epsilon, checkpointing=memory == "save memory", kept=kept
+            method, steps, rounds, cfg, inner_steps, epsilon, checkpointing=memory == MEMORY[1], kept=kept
         )
-        done = invert(model, source, null, latent, settings, SourceFrames.of(vae, images))
+        frames, ancestors = SourceFrames.of(vae, images), ancestors_of(cls.hidden)
+        done = invert(model, source, null, latent, settings, frames, ancestors=ancestors)
         latents = {"samples": done.noise}, {"samples": done.reconstruction}
         checked = (done.check.mean, done.check.plot()) if done.check else (UNCHECKED, UNCHECKED)
         return io.NodeOutput(done.inversion, *latents, done.report, *checked)

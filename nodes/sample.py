@@ -123,9 +123,9 @@ class DecoupledSample(io.ComfyNode):
         model, inversion, guidance, cache_every, source, null = map(
             one, (model, inversion, guidance, cache_every, source, null)
         )
-        parts = prepare_edit(model, inversion, edit, source, target, null, cache_every=cache_every)
+        prepared = prepare_edit(model, inversion, edit, source, target, null, cache_every=cache_every)
         callback = latent_preview.prepare_callback(model, inversion.steps)
-        edited = sample(model, parts, coupled=guidance == "coupled", cache_every=cache_every, callback=callback)
+        edited = sample(model, prepared, coupled=guidance == "coupled", cache_every=cache_every, callback=callback)
         return io.NodeOutput(
             [{"samples": latent} for latent in edited.targets],
             {"samples": edited.source},
@@ -177,9 +177,9 @@ class DecoupledGuiderNode(io.ComfyNode):
         target: Conditioning | None = None,
         null: Conditioning | None = None,
     ) -> io.NodeOutput:
-        parts = prepare_edit(model, inversion, [edit], source, [target], null, cache_every=cache_every)
+        prepared = prepare_edit(model, inversion, [edit], source, [target], null, cache_every=cache_every)
         latent = latent_out(model.model, inversion.trajectory[0])
-        return io.NodeOutput(DecoupledGuider(model, parts, cache_every), inversion.sigmas, {"samples": latent})
+        return io.NodeOutput(DecoupledGuider(model, prepared, cache_every), inversion.sigmas, {"samples": latent})
 
 
 class DecoupledSamplerNode(io.ComfyNode):

@@ -6,8 +6,10 @@ from comfy.model_patcher import ModelPatcher
 from comfy_api.latest import io, ui
 
 from ..videop2p_core.diffusion.tuning import Tuning as Tuned
+from ..videop2p_core.diffusion.tuning import TuningSettings
 from ..videop2p_core.host.comfy.conditioning import Conditioning
 from ..videop2p_core.host.images.plots import loss_plot
+from ..videop2p_core.host.source.graph_signature import ancestors_of
 from ..videop2p_core.host.source.tuning import tune, tuned
 from ..videop2p_core.host.storage import files
 from .types import CATEGORY, MEMORY, Tuning
@@ -31,14 +33,14 @@ class TuneOnVideo(io.ComfyNode):
                 io.Latent.Input("latent", tooltip="The clip, one frame a batch item, from VAE Encode."),
                 io.Int.Input(
                     "steps",
-                    default=500,
+                    default=TuningSettings.steps,
                     min=1,
                     max=10000,
                     tooltip="Training steps. The paper takes 500; 100 to 300 often do.",
                 ),
                 io.Float.Input(
                     "learning_rate",
-                    default=3e-5,
+                    default=TuningSettings.learning_rate,
                     min=1e-7,
                     max=1e-2,
                     step=1e-6,
@@ -47,7 +49,7 @@ class TuneOnVideo(io.ComfyNode):
                 ),
                 io.Int.Input(
                     "seed",
-                    default=0,
+                    default=TuningSettings.seed,
                     min=0,
                     max=0xFFFFFFFFFFFFFFFF,
                     control_after_generate=io.ControlAfterGenerate.fixed,
@@ -66,7 +68,7 @@ class TuneOnVideo(io.ComfyNode):
                 io.Int.Input(
                     "patience",
                     optional=True,
-                    default=0,
+                    default=TuningSettings.patience,
                     min=0,
                     max=10000,
                     advanced=True,
@@ -93,6 +95,7 @@ class TuneOnVideo(io.ComfyNode):
                 Tuning.Output(display_name="tuning", tooltip="What was learnt, for Save Tuning."),
                 io.Image.Output(display_name="loss", tooltip="The loss of every step, and its running mean."),
             ],
+            hidden=[io.Hidden.dynprompt, io.Hidden.unique_id],
         )
 
     @classmethod
@@ -108,10 +111,10 @@ class TuneOnVideo(io.ComfyNode):
         patience: int = 0,
         preview_every: int = 0,
     ) -> io.NodeOutput:
-        tuning = tune(
-            model, positive, latent, steps=steps, learning_rate=learning_rate, seed=seed,
-            checkpointing=memory == "save memory", patience=patience, show_every=preview_every,
-        )  # fmt: skip
+        settings = TuningSettings(
+            steps=steps, learning_rate=learning_rate, seed=seed, patience=patience, checkpointing=memory == MEMORY[1]
+        )
+        tuning = tune(model, positive, latent, settings, show_every=preview_every, ancestors=ancestors_of(cls.hidden))
         return io.NodeOutput(tuned(model, tuning), tuning, loss_plot(tuning.losses))
 
 

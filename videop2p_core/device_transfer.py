@@ -55,7 +55,7 @@ class Ferry:
     memory to be had, copies are ordinary ones.
     """
 
-    def __init__(self, page_locked: bool = True):
+    def __init__(self, page_locked: bool = True) -> None:
         self.page_locked = page_locked
         self.halves: list[Half] = []
 

@@ -3,6 +3,7 @@ import math
 import pytest
 import torch
 from comfyui_videop2p.videop2p_core.diffusion import schedule, tuning
+from comfyui_videop2p.videop2p_core.diffusion.tuning import TuningSettings
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
@@ -55,7 +56,9 @@ class Toy:
 
 def tune(clip, table, toy=None, **settings):
     toy = toy or Toy()
-    return toy, tuning.tune(toy, toy.parameters, clip, table, None, **{"steps": 4, "learning_rate": 1e-2} | settings)
+    options = {name: settings.pop(name) for name in ("timesteps", "noises", "progress") if name in settings}
+    settings = TuningSettings(**{"steps": 4, "learning_rate": 1e-2} | settings)
+    return toy, tuning.tune(toy, toy.parameters, clip, table, None, settings, **options)
 
 
 def test_the_queries_and_the_temporal_attention_learn_and_nothing_else(clip, table):
@@ -195,7 +198,7 @@ def test_progress_hears_every_step_and_may_stop_the_work(clip, table):
 
 def test_what_cannot_be_tuned_is_named(clip, table):
     with pytest.raises(ValueError, match="no attention queries"):
-        tuning.tune(Toy(), {"conv.weight": torch.zeros(1)}, clip, table, None)
+        tuning.tune(Toy(), {"conv.weight": torch.zeros(1)}, clip, table, None, TuningSettings())
     with pytest.raises(ValueError, match="both the timesteps and the noises"):
         tune(clip, table, timesteps=torch.zeros(4, dtype=torch.long))
     with pytest.raises(ValueError, match="2 timesteps and noises of shape .* do not fit 4 steps"):
@@ -286,7 +289,7 @@ def test_a_patient_run_ends_early_and_keeps_what_it_learnt(clip, table):
         return clip + 0 * toy(x, sigma, source)
 
     toy = Toy()
-    tuned = tuning.tune(perfect, toy.parameters, clip, table, None, steps=100, patience=30)
+    tuned = tuning.tune(perfect, toy.parameters, clip, table, None, TuningSettings(steps=100, patience=30))
     assert tuned.steps == len(tuned.grad_norms) == 30
     assert any(delta.any() for delta in tuned.deltas.values())  # weight decay alone
 
@@ -306,4 +309,4 @@ def test_a_tensor_that_no_gradient_reaches_is_named(clip, table):
     toy.parameters = {**toy.parameters, name: parameter.detach().clone()}
     trained = {**toy.parameters, name: parameter}
     with pytest.raises(ValueError, match=f"no gradient reached 1 of the {len(TRAINED)} tensors to be tuned .{name}"):
-        tuning.tune(toy, trained, clip, table, None, steps=2, learning_rate=1e-2)
+        tuning.tune(toy, trained, clip, table, None, TuningSettings(steps=2, learning_rate=1e-2))

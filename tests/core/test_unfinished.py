@@ -6,7 +6,7 @@ from comfyui_videop2p.videop2p_core.diffusion.decoupled_guidance import edit_cli
 from comfyui_videop2p.videop2p_core.diffusion.inversion import Inversion, ddim_invert, replay
 from comfyui_videop2p.videop2p_core.diffusion.null_text import optimise_null_text
 from comfyui_videop2p.videop2p_core.diffusion.schedule import ddim_sigmas, sigmas_from_alphas_cumprod
-from comfyui_videop2p.videop2p_core.diffusion.tuning import tune
+from comfyui_videop2p.videop2p_core.diffusion.tuning import TuningSettings, tune
 from comfyui_videop2p.videop2p_core.storage import artifacts as weights
 from comfyui_videop2p.videop2p_core.storage import checkpoint_file as unfinished_file
 from comfyui_videop2p.videop2p_core.storage.checkpoint_file import UnfinishedFile
@@ -38,12 +38,12 @@ class Network:
 
 
 def tuned(network, progress, unfinished, **settings):
-    settings = {"steps": STEPS, "learning_rate": 1e-2, "unfinished": unfinished} | settings
+    settings = TuningSettings(**{"steps": STEPS, "learning_rate": 1e-2} | settings)
 
     def heard(losses):
         progress(len(losses) - 1, losses[-1])
 
-    done = tune(network, network.parameters, Z0, LEVELS, TEXT, progress=heard, **settings)
+    done = tune(network, network.parameters, Z0, LEVELS, TEXT, settings, progress=heard, unfinished=unfinished)
     return [*done.deltas.values(), *done.temporal.values(), done.losses, done.grad_norms]
 
 

@@ -4,6 +4,7 @@ import asyncio
 
 import comfy.samplers
 import torch
+from comfy_api.latest import io
 from comfyui_videop2p.nodes.extension import VideoP2PExtension
 
 FRAMES, STEPS = 2, 3
@@ -11,14 +12,19 @@ SOURCE, TARGET = "a red ball on the beach", "a blue ball on the beach"
 NODES = {node.GET_SCHEMA().node_id: node for node in asyncio.run(VideoP2PExtension().get_node_list())}
 
 
-def run(node_id, **inputs):
-    """The outputs of a node of this pack; inputs that are not given have their schema's defaults."""
+def run(node_id, graph=None, **inputs):
+    """The outputs of a node of this pack; inputs that are not given have their schema's defaults.
+
+    graph: a DynamicPrompt that is queued, in which the node is called by its node_id
+    """
     schema = NODES[f"VP2P_{node_id}"].GET_SCHEMA()
     defaults = {entry.id: entry.default for entry in schema.inputs if hasattr(entry, "default")}
     if schema.is_input_list:
         defaults = {name: [value] for name, value in defaults.items()}
     with torch.inference_mode():
-        return NODES[schema.node_id].execute(**defaults | inputs).result
+        hidden = {io.Hidden.dynprompt: graph, io.Hidden.unique_id: node_id}
+        node = NODES[schema.node_id].PREPARE_CLASS_CLONE({"hidden_inputs": hidden})
+        return node.execute(**defaults | inputs).result
 
 
 def encode(clip, text):

@@ -28,7 +28,7 @@ def owner_of(path):
     above, _, name = path.rpartition(".")
     host = Lookup()
     host.modules = {module: importlib.import_module(module) for module in TABLE["modules"] if above.startswith(module)}
-    return host.found(above), name
+    return host.value_of(above), name
 
 
 @contextmanager
@@ -137,7 +137,7 @@ def reading(method, of, pattern):
 
     def text(self, asked):
         found = read(self, asked)
-        return re.sub(pattern, "hidden", found) if found and (of is None or asked in of) else found
+        return re.sub(pattern, "not_there", found) if found and (of is None or asked in of) else found
 
     with mock.patch.object(Lookup, method, text):
         yield

@@ -384,7 +384,7 @@ NO_FILE = "file.safetensors is not a complete safetensors file"
         ),
         (
             lambda path: with_tensors(path, sigmas=torch.full((STEPS + 1,), torch.nan)),
-            "file.safetensors holds values that are not numbers: invert the clip again",
+            "file.safetensors holds values that are not numbers (NaN or infinity): invert the clip again",
         ),
     ],
 )
@@ -402,7 +402,10 @@ def test_files_that_are_no_inversion(folders, inversion, spoil, sentence):
         ({"base_model": "SD15 12345678"}, "the tuning was made on SD15 12345678, but the model connected is DemoSD15"),
         ({"deltas": {ATTENTION: torch.zeros(8, 8)}}, f"the tuning does not fit this model: {ATTENTION} and 0 more"),
         ({"temporal": {"middle_block.attn_temp.x": torch.zeros(8)}}, "the tuning does not fit this model"),
-        ({"deltas": {ATTENTION: torch.full((128, 128), torch.nan)}}, "not numbers: tune on the clip again"),
+        (
+            {"deltas": {ATTENTION: torch.full((128, 128), torch.nan)}},
+            "infinity): tune on the clip again",
+        ),
     ],
 )
 def test_tunings_that_do_not_fit(folders, idle, tuning, changes, sentence):

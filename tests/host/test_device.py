@@ -16,7 +16,7 @@ from comfyui_videop2p.videop2p_core.diffusion import decoupled_guidance as guida
 from comfyui_videop2p.videop2p_core.diffusion import inversion, null_text, schedule
 from comfyui_videop2p.videop2p_core.diffusion.inversion import Inversion
 from comfyui_videop2p.videop2p_core.host.edit.decoupled_sampling import decoupled_sample
-from comfyui_videop2p.videop2p_core.host.edit.target import Target
+from comfyui_videop2p.videop2p_core.host.edit.target import PreparedEdit, Target
 from comfyui_videop2p.videop2p_core.host.model import free_memory as room
 from comfyui_videop2p.videop2p_core.host.model import memory_budget as budget
 
@@ -214,11 +214,11 @@ def test_so_it_does_under_the_hosts_guider(model, inverting, clip, before):
     plan = control(clip, blend_source="ball", **WINDOWS)[0]
     target = Target(plan.target, plan.plan.compile(MANY), plan.plan.blend())
     with pytest.raises(Enough):
-        decoupled_sample(model, path, source, null, [target], progress=progress)
+        decoupled_sample(model, PreparedEdit(path, source, null, [target]), progress=progress)
     without = replace(path, method=inversion.DIRECT, null=None)
     device.reset_peak()
     with pytest.raises(Enough):
-        decoupled_sample(model, without, source, null, [target], progress=progress)
+        decoupled_sample(model, PreparedEdit(without, source, null, [target]), progress=progress)
     assert peaks[0] - peaks[1] < path.null.nbytes / 10, (peaks, path.null.nbytes)
 
 

@@ -196,7 +196,7 @@ def without(tensors, *ends):
         (lambda t: t | {"motion.weight": torch.zeros(1)}, "holds what this model's UNet has not, motion.weight"),
         (lambda t: {f"lora_unet_{name}": t[name] for name in t}, "no weight of this model's UNet, but lora_unet_"),
         (lambda t: t | {"conv_in.weight": torch.zeros(64, 4, 3, 3)}, "a UNet of another size, with input_blocks.0"),
-        (lambda t: t | {f"{BLOCK}.norm_temp.bias": torch.full((96,), torch.nan)}, "not numbers: tune on"),
+        (lambda t: t | {f"{BLOCK}.norm_temp.bias": torch.full((96,), torch.nan)}, "tune on the clip again"),
     ],
 )  # fmt: skip
 def test_checkpoints_that_do_not_fit_are_named(tunings, base, official, change, sentence):

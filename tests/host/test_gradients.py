@@ -14,6 +14,7 @@ from comfyui_videop2p.tests.parity.model import OFFICIAL, image_model, weights
 from comfyui_videop2p.videop2p_core.diffusion import inversion, tuning
 from comfyui_videop2p.videop2p_core.diffusion import null_text as null_text_of_clip
 from comfyui_videop2p.videop2p_core.diffusion.inversion import InversionSettings
+from comfyui_videop2p.videop2p_core.diffusion.tuning import TuningSettings
 from comfyui_videop2p.videop2p_core.host.comfy.denoiser import SOURCE, model_sigmas, prediction_of, run
 from comfyui_videop2p.videop2p_core.host.model import gradients
 from comfyui_videop2p.videop2p_core.host.model.inflate import inflate, temporal_of
@@ -75,10 +76,10 @@ def reload(model):
         comfy.model_management.load_models_gpu([model, *model.get_nested_additional_models()])
 
 
-def tune(model, clip, **settings):
+def tune(model, clip, progress=None, **settings):
     with torch.inference_mode():
-        settings = {"steps": 2, "learning_rate": 1e-3, "seed": 1} | settings
-        return host_tuning.tune_latent(model, clip[0], clip[2], **settings)
+        settings = TuningSettings(**{"steps": 2, "learning_rate": 1e-3, "seed": 1} | settings)
+        return host_tuning.tune_latent(model, clip[0], clip[2], settings, progress=progress)
 
 
 def null_text(model, clip, progress=None, **settings):

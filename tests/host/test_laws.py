@@ -23,7 +23,7 @@ from comfyui_videop2p.videop2p_core.edit.matrices import Edit
 from comfyui_videop2p.videop2p_core.host.control import attention_control as controls
 from comfyui_videop2p.videop2p_core.host.control.attention_control import AttentionControl, ControlledTarget
 from comfyui_videop2p.videop2p_core.host.edit.decoupled_sampling import decoupled_sample
-from comfyui_videop2p.videop2p_core.host.edit.target import Target
+from comfyui_videop2p.videop2p_core.host.edit.target import PreparedEdit, Target
 from comfyui_videop2p.videop2p_core.host.families.unet import UNet
 from comfyui_videop2p.videop2p_core.host.model.frame_attention import Inflation
 from comfyui_videop2p.videop2p_core.host.model.inflate import inflate
@@ -92,9 +92,8 @@ def sample(model, edits, blend=None, size=(2, 8, 8), method=inversions.SHARED_NU
     torch.manual_seed(1)
     source, null, targets = conditioning(), conditioning(), [target or conditioning() for _ in edits]
     start = inverted(model, source, null, method, *size)
-    return decoupled_sample(
-        model, start, source, null, [Target(t, e, blend) for t, e in zip(targets, edits, strict=True)], **options
-    )
+    targets = [Target(t, e, blend) for t, e in zip(targets, edits, strict=True)]
+    return decoupled_sample(model, PreparedEdit(start, source, null, targets), **options)
 
 
 def first_prompt():
@@ -339,12 +338,14 @@ def test_a_mask_brings_the_source_back_where_it_is_zero(model):
     torch.manual_seed(1)
     source, null, target = conditioning(), conditioning(), conditioning()
     start = inverted(model, source, null, inversions.DIRECT)
-    edited = decoupled_sample(model, start, source, null, [Target(target, edit(), mask=right)])
+    edited = decoupled_sample(model, PreparedEdit(start, source, null, [Target(target, edit(), mask=right)]))
     assert torch.equal(edited.targets[0][..., :4], edited.source[..., :4])
     assert (edited.targets[0][..., 4:] - edited.source[..., 4:]).abs().max() > 0.01
     assert edited.masks[0].shape == (2, 8, 8)
     of_latent = right.repeat_interleave(2, -1).repeat_interleave(2, -2)[None]
-    from_latent = decoupled_sample(model, start, source, null, [Target(target, edit())], denoise_mask=of_latent)
+    from_latent = decoupled_sample(
+        model, PreparedEdit(start, source, null, [Target(target, edit())]), denoise_mask=of_latent
+    )
     assert torch.equal(from_latent.targets[0][..., :4], edited.source[..., :4])
 
 
@@ -561,7 +562,8 @@ def test_proximal_guidance_is_hard_or_soft(model):
     change = edit()
 
     def edited(**settings):
-        return decoupled_sample(model, replace(start, **settings), source, null, [Target(target, change)]).targets[0]
+        prepared = PreparedEdit(replace(start, **settings), source, null, [Target(target, change)])
+        return decoupled_sample(model, prepared).targets[0]
 
     hard, soft, nothing_kept = edited(), edited(proximal_soft=True), edited(proximal_quantile=1.0)
     plain = edited(method=inversions.NEGATIVE_PROMPT)
@@ -575,7 +577,8 @@ def test_per_frame_null_text_that_is_the_same_for_all_frames_is_the_shared_one(m
     shared = inverted(model, source, null)
     alike = replace(shared, method=inversions.PER_FRAME_NULL_TEXT, null=shared.null.expand(-1, 2, -1, -1))
     change = edit()
-    one, other = (decoupled_sample(model, s, source, null, [Target(target, change)]) for s in (shared, alike))
+    targets = [Target(target, change)]
+    one, other = (decoupled_sample(model, PreparedEdit(s, source, null, targets)) for s in (shared, alike))
     assert_close(model, one.targets[0], other.targets[0])
     assert_close(model, one.source, other.source)
 
@@ -587,8 +590,8 @@ def masked(model, blend=None, mask=None, **settings):
     torch.manual_seed(1)
     source, null, target = conditioning(), conditioning(), conditioning()
     start = inverted(model, source, null)
-    given = Target(target, edit(), blend, mask, **settings)
-    return decoupled_sample(model, start, source, null, [given]).masks[0]
+    targets = [Target(target, edit(), blend, mask, **settings)]
+    return decoupled_sample(model, PreparedEdit(start, source, null, targets)).masks[0]
 
 
 def test_a_mask_multiplies_the_words_or_replaces_them(model):
@@ -617,7 +620,7 @@ def test_another_null_conditioning_is_refused(model):
     source, null, target = conditioning(), conditioning(), conditioning()
     start = inverted(model, source, null)
     with pytest.raises(ValueError, match="the null conditioning is not the one"):
-        decoupled_sample(model, start, source, conditioning(), [Target(target, edit())])
+        PreparedEdit(start, source, conditioning(), [Target(target, edit())])
 
 
 def test_conditionings_in_use_at_different_steps_are_refused(model):
@@ -632,10 +635,9 @@ def test_prompts_in_use_for_a_part_of_the_run_blend_with_what_they_saw(model):
     torch.manual_seed(1)
     source, null, target = ([[conditioning()[0][0], limits]] for _ in range(3))
     words, done = word_columns(TOKENS, (2, 3)), []
-    decoupled_sample(
-        model, inverted(model, source, null), source, [[null[0][0], {}]],
-        [Target(target, no_edit(), Blend(words, words, threshold=0.9, start=0))], progress=done.append,
-    )  # fmt: skip
+    targets = [Target(target, no_edit(), Blend(words, words, threshold=0.9, start=0))]
+    prepared = PreparedEdit(inverted(model, source, null), source, [[null[0][0], {}]], targets)
+    decoupled_sample(model, prepared, progress=done.append)
     seen = [step.word_maps[0][0] is not None for step in done]
     assert seen == sorted(seen) and set(seen) == {False, True}
     assert [step.masks[0] is not None for step in done] == seen

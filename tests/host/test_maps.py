@@ -116,7 +116,7 @@ def test_one_step_may_be_shown(model, inversion, edit):
 def test_the_source_is_seen_as_the_blend_sees_it(model, inversion, edit):
     """And on its stored path, whatever else the inversion's method would do with it."""
     parts, seen = prepare_edit(model, inversion, [edit]), []
-    decoupled_sample(model, inversion, parts.source, parts.null, parts.targets, progress=seen.append)
+    decoupled_sample(model, parts, progress=seen.append)
     blended = seen[-1].word_maps[0][0][:, 0]  # [frames, rows, columns], summed over the steps
     null = inversion.initial_null.expand(STEPS, 1, -1, -1)
     optimised = replace(inversion, method="shared null-text", null=null)
@@ -156,7 +156,7 @@ def test_looking_leaves_the_edit_as_it_is(model, inversion, edit, whole, blended
     parts = prepare_edit(model, inversion, [edit if blended else whole])
 
     def edited(targets):
-        return decoupled_sample(model, inversion, parts.source, parts.null, targets)
+        return decoupled_sample(model, replace(parts, targets=targets))
 
     columns = maps.columns_of(edit.plan.target, ("green", "space"), "target")
     plain, watched = edited(parts.targets), edited([maps.watched(parts.targets[0], columns)])

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import torch
 
 from ...videop2p_core.diffusion import tuning
+from ...videop2p_core.diffusion.tuning import TuningSettings
 from ...videop2p_core.host.comfy.denoiser import SOURCE, model_sigmas
 from ...videop2p_core.host.model.gradients import run_differentiable
 from ...videop2p_core.host.model.inflate import inflate
@@ -70,10 +71,12 @@ def tuned_results(directory, model, initial, names, clip, noisy, reference, expe
         model,
         clip.positive,
         model.model.process_latent_out(clip.latent),
-        checkpointing=reference["gradient_checkpointing"],
-        freeze_down_blocks=reference["gradient_checkpointing"],
-        steps=len(clip.timesteps),
-        learning_rate=reference["lr"],
+        TuningSettings(
+            checkpointing=reference["gradient_checkpointing"],
+            freeze_down_blocks=reference["gradient_checkpointing"],
+            steps=len(clip.timesteps),
+            learning_rate=reference["lr"],
+        ),
         timesteps=clip.timesteps,
         noises=clip.noises,
     )

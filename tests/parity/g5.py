@@ -11,7 +11,7 @@ from ...videop2p_core.edit.local_blend import WORDS, Blend, threshold_maps, word
 from ...videop2p_core.edit.matrices import compile_edit
 from ...videop2p_core.edit.prompt import word_tokens
 from ...videop2p_core.host.edit.decoupled_sampling import decoupled_sample
-from ...videop2p_core.host.edit.target import Target
+from ...videop2p_core.host.edit.target import PreparedEdit, Target
 from ...videop2p_core.host.prompts.clip_tokens import read_prompt
 from .model import frames_of, inflated_model, load_json, load_tensors
 from .result import Result, compare
@@ -67,7 +67,8 @@ def run(model, settings, tensors):
     source, null = ([[tensors[name], {}]] for name in ("source_context", "uncond"))
     target = Target([[tensors["target_context"], {}]], edit, blend)
     done = []
-    decoupled_sample(model, inverted(model, settings, tensors), source, null, [target], progress=done.append)
+    prepared = PreparedEdit(inverted(model, settings, tensors), source, null, [target])
+    decoupled_sample(model, prepared, progress=done.append)
     return done
 
 

@@ -12,11 +12,12 @@ from ...videop2p_core.diffusion import inversion, null_text, tuning
 from ...videop2p_core.diffusion.attention_records import AttentionRecords, RecordSettings
 from ...videop2p_core.diffusion.inversion import DIRECT, Inversion
 from ...videop2p_core.diffusion.schedule import ddim_sigmas
+from ...videop2p_core.diffusion.tuning import TuningSettings
 from ...videop2p_core.edit.matrices import Edit, no_edit
 from ...videop2p_core.host.comfy.denoiser import SOURCE, model_sigmas, prediction_of, run
 from ...videop2p_core.host.control.attention_recorder import keeping
 from ...videop2p_core.host.edit.decoupled_sampling import decoupled_sample
-from ...videop2p_core.host.edit.target import Target
+from ...videop2p_core.host.edit.target import PreparedEdit, Target
 from ...videop2p_core.host.model.gradients import run_differentiable
 from ...videop2p_core.host.source.tuning import trainable
 from .model import TOKENS, Work
@@ -52,11 +53,11 @@ def edit_steps(work: Work, steps: int, watch: Watch, in_windows: bool = True, ke
     # Half of either map: nothing costs more than an edit that needs both.
     pair = (torch.eye(TOKENS) / 2, torch.full((TOKENS,), 0.5)) if in_windows else no_edit(TOKENS, TOKENS)
     edit = Edit(*(part.expand(steps, *part.shape) for part in pair), torch.full((steps,), in_windows))
-    target = Target(work.target, edit)
+    prepared = PreparedEdit(inverted, work.source, work.null, [Target(work.target, edit)])
 
     def algorithm(denoise, z0, sigmas):
         watch.begin(partial(denoise, z0, sigmas[0], SOURCE))
-        decoupled_sample(work.inflated, inverted, work.source, work.null, [target], callback=watch.mark)
+        decoupled_sample(work.inflated, prepared, callback=watch.mark)
 
     run(work.inflated, work.source, work.null, work.latent, sigmas, algorithm)
 
@@ -99,7 +100,14 @@ def tuning_steps(work: Work, steps: int, watch: Watch, checkpointing: bool = Fal
         watch.begin(partial(denoise, z0, sigmas[0], SOURCE))
         prediction = prediction_of(work.inflated)
         tuning.tune(
-            denoise, trainable(copy), z0, sigmas, SOURCE, steps=steps, prediction=prediction, progress=watch.mark
+            denoise,
+            trainable(copy),
+            z0,
+            sigmas,
+            SOURCE,
+            TuningSettings(steps),
+            prediction=prediction,
+            progress=watch.mark,
         )
 
     sigmas = model_sigmas(work.inflated)

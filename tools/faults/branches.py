@@ -21,6 +21,7 @@ from torch import Tensor
 
 from ...videop2p_core.diffusion.attention_records import RecordSettings
 from ...videop2p_core.diffusion.inversion import InversionSettings
+from ...videop2p_core.diffusion.tuning import TuningSettings
 from ...videop2p_core.host.demo_model import UNET, load_text_encoder, load_unet
 from ...videop2p_core.host.edit import attention_maps as maps
 from ...videop2p_core.host.edit.custom_sampler import DecoupledGuider, DecoupledSampler
@@ -61,7 +62,7 @@ class Wires:
 
     @cached_property
     def tuned(self):
-        learnt = tune(self.model, self.source, self.latent, steps=2, learning_rate=1e-2)
+        learnt = tune(self.model, self.source, self.latent, TuningSettings(steps=2, learning_rate=1e-2))
         return tuned(self.model, learnt)
 
     @cached_property

@@ -28,6 +28,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from ...videop2p_core.diffusion.attention_records import RecordSettings
+from ...videop2p_core.diffusion.tuning import TuningSettings
 from ...videop2p_core.host.edit.custom_sampler import DecoupledGuider, DecoupledSampler
 from ...videop2p_core.host.edit.edit_inputs import prepare_edit, sample, word_edit
 from ...videop2p_core.host.source.tuning import tune
@@ -83,7 +84,7 @@ def promises(world: World, short: bool) -> dict[str, Ways]:
 
     def tuned(**settings):
         def operation(model):
-            found = tune(model, world.source, world.latent, steps=2, learning_rate=1e-3, **settings)
+            found = tune(model, world.source, world.latent, TuningSettings(2, learning_rate=1e-3, **settings))
             return [found.losses, *found.deltas.values(), *found.temporal.values()]
 
         return operation

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ...videop2p_core.diffusion.attention_records import RecordSettings
 from ...videop2p_core.diffusion.inversion import InversionSettings
+from ...videop2p_core.diffusion.tuning import TuningSettings
 from ...videop2p_core.host.demo_model import load_demo_model
 from ...videop2p_core.host.edit.attention_maps import attention_maps
 from ...videop2p_core.host.edit.edit_inputs import prepare_edit, sample, word_edit
@@ -58,7 +59,7 @@ class World:
             return [done.source, *done.targets, *done.masks]
 
         def tuned(model):
-            found = tune(model, self.source, self.latent, steps=STEPS, learning_rate=1e-3)
+            found = tune(model, self.source, self.latent, TuningSettings(STEPS, learning_rate=1e-3))
             return [found.losses, *found.deltas.values(), *found.temporal.values()]
 
         def mapped(model):

@@ -62,7 +62,6 @@ HELD = {
     },
     "host.demo_model": {"config": CONFIG, "patcher": MODEL, "model": BASE, "self.clip_l": TOKENIZER},
     "host.comfy.denoiser": {"guider": GUIDER, "self.guider": GUIDER, "sampling": SAMPLING},
-    "host.source.run_fingerprint": {"value": ""},
     "host.edit.custom_sampler": {"guider": "DecoupledGuider", "EditGuider": "", "loop": ""},
     "host.edit.edit_inputs": {"clip": CLIP, "other": MODEL},
     "host.storage.files": {"foreign": ""},
@@ -103,6 +102,7 @@ HELD = {
     "host.source.tuning": {"result": MODEL, "inflated": MODEL, "copy": MODEL, "temporal": MODEL, "temporal.model": ""},
     "host.prompts.browser_tokenizer": {"tokenizer": TOKENIZERS},
     "host.families.wan": {"network": WAN},
+    "nodes.control": {"EditPlan": ""},
     "nodes.invert": {"InversionSettings": ""},
     "nodes.extension": {"routes": "", "node": NODE},
 }
@@ -120,21 +120,21 @@ GIVES = {
 }
 
 # What the host gives to its objects by names that are made when it runs, so that no look into its code finds them.
-UNSEEN = {f"{TOKENIZERS}.clip_l", f"{CONTROL}.control_input"}
+UNSEEN = {f"{CONTROL}.control_input"}
 
 # Dictionaries that the host and the pack hand to each other, as the code spells them, and those of its own.
 DICTIONARIES = {
     "args", "base_model.model_config.unet_config", "clip_vision.encode_image(frames)", "cond", "conditioning[0][1]",
-    "conds", "denoise.guider.conds[SOURCE][0]", "extra_args", "first", "self.given_options", "kwargs", "latent",
+    "conds", "denoise.guider.conds[SOURCE][0]", "extra_args", "first", "graph.get_node(node_id)", "kwargs", "latent",
     "model.model.model_config.unet_config", "model.model_options", "model.model_options['transformer_options']",
-    "model_options", "model_options['transformer_options']", "options", "options['transformer_options']",
+    "model_options", "node", "model_options['transformer_options']", "options", "options['transformer_options']",
     "options['transformer_options']['patches']", "other.model_options", "patches", "replace", "self.guider.conds",
-    "self.unprocessed[key][0]", "slots", "transformer_options", "_told(window, model_options)",
+    "self.sampling_options", "self.unprocessed[key][0]", "slots", "transformer_options", "_told(window, model_options)",
 }  # fmt: skip
 OWN_DICTIONARIES = {
-    "MOST", "UNET", "base.__qualname__", "colormaps", "config", "dict(enumerate(targets))", "fields",
-    "inspect.getclosurevars(function).nonlocals", "metadata", "name", "request.headers", "said",
-    "self.clip_l.tokenizer(word)", "self.figures", "tensors", "text", "vars(owner)",
+    "MOST", "UNET", "colormaps", "config", "dict(enumerate(targets))", "fields",
+    "inspect.getclosurevars(function).nonlocals", "metadata", "name", "request.headers", "message",
+    "self.clip_l.tokenizer(word)", "self.figures", "tensors", "text",
 }  # fmt: skip
 OWN_KEYS = {
     "ad_params",
@@ -142,6 +142,7 @@ OWN_KEYS = {
     "easycache",
     "videop2p_control",
     "videop2p_guided",
+    "videop2p_own_tokens",
 }  # of the pack and of others, among the host's
 
 # Constants of a file whose texts are keys of the host's dictionaries.
@@ -162,6 +163,8 @@ KEY_OWNERS = (
     "comfy.ldm.modules.attention",
     "comfy.ldm.wan.model",
     "comfy.sd",
+    "comfy_execution.graph",
+    "execution",
 )
 
 # Modules of a network that a file finds by names in texts.
@@ -172,11 +175,11 @@ NAMED_IN = {
     "host.families.wan": {WAN_BLOCK: ("self_attn", "cross_attn")},
 }
 
-# Where wrappers of a file come in: the host's function, and how many of its arguments they name before *args.
+# Where wrappers of a file, which find transformer_options by their place, come in: the host's function.
 HANDED = {
-    "host.model.feature_cache": (f"{UNET}._forward", 1),
-    "host.families.unet": (f"{BASE}._apply_model", 0),
-    "host.model.frame_attention": (f"{UNET}._forward", 0),
+    "host.model.feature_cache": f"{UNET}._forward",
+    "host.families.unet": f"{BASE}._apply_model",
+    "host.model.frame_attention": f"{UNET}._forward",
 }
 
 

@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from ...videop2p_core.host.comfy.model_patches import OPTIONS, options_of
 from . import hints
 from .classes import Classes
 from .running import Running
@@ -90,6 +91,9 @@ class _Reader(ast.NodeVisitor):
             self.object_of_a_model(node.args[0])
         if isinstance(node.func, ast.Attribute) and node.func.attr in ("get", "pop", "setdefault") and node.args:
             self.key_of(node.func.value, node.args[0])
+        if ast.unparse(node.func) == options_of.__name__ and self.name in hints.HANDED:
+            self.found.hints.add(f"HANDED: {self.name}")
+            self.note(hints.HANDED[self.name]).places["transformer_options"] = OPTIONS
         self.generic_visit(node)
 
     def called(self, node: ast.Call) -> tuple[str | None, Call | None]:
@@ -200,15 +204,6 @@ class _Reader(ast.NodeVisitor):
         if isinstance(node.op, ast.BitOr) and isinstance(node.right, ast.Dict):
             for key in filter(None, node.right.keys):
                 self.key_of(node.left, key)
-        self.generic_visit(node)
-
-    def visit_IfExp(self, node: ast.IfExp) -> None:
-        """`kwargs[name] if name in kwargs else args[place]`: an argument of a wrapper that is found by its place."""
-        whole = ast.unparse(node)
-        if self.name in hints.HANDED and whole.startswith("kwargs[") and "else args[" in whole:
-            path, before = hints.HANDED[self.name]
-            self.found.hints.add(f"HANDED: {self.name}")
-            self.note(path).places[node.body.slice.value] = node.orelse.slice.value + before
         self.generic_visit(node)
 
     def key_of(self, container: ast.expr, key: ast.expr) -> None:

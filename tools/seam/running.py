@@ -69,7 +69,7 @@ class Running:
     def _found(self, path: str):
         module = self.module_of(path)
         self.lookup.modules.setdefault(module, importlib.import_module(module))
-        return self.lookup.found(path)
+        return self.lookup.value_of(path)
 
     @cached_property
     def telling_names(self) -> set[str]:

@@ -113,7 +113,7 @@ class SelfAttention(nn.Module):
         operations: Any = nn,
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
-    ):
+    ) -> None:
         super().__init__()
         made: dict[str, Any] = {"device": device, "dtype": dtype}
         self.heads = heads
@@ -146,7 +146,7 @@ class TemporalAttention(nn.Module):
         operations: Any = nn,
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
-    ):
+    ) -> None:
         super().__init__()
         self.norm_temp = operations.LayerNorm(channels, device=device, dtype=dtype)
         self.attn_temp = SelfAttention(channels, heads, operations, device, dtype)

@@ -17,6 +17,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from ..edit.edit_plan import EditPlan
 from ..edit.matrices import Edit
 
 QueryKey = tuple[Tensor, Tensor]
@@ -36,8 +37,8 @@ class RecordSettings:
     folder           where they are kept until the inversion is gone; None keeps them in memory
     """
 
-    cross: float = 0.2
-    temporal: float = 0.5
+    cross: float = EditPlan.cross
+    temporal: float = EditPlan.temporal
     folder: Path | None = None
 
     def __post_init__(self) -> None:
@@ -51,7 +52,7 @@ class AttentionRecords:
     """The queries and keys of every step (0 = the noisiest), pass of the clip and layer, in half precision; one file a
     step and pass where `kept` names a folder, which goes when the records go."""
 
-    def __init__(self, kept: RecordSettings, steps: int):
+    def __init__(self, kept: RecordSettings, steps: int) -> None:
         self.kept, self.steps = kept, steps
         self._memory: dict[tuple[int, str], Mapping[str, QueryKey]] = {}
         self._sizes: dict[tuple[int, str], int] = {}  # in bytes

@@ -14,9 +14,9 @@ from torch import Tensor
 
 from ..device_transfer import sent
 from ..edit.local_blend import blend_latents
+from ..finite import check_finite
 from . import inversion as inversions
 from . import schedule
-from .finite import check_finite
 from .inversion import Inversion
 
 
@@ -37,8 +37,8 @@ class Branch:
     proximal: bool = False
 
 
-Asked = list[tuple[Branch, Tensor]]  # branches, the source first, and the x of each
-Denoise = Callable[[Tensor, Asked], list[Tensor]]  # sigma, what is asked -> denoised, of each
+Predictions = list[tuple[Branch, Tensor]]  # branches, the source first, and the x of each
+Denoise = Callable[[Tensor, Predictions], list[Tensor]]  # sigma, what is asked -> denoised, of each
 # step -> of each target [frames, height, width], 1 where it is kept, or None for all of it
 EndStep = Callable[[int], Sequence[Tensor | None]]
 Progress = Callable[[int, Tensor, list[Tensor]], None]  # step, source x, targets' x
@@ -94,12 +94,12 @@ def edit_clip(
     source = schedule.to_x(sent(inversion.noise, device), inversion.sigmas[0], flow=inversion.flow)
     edited = [source] * targets
     for step, (sigma, next_sigma) in enumerate(pairwise(inversion.sigmas)):
-        asked = [(target_branch(inversion, step, i, coupled), x) for i, x in enumerate(edited)]
+        predictions = [(target_branch(inversion, step, i, coupled), x) for i, x in enumerate(edited)]
         if not direct or source_needed(step):
-            asked.insert(0, (source_branch(inversion, step), source))
+            predictions.insert(0, (source_branch(inversion, step), source))
         advanced = [
             schedule.ddim_step(x, schedule.direction(x, denoised, sigma), sigma, next_sigma)
-            for (_, x), denoised in zip(asked, denoise(sigma, asked), strict=True)
+            for (_, x), denoised in zip(predictions, denoise(sigma, predictions), strict=True)
         ]
         edited = advanced[len(advanced) - targets :]
         if direct:

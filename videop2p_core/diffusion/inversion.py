@@ -19,10 +19,10 @@ from einops import rearrange
 from torch import Tensor
 
 from ..device_transfer import sent
+from ..finite import check_finite
 from . import schedule
 from .attention_records import AttentionRecords, RecordSettings
 from .checkpoint import State, Unfinished
-from .finite import check_finite
 from .weight_fingerprint import check_fingerprint
 
 Denoise = Callable[[Tensor, Tensor, Any], Tensor]
@@ -59,7 +59,7 @@ class InversionSettings:
     checkpointing: bool = False
     kept: RecordSettings | None = None
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check_method(self.method)
         if self.rounds < 0 or self.inner_steps < 1:
             raise ValueError(
@@ -149,6 +149,7 @@ class Inversion:
 
 
 def check_method(method: str) -> None:
+    """Raises ValueError, in a sentence, for what is none of METHODS."""
     if method not in METHODS:
         raise ValueError(f"'{method}' is not an inversion method: {', '.join(METHODS)}")
 

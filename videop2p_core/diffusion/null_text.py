@@ -10,9 +10,9 @@ from einops import repeat
 from torch import Tensor
 
 from ..device_transfer import sent
+from ..finite import check_finite
 from . import schedule
 from .checkpoint import State, Unfinished
-from .finite import check_finite
 from .inversion import Denoise, Progress, guide
 
 

@@ -10,9 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..finite import check_finite
 from . import schedule
 from .checkpoint import State, Unfinished
-from .finite import check_finite
 from .inversion import Denoise
 from .weight_fingerprint import check_fingerprint
 
@@ -27,6 +27,36 @@ SMOOTH = 0.95  # of the running mean of losses
 PROBES, PROBED_EVERY = 4, 10  # forwards of one probing, and the steps between two
 LOWER = "lower the learning rate, or "
 FALL = 0.01  # the share by which the probed loss has to fall, or it is flat
+
+
+@dataclass(frozen=True)
+class TuningSettings:
+    """How a clip is tuned on.
+
+    steps               training steps, each of one timestep and one noise for the whole clip
+    learning_rate       of AdamW
+    seed                draws timesteps and noises
+    patience            steps without progress after which it ends early, 0 for never
+    freeze_down_blocks  leave the UNet's first half as it is
+    checkpointing       compute activations twice rather than keep them
+
+    Raises ValueError, in a sentence, for what would train to nothing or to no numbers.
+    """
+
+    steps: int = 500
+    learning_rate: float = 3e-5
+    seed: int = 0
+    patience: int = 0
+    freeze_down_blocks: bool = False
+    checkpointing: bool = False
+
+    def __post_init__(self) -> None:
+        if self.steps < 1:
+            raise ValueError(f"{self.steps} steps were asked for: tuning takes at least 1")
+        if not 0 < self.learning_rate <= 1:
+            raise ValueError(f"the learning rate is {self.learning_rate:g}: give a number above 0, and 1 at most")
+        if not 0 <= self.seed < 2**64:
+            raise ValueError(f"the seed is {self.seed}: give a whole number from 0 to {2**64 - 1}")
 
 
 @dataclass(frozen=True)
@@ -92,14 +122,6 @@ def draw(steps: int, latent: Tensor, levels: int, seed: int) -> tuple[Tensor, It
     return timesteps, (torch.randn(latent.shape, generator=generator) for _ in range(steps))
 
 
-def check_settings(learning_rate: float, seed: int) -> None:
-    """Raises ValueError, in a sentence, for what would train to nothing or to no numbers."""
-    if not 0 < learning_rate <= 1:
-        raise ValueError(f"the learning rate is {learning_rate:g}: give a number above 0, and 1 at most")
-    if not 0 <= seed < 2**64:
-        raise ValueError(f"the seed is {seed}: give a whole number from 0 to {2**64 - 1}")
-
-
 def check_reached(trained: Mapping[str, Tensor]) -> None:
     """Raises ValueError, in a sentence, where the first loss gave a trained tensor no gradient."""
     lacking = [name for name, parameter in trained.items() if parameter.grad is None]
@@ -159,53 +181,49 @@ def tune(
     z0: Tensor,
     model_sigmas: Tensor,
     source: Any,
+    settings: TuningSettings,
     *,
-    steps: int = 500,
-    learning_rate: float = 3e-5,
-    seed: int = 0,
     prediction: str = "eps",
-    freeze_down_blocks: bool = False,
     timesteps: Tensor | None = None,
     noises: Tensor | None = None,
-    patience: int = 0,
     progress: Progress | None = None,
     unfinished: Unfinished | None = None,
 ) -> Tuning:
     """Train, in place, those of `parameters` that `trained_names` chooses, and say what changed.
 
     `parameters` are the UNet's and its temporal layers', by name, float32 whatever the model computes in.
-    z0 [*latent] is the whole clip, model_sigmas [levels] the model's table, cleanest first. Each step draws one
-    timestep and one noise for the clip; `timesteps` [steps] and `noises` [steps, *latent] replace the drawn ones. AdamW
-    (0.9, 0.999, eps 1e-8, weight decay 1e-2), gradient norm clipped at 1.0. With a `patience` of so many steps training
-    ends early where the `probed_loss` `is_flat`, for PROBES forwards more before the first step and after every
-    PROBED_EVERY. `progress` is called with the losses so far after every step. `unfinished` keeps the state of the run:
-    where it holds that of another one with the same inputs this one goes on from there, to the same result. A loss,
-    gradient or trained value that is not a number ends the run with a ValueError, and so does a tensor that no gradient
-    reaches.
+    z0 [*latent] is the whole clip, model_sigmas [levels] the model's table, cleanest first. `timesteps` [steps] and
+    `noises` [steps, *latent] replace the drawn ones. AdamW (0.9, 0.999, eps 1e-8, weight decay 1e-2), gradient norm
+    clipped at 1.0. With patience training ends early where the `probed_loss` `is_flat`, for PROBES forwards more before
+    the first step and after every PROBED_EVERY. `progress` is called with the losses so far after every step.
+    `unfinished` keeps the state of the run: where it holds that of another one with the same inputs this one goes on
+    from there, to the same result. A loss, gradient or trained value that is not a number ends the run with a
+    ValueError, and so does a tensor that no gradient reaches.
     """
-    check_settings(learning_rate, seed)
-    trained = {name: parameters[name] for name in trained_names(parameters, freeze_down_blocks=freeze_down_blocks)}
+    steps, patience = settings.steps, settings.patience
+    names = trained_names(parameters, freeze_down_blocks=settings.freeze_down_blocks)
+    trained = {name: parameters[name] for name in names}
     if not trained:
         raise ValueError("the model has no attention queries and no temporal attention to tune: inflate a UNet first")
     if (timesteps is None) != (noises is None):
         raise ValueError("give both the timesteps and the noises of a tuning run, or neither")
-    given: Iterable[Tensor]
+    drawn: Iterable[Tensor]
     if timesteps is None or noises is None:
-        timesteps, given = draw(steps, z0, len(model_sigmas), seed)
+        timesteps, drawn = draw(steps, z0, len(model_sigmas), settings.seed)
     elif len(timesteps) != steps or noises.shape != (steps, *z0.shape):
         raise ValueError(
             f"{len(timesteps)} timesteps and noises of shape {list(noises.shape)} do not fit {steps} steps of a clip "
             f"of shape {list(z0.shape)}"
         )
     else:
-        given = noises
+        drawn = noises
     # The temporal layers are kept whole, so only the base model's tensors need what they were.
     initial = {name: parameter.detach().clone() for name, parameter in trained.items() if not is_temporal(name)}
     for name, parameter in parameters.items():
         parameter.requires_grad_(name in trained)
 
     # One tensor at a time: together they would need temporaries of the size of all.
-    optimizer = torch.optim.AdamW(trained.values(), lr=learning_rate, weight_decay=1e-2, foreach=False)
+    optimizer = torch.optim.AdamW(trained.values(), lr=settings.learning_rate, weight_decay=1e-2, foreach=False)
     losses: list[float] = []
     grad_norms: list[float] = []
     unfinished = unfinished or Unfinished()
@@ -220,7 +238,7 @@ def tune(
 
     probed = [probe()] if patience else []
     with torch.enable_grad():
-        for step, (timestep, noise) in enumerate(zip(timesteps, given, strict=True)):
+        for step, (timestep, noise) in enumerate(zip(timesteps, drawn, strict=True)):
             if step < len(losses):  # of the run before this one, whose noises had to be drawn all the same
                 continue
             sigma = model_sigmas[timestep.to(model_sigmas.device)].to(z0)
@@ -258,10 +276,10 @@ def tune(
         },
         losses=torch.tensor(losses),
         grad_norms=torch.tensor(grad_norms),
-        learning_rate=learning_rate,
-        seed=seed,
+        learning_rate=settings.learning_rate,
+        seed=settings.seed,
         frames=z0.shape[0],
-        freeze_down_blocks=freeze_down_blocks,
+        freeze_down_blocks=settings.freeze_down_blocks,
     )
 
 

@@ -29,6 +29,8 @@ ENOUGH = 0.25  # the share of the rows that must be finer
 
 
 class Verdict(Enum):
+    """Whether two fingerprints are of the same weights."""
+
     SAME, OTHER, UNCERTAIN = range(3)
 
 
@@ -59,6 +61,7 @@ def row(values: Tensor, error: float = 0.0) -> Tensor:
 
 
 def unreadable() -> Tensor:
+    """The row of a weight whose values cannot be told."""
     return row(torch.zeros(0), UNREADABLE)
 
 
@@ -101,7 +104,7 @@ def likeness(one: Tensor, other: Tensor) -> Likeness:
 class _Row:
     """Two rows: how far they are apart and may be, relative to their values."""
 
-    def __init__(self, one: Tensor, other: Tensor):
+    def __init__(self, one: Tensor, other: Tensor) -> None:
         errors, values = (float(one[0]), float(other[0])), (one[1:], other[1:])
         kinds = [_may_be_held_in(each) for each in values]
         expected = [error or _rounding(each, held) for error, each, held in zip(errors, values, kinds, strict=True)]

@@ -40,9 +40,9 @@ class EditPlan:
     blend_source: tuple[str, ...] = ()
     blend_target: tuple[str, ...] = ()
     subtracted: tuple[str, ...] = ()
-    threshold: float = 0.3
-    start: float = 0.2
-    freeze: float = 1.0
+    threshold: float = Blend.threshold
+    start: float = Blend.start
+    freeze: float = Blend.freeze
 
     def __post_init__(self) -> None:
         for name, prompt in (("source", self.source), ("target", self.target)):

@@ -16,6 +16,8 @@ import torch.nn.functional as F
 from einops import rearrange, reduce
 from torch import Tensor
 
+from ..finite import check_finite_input
+
 WORDS, SUBTRACTED = 0, 1  # the two groups of words
 
 
@@ -120,8 +122,7 @@ def checked_mask(mask: Tensor) -> Tensor:
     if mask.ndim != 3 or not mask.numel():
         raise ValueError(f"the mask has shape {list(mask.shape)}: give [frames, height, width], at least one of each")
     mask = mask.float()
-    if not mask.isfinite().all():
-        raise ValueError("the mask holds values that are not numbers (NaN or infinity): make it anew")
+    check_finite_input(mask, "the mask holds", "make it anew")
     return mask.clamp(0, 1)
 
 

@@ -84,6 +84,7 @@ class Edit:
 
 
 def no_edit(source_tokens: int, target_tokens: int, dtype: torch.dtype = torch.float32) -> Pair:
+    """The pair under which a target keeps all of its own maps."""
     return torch.zeros(source_tokens, target_tokens, dtype=dtype), torch.ones(target_tokens, dtype=dtype)
 
 
@@ -166,6 +167,7 @@ def window_curve(window: Window, steps: int, grain: int) -> Tensor:
 
 
 def weight_curve(weight: float | KeyFrames, steps: int) -> Tensor:  # [steps]
+    """The weight of each step: [steps], float64."""
     return weight.curve(steps) if isinstance(weight, KeyFrames) else torch.full((steps,), weight, dtype=torch.float64)
 
 

@@ -29,8 +29,10 @@ class Piece:
 
 @dataclass(frozen=True)
 class Word:
+    """A word of a prompt; tokens: its positions in the prompt's embedding."""
+
     text: str
-    tokens: tuple[int, ...]  # positions in the prompt's embedding
+    tokens: tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -105,9 +107,9 @@ def find_word(prompt: Prompt, word: str) -> tuple[int, ...]:
     phrase = word.split()
     for same, places in zip(_SAME, prompt.places, strict=True):
         starts = [{place - i for place in places.get(same(part), ())} for i, part in enumerate(phrase)]
-        found = {start + i for start in set.intersection(*starts) for i in range(len(phrase))} if phrase else ()
-        if found:
-            return tuple(sorted(token for i in found for token in prompt.words[i].tokens))
+        matches = {start + i for start in set.intersection(*starts) for i in range(len(phrase))} if phrase else ()
+        if matches:
+            return tuple(sorted(token for i in matches for token in prompt.words[i].tokens))
     return ()
 
 
@@ -174,6 +176,7 @@ def _runs_of_pieces(prompt: Prompt) -> list[int]:
 
 
 def official_parts(prompt: Prompt) -> list[list[int]]:
+    """The token positions of each part between spaces, counted off by letters as the official code does."""
     parts = prompt.text.split(" ")
     tokens, part, length = [[] for _ in parts], 0, 0
     for position in prompt.content:

@@ -76,7 +76,7 @@ def faults(source: Prompt, target: Prompt, fields: Mapping[str, str]) -> dict[st
         "subtract": lambda word: find_word(source, word) or word_tokens(target, word, role="target"),
         "word_weights": lambda entry: [word_tokens(target, word, role="target") for word in parse_weights(entry)],
     }
-    return {name: _said(check, dict.fromkeys(parse_words(fields.get(name, "")))) for name, check in checks.items()}
+    return {name: _faults_of(check, dict.fromkeys(parse_words(fields.get(name, "")))) for name, check in checks.items()}
 
 
 def _word_of_token(prompt: Prompt) -> Tensor:
@@ -100,11 +100,11 @@ def _changes(
     )
 
 
-def _said(check: Callable[[str], Any], entries: Iterable[str]) -> list[str]:
-    said = []
+def _faults_of(check: Callable[[str], Any], entries: Iterable[str]) -> list[str]:
+    messages = []
     for entry in entries:
         try:
             check(entry)
         except ValueError as error:
-            said.append(str(error))
-    return said if len(said) <= MOST else [*said[:MOST], f"and {len(said) - MOST} more like these"]
+            messages.append(str(error))
+    return messages if len(messages) <= MOST else [*messages[:MOST], f"and {len(messages) - MOST} more like these"]

@@ -61,6 +61,7 @@ def with_target(plan: EditPlan, target: Prompt) -> EditPlan:
 
 
 def with_weight(plan: EditPlan, word: str, weight: float) -> EditPlan:
+    """The plan with another weight of a word, which counts whatever other weights its tokens have."""
     # The last of several weights of a token counts.
     others = {other: value for other, value in plan.weights.items() if other != word}
     return replace(plan, weights={**others, word: weight})

@@ -64,7 +64,9 @@ class DemoTokenizer(sd1_clip.SD1Tokenizer):
     `known_tokens` and `vocabulary` come from the model's file.
     """
 
-    def __init__(self, known_tokens: set[int], vocabulary: list[str], **kwargs: Any):
+    clip_l: Any  # the host sets it under this name
+
+    def __init__(self, known_tokens: set[int], vocabulary: list[str], **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.known_tokens, self.vocabulary = known_tokens, vocabulary
 
@@ -94,6 +96,7 @@ def read_demo_file(path: str | Path) -> tuple[dict[str, torch.Tensor], dict[str,
 
 
 def with_prefix(tensors: dict[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:
+    """The tensors whose names begin so, under the rest of their names."""
     return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
 
 

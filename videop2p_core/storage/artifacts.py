@@ -77,10 +77,12 @@ def _save(tensors: Mapping[str, torch.Tensor], path: Path, metadata: Mapping[str
 
 
 def load_inversion(path: str | os.PathLike) -> Inversion:
+    """From a file that `save` wrote. Raises WeightsError, in a sentence."""
     return _load(path, "inversion")
 
 
 def load_tuning(path: str | os.PathLike) -> Tuning:
+    """From a file that `save` wrote. Raises WeightsError, in a sentence."""
     return _load(path, "tuning")
 
 
@@ -96,8 +98,8 @@ def read(path: str | os.PathLike, *, tensors: bool = True) -> tuple[dict[str, to
         raise WeightsError(f"there is no file {path}: copy it there")
     try:
         with safe_open(path, "pt") as file:
-            found = {name: file.get_tensor(name) for name in file.keys()} if tensors else {}
-            return found, file.metadata() or {}
+            values = {name: file.get_tensor(name) for name in file.keys()} if tensors else {}
+            return values, file.metadata() or {}
     except OSError as error:
         raise WeightsError(f"{path.name} cannot be read ({error}): see to it that ComfyUI may read it") from error
     # What a header says of a shape may be more than torch can take.
@@ -115,11 +117,11 @@ def _cause(error: Exception) -> str:
 def _load(path: str | os.PathLike, kind: str) -> Any:
     tensors, metadata = read(path)
     path = Path(path)
-    found = metadata.get("video_p2p")
-    if found is None:
+    own_kind = metadata.get("video_p2p")
+    if own_kind is None:
         raise WeightsError(f"{path.name} is no file of Video-P2P: choose one that Save {kind.title()} wrote")
-    if found != kind:
-        raise WeightsError(f"{path.name} holds a saved {found}: open it with Load {found.title()}")
+    if own_kind != kind:
+        raise WeightsError(f"{path.name} holds a saved {own_kind}: open it with Load {own_kind.title()}")
     if metadata.get("version") != str(VERSION):
         raise WeightsError(
             f"{path.name} is of format version {metadata.get('version')}, this pack reads version {VERSION}: "

@@ -31,7 +31,7 @@ class UnfinishedFile(Unfinished):
 
     _first: Tensor  # what this run's first step gave: `of_same_run` is asked before anything is kept
 
-    def __init__(self, path: Path, every: int):
+    def __init__(self, path: Path, every: int) -> None:
         self.path, self.every = path, every
 
     def of_same_run(self, first: Tensor) -> State | None:
@@ -71,8 +71,8 @@ def _read(path: Path) -> dict[str, Tensor]:
 
 def _checksum(tensors: Mapping[str, Tensor]) -> str:
     """Of names, types, shapes and bytes: a disk that failed must not end in the result."""
-    found = 0
+    checksum = 0
     for name, tensor in sorted(tensors.items()):
-        found = zlib.crc32(f"{name} {tensor.dtype} {list(tensor.shape)}".encode(), found)
-        found = zlib.crc32(memoryview(tensor.reshape(-1).view(torch.uint8).numpy()), found)
-    return str(found)
+        checksum = zlib.crc32(f"{name} {tensor.dtype} {list(tensor.shape)}".encode(), checksum)
+        checksum = zlib.crc32(memoryview(tensor.reshape(-1).view(torch.uint8).numpy()), checksum)
+    return str(checksum)

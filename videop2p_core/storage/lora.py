@@ -47,26 +47,26 @@ def low_rank(deltas: Mapping[str, Tensor], rank: int, progress: Progress | None 
         raise ValueError(f"a LoRA has a rank of at least 1, not {rank}")
     if not deltas:
         raise ValueError("there are no deltas to make a LoRA of")
-    found, lost, whole = {}, {}, {}
+    pairs, lost, whole = {}, {}, {}
     for step, (name, delta) in enumerate(deltas.items()):
-        up, down = found[name] = factors(delta, rank)
+        up, down = pairs[name] = factors(delta, rank)
         lost[name], whole[name] = (delta - up @ down).norm().item(), delta.norm().item()
         if progress:
             progress(step)
     return LowRank(
-        found,
-        {name: _share(lost[name], whole[name]) for name in found},
+        pairs,
+        {name: _share(lost[name], whole[name]) for name in pairs},
         _share(_norm(lost.values()), _norm(whole.values())),
     )
 
 
-def lora_tensors(found: LowRank, names: Mapping[str, str]) -> dict[str, Tensor]:
+def lora_tensors(factors: LowRank, names: Mapping[str, str]) -> dict[str, Tensor]:
     """The tensors of a LoRA file. names: {name: its diffusers name}, both ending in `.weight`.
 
     Loaders multiply up @ down by alpha / rank, so alpha is the rank.
     """
     tensors = {}
-    for name, (up, down) in found.factors.items():
+    for name, (up, down) in factors.factors.items():
         layer = "lora_unet_" + names[name].removesuffix(".weight").replace(".", "_")
         tensors[f"{layer}.lora_up.weight"], tensors[f"{layer}.lora_down.weight"] = up, down
         tensors[f"{layer}.alpha"] = torch.tensor(float(up.shape[1]))

@@ -35,9 +35,9 @@ _WEIGHT_FILE = re.compile(rf"^{WEIGHTS}(-\d+-of-\d+)?\.(safetensors|bin)$")
 
 def weight_files(names: Iterable[str]) -> list[str]:
     """Those of a UNet folder's files that hold its weights: one file or its parts, safetensors where there are any."""
-    found = sorted(name for name in names if _WEIGHT_FILE.match(name))
+    weights = sorted(name for name in names if _WEIGHT_FILE.match(name))
     for ending in (".safetensors", ".bin"):
-        whole, parts = f"{WEIGHTS}{ending}", [name for name in found if name.endswith(ending)]
+        whole, parts = f"{WEIGHTS}{ending}", [name for name in weights if name.endswith(ending)]
         if parts:
             return [whole] if whole in parts else parts
     return []
@@ -70,8 +70,8 @@ def names_of(image_names: Mapping[str, str], own_names: Collection[str]) -> dict
 
 def _block_of(name: str) -> str:
     """The transformer block that a weight is of, nothing where it is of none."""
-    found = _BLOCK_OF.match(name)
-    return found[1] if found else ""
+    match = _BLOCK_OF.match(name)
+    return match[1] if match else ""
 
 
 def by_own_names(
@@ -93,22 +93,22 @@ def by_own_names(
         raise ForeignError(
             f"holds what this model's UNet has not, {_few(strange)}: connect the base model that it was tuned on"
         )
-    given = {table[name]: tensor for name, tensor in tensors.items()}
-    temporal = any(map(is_temporal, given))
-    lacking = [theirs for theirs, own in names.items() if own not in given and (temporal or not is_temporal(own))]
+    renamed = {table[name]: tensor for name, tensor in tensors.items()}
+    temporal = any(map(is_temporal, renamed))
+    lacking = [theirs for theirs, own in names.items() if own not in renamed and (temporal or not is_temporal(own))]
     if lacking:
         raise ForeignError(f"lacks {_few(lacking)}: a whole UNet is needed, copy it anew")
-    other = [f"{own} {given[own].dtype}" for own in given if given[own].dtype not in DTYPES]
+    other = [f"{own} {renamed[own].dtype}" for own in renamed if renamed[own].dtype not in DTYPES]
     if other:
         raise ForeignError(
             f"holds weights of a kind that loses too much, {_few(other)}: get it in half precision or better"
         )
-    misshapen = [f"{own} {list(given[own].shape)}" for own in given if given[own].shape != shapes[own]]
+    misshapen = [f"{own} {list(renamed[own].shape)}" for own in renamed if renamed[own].shape != shapes[own]]
     if misshapen:
         raise ForeignError(
             f"is of a UNet of another size, with {_few(misshapen)}: connect the base model that it was tuned on"
         )
-    return given
+    return renamed
 
 
 def _few(names: Sequence[str], shown: int = 3) -> str:
@@ -119,29 +119,29 @@ def _few(names: Sequence[str], shown: int = 3) -> str:
 # --- what tuning changed ----------------------------------------------------------------------------------------------
 
 
-def difference(found: Tensor, expected: Tensor) -> float:
-    """||found - expected|| / ||expected||, in float32; a weight of nothing counts as one of SMALL."""
+def difference(actual: Tensor, expected: Tensor) -> float:
+    """||actual - expected|| / ||expected||, in float32; a weight of nothing counts as one of SMALL."""
     scale = expected.float().norm().clamp(min=SMALL * expected.numel() ** 0.5)
-    return ((found.float() - expected.float()).norm() / scale).item()
+    return ((actual.float() - expected.float()).norm() / scale).item()
 
 
-def differing(given: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> dict[str, float]:
+def differing(tuned: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> dict[str, float]:
     """{name: difference} of the weights that tuning leaves as they are and that differ by more than rounding."""
-    trained = set(trained_names(given))
-    untrained = [name for name in given if name not in trained and not is_temporal(name)]
-    differences = {name: difference(given[name], own[name]) for name in untrained}
+    trained = set(trained_names(tuned))
+    untrained = [name for name in tuned if name not in trained and not is_temporal(name)]
+    differences = {name: difference(tuned[name], own[name]) for name in untrained}
     return {name: value for name, value in differences.items() if not value <= TOLERANCE}
 
 
-def tuning_between(own: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> Tuning:
-    """What changed from our own weights to those given, both by our own names. How it was tuned is not known."""
-    trained = [name for name in trained_names(given) if not is_temporal(name)]
-    deltas = {name: given[name].float() - own[name].float() for name in trained}
+def tuning_between(own: Mapping[str, Tensor], tuned: Mapping[str, Tensor]) -> Tuning:
+    """What changed from our own weights to tuned ones, both by our own names. How it was tuned is not known."""
+    trained = [name for name in trained_names(tuned) if not is_temporal(name)]
+    deltas = {name: tuned[name].float() - own[name].float() for name in trained}
     return Tuning(
         # What the official training froze is the same.
         deltas={name: delta for name, delta in deltas.items() if delta.any()},
         # Copied: a file that is mapped may be written over.
-        temporal={name: tensor.to(torch.float32, copy=True) for name, tensor in given.items() if is_temporal(name)},
+        temporal={name: tensor.to(torch.float32, copy=True) for name, tensor in tuned.items() if is_temporal(name)},
         losses=torch.zeros(0),
         grad_norms=torch.zeros(0),
         learning_rate=0.0,

@@ -17,12 +17,12 @@ def same_embedding(conditioning: Conditioning, embedding: Tensor) -> bool:
 
     Each token for itself: in the whole of a text, most of which is padding, a word would not be missed.
     """
-    found = conditioning[0][0]
-    if found.shape != embedding.shape:
+    own = conditioning[0][0]
+    if own.shape != embedding.shape:
         return False
-    found, embedding = found.float().cpu(), embedding.float().cpu()
-    size = torch.maximum(found.norm(dim=-1), embedding.norm(dim=-1))
-    return bool(((found - embedding).norm(dim=-1) <= ALIKE * size).all())
+    own, embedding = own.float().cpu(), embedding.float().cpu()
+    size = torch.maximum(own.norm(dim=-1), embedding.norm(dim=-1))
+    return bool(((own - embedding).norm(dim=-1) <= ALIKE * size).all())
 
 
 def in_use(options: dict[str, Any]) -> tuple[float, float]:

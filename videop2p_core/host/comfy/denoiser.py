@@ -38,7 +38,7 @@ class Denoiser:
     which takes the place of the embedding of NULL's first entry.
     """
 
-    def __init__(self, guider: comfy.samplers.CFGGuider, model_options: dict[str, Any]):
+    def __init__(self, guider: comfy.samplers.CFGGuider, model_options: dict[str, Any]) -> None:
         self.guider = guider
         self.model_options = model_options
 
@@ -88,7 +88,7 @@ class Algorithm(comfy.samplers.Sampler):
     z0 is the latent at the model's scale.
     """
 
-    def __init__(self, algorithm: Run[Any]):
+    def __init__(self, algorithm: Run[Any]) -> None:
         self.algorithm = algorithm
         self.result: Any = None
 

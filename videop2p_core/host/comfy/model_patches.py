@@ -9,7 +9,22 @@ from comfy.patcher_extension import WrappersMP, add_wrapper_with_key
 
 from ...diffusion.attention import Attend
 
+OPTIONS = 5  # where transformer_options stand by position: x, timestep, two contexts or a context and y, control
 CONTROL = "videop2p_control"  # where transformer_options carry an edit's control
+
+
+def options_of(args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
+    """transformer_options among the arguments of a model or of its UNet."""
+    return kwargs["transformer_options"] if "transformer_options" in kwargs else args[OPTIONS]
+
+
+def with_options(
+    args: tuple[Any, ...], kwargs: dict[str, Any], options: dict[str, Any]
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """The same arguments, (args, kwargs), with other transformer_options."""
+    if "transformer_options" in kwargs:
+        return args, {**kwargs, "transformer_options": options}
+    return (*args[:OPTIONS], options, *args[OPTIONS + 1 :]), kwargs
 
 
 def host_attention(options: dict[str, Any]) -> Attend:

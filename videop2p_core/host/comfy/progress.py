@@ -33,7 +33,7 @@ class TuningProgress:
     """progress(losses) of a tuning, all so far. Their curve is drawn every few seconds, whatever the host's setting
     for previews of latents; below it stand the frames that were shown last."""
 
-    def __init__(self, steps: int, latent_format: Any, seconds: float = 2.0):
+    def __init__(self, steps: int, latent_format: Any, seconds: float = 2.0) -> None:
         self.bar, self.seconds = ProgressBar(steps), seconds
         self.drawn = time.monotonic()
         self.latent_format, self.frames = latent_format, []

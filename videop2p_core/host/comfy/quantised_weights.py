@@ -32,10 +32,12 @@ def is_quantised(model: ModelPatcher) -> bool:
 
 
 def is_known(weight: Tensor) -> bool:
+    """Whether the values of a weight can be told: plain ones, the host's quantised ones, and GGUF."""
     return isinstance(weight, QuantizedTensor) or is_gguf(weight) or _is_plain(weight)
 
 
 def is_gguf(weight: Tensor) -> bool:
+    """Whether it is packed as ComfyUI-GGUF has it."""
     return hasattr(weight, "tensor_type") and hasattr(weight, "tensor_shape")
 
 

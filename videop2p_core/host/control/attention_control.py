@@ -62,7 +62,7 @@ class AttentionControl:
     def __init__(
         self, source: UUID, targets: Sequence[ControlledTarget], records: AttentionRecords | None = None,
         full: Callable[[int], bool] = lambda step: True, on_cpu: bool = False,
-    ):  # fmt: skip
+    ) -> None:  # fmt: skip
         self.source, self.targets, self.records, self.full = source, targets, records, full
         self.on_cpu, self.ferry = on_cpu, Ferry(may_lock_pages())
         self.step, self.mode = 0, RECORD

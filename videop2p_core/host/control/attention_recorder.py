@@ -26,7 +26,7 @@ class AttentionRecorder:
     entry: uuid of the source's conditioning entry; tokens: of its text; size: the latent's (height, width).
     """
 
-    def __init__(self, records: AttentionRecords, entry: UUID, tokens: int, size: tuple[int, int]):
+    def __init__(self, records: AttentionRecords, entry: UUID, tokens: int, size: tuple[int, int]) -> None:
         self.records, self.entry, self.tokens = records, entry, tokens
         self.grid = blend_grid(*size)
         self.step = 0

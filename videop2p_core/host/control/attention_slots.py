@@ -31,4 +31,5 @@ def once(context: Tensor, tokens: int, role: str) -> Tensor:
 
 
 def splice(x: Tensor, rows: slice, replacement: Tensor) -> Tensor:
+    """x [rows, ...] with other values in these rows."""
     return torch.cat([x[: rows.start], replacement, x[rows.stop :]])

@@ -18,11 +18,11 @@ from torch import Tensor
 
 from ...device_transfer import sent
 from ...diffusion import schedule
-from ...diffusion.finite import check_finite
 from ...edit.edit_plan import EditPlan
 from ...edit.local_blend import Blend, word_columns
 from ...edit.matrices import Edit, no_edit
 from ...edit.prompt import Prompt, word_tokens
+from ...finite import check_finite
 from ..comfy.denoiser import SOURCE, Denoiser, run
 from ..comfy.latents import as_clip, for_pictures, latent_out, left_over, pictures_of
 from ..comfy.model_patches import install
@@ -58,7 +58,7 @@ class WordAttention:
 
 def attention_maps(
     model: ModelPatcher,
-    parts: PreparedEdit,
+    prepared: PreparedEdit,
     plan: EditPlan,
     words: Sequence[str],
     branch: str,
@@ -67,10 +67,10 @@ def attention_maps(
 ) -> WordAttention:
     """Where words of the source or the target prompt look: in one step (1 = the noisiest), or on the mean of all (0).
 
-    parts: of the one edit that was planned; words: see `words_of`; images: IMAGE of the clip's frames, or None.
+    prepared: of the one edit that was planned; words: see `words_of`; images: IMAGE of the clip's frames, or None.
     Raises ValueError for a word, a step or images that do not fit, before anything is sampled.
     """
-    inversion = parts.inversion
+    inversion = prepared.inversion
     frames, _, *size = inversion.noise.shape
     words = words_of(plan, branch, words)
     columns = columns_of(getattr(plan, branch), words, branch)
@@ -85,9 +85,9 @@ def attention_maps(
             f"there are {len(images)} images for a clip of {pictures} frames: connect the frames that were inverted"
             f"{left_over(model.model, len(images), frames)}"
         )
-    word_map_layers(model, size, parts.targets[0].blend_blocks)
+    word_map_layers(model, size, prepared.targets[0].blend_blocks)
     first, end = (step - 1, step) if step else (0, inversion.steps)
-    maps = maps_within_memory(model, parts, columns, first, end, branch).cpu()
+    maps = maps_within_memory(model, prepared, columns, first, end, branch).cpu()
     check_finite(maps, "the attention to the words")
     factor = model.model.latent_format.spacial_downscale_ratio
     masks = masks_of(maps, [factor * side for side in size])
@@ -97,10 +97,10 @@ def attention_maps(
     return WordAttention(masks, overlays, heat_grid(words, overlays, f"{branch} prompt, {when}"))
 
 
-def words_of(plan: EditPlan, branch: str, asked: Sequence[str] = ()) -> tuple[str, ...]:
+def words_of(plan: EditPlan, branch: str, words: Sequence[str] = ()) -> tuple[str, ...]:
     """The words that were asked for; else those of the prompt that the edit blends; else all of the prompt's."""
     blended, every = getattr(plan, f"blend_{branch}"), getattr(plan, branch).words
-    return tuple(asked or blended or dict.fromkeys(word.text for word in every))
+    return tuple(words or blended or dict.fromkeys(word.text for word in every))
 
 
 def columns_of(prompt: Prompt, words: Sequence[str], role: str) -> Tensor:
@@ -112,28 +112,28 @@ def columns_of(prompt: Prompt, words: Sequence[str], role: str) -> Tensor:
 
 
 def maps_within_memory(
-    model: ModelPatcher, parts: PreparedEdit, columns: Tensor, first: int, end: int, branch: str
+    model: ModelPatcher, prepared: PreparedEdit, columns: Tensor, first: int, end: int, branch: str
 ) -> Tensor:
     """`source_maps` or `target_maps`, the MODEL in smaller passes where memory is short."""
     if branch == "target":
         return within_memory(
-            model, parts, lambda model: target_maps(model, parts, columns, first, end), budget.TARGET_MAPS
+            model, prepared, lambda model: target_maps(model, prepared, columns, first, end), budget.TARGET_MAPS
         )
     return budget.carried_out(
-        budget.SOURCE_MAPS, model, parts.inversion.noise,
-        lambda model, _: source_maps(model, parts, columns, first, end),
+        budget.SOURCE_MAPS, model, prepared.inversion.noise,
+        lambda model, _: source_maps(model, prepared, columns, first, end),
     )  # fmt: skip
 
 
 @torch.no_grad()
-def source_maps(model: ModelPatcher, parts: PreparedEdit, columns: Tensor, first: int, end: int) -> Tensor:
+def source_maps(model: ModelPatcher, prepared: PreparedEdit, columns: Tensor, first: int, end: int) -> Tensor:
     """The mean maps of the steps from `first` up to, not including, `end`: [words, frames, rows, columns].
 
     The source is looked at where the inversion has it, so that a step is one conditional prediction.
     """
-    inversion = parts.inversion
+    inversion = prepared.inversion
     progress = latent_progress(model, end - first)
-    layers = word_map_layers(model, inversion.noise.shape[-2:], parts.targets[0].blend_blocks)
+    layers = word_map_layers(model, inversion.noise.shape[-2:], prepared.targets[0].blend_blocks)
 
     def algorithm(denoise: Denoiser, z0: Tensor, sigmas: Tensor) -> Tensor:
         path, entry = inversion.on(z0.device), denoise.guider.conds[SOURCE][0]["uuid"]
@@ -154,22 +154,22 @@ def source_maps(model: ModelPatcher, parts: PreparedEdit, columns: Tensor, first
         return rearrange(maps.total, "frames words rows columns -> words frames rows columns") / (end - first)
 
     latent = as_clip(latent_out(model.model, inversion.trajectory[0]))
-    return run(family_of(model).with_slots(model), parts.source, parts.null, latent, inversion.sigmas, algorithm)
+    return run(family_of(model).with_slots(model), prepared.source, prepared.null, latent, inversion.sigmas, algorithm)
 
 
-def target_maps(model: ModelPatcher, parts: PreparedEdit, columns: Tensor, first: int, end: int) -> Tensor:
+def target_maps(model: ModelPatcher, prepared: PreparedEdit, columns: Tensor, first: int, end: int) -> Tensor:
     """As `source_maps`, of the edited clip: the maps as they are after the edit."""
     sums = [torch.zeros(())]
 
     def keep(done: StepDone) -> None:
-        found = done.word_maps[0]
-        target = found and found[1]  # [frames, groups, rows, columns], summed over the steps so far
+        maps = done.word_maps[0]
+        target = maps and maps[1]  # [frames, groups, rows, columns], summed over the steps so far
         # A conditioning that was not in use yet has looked at nothing.
         sums.append(sums[-1] if target is None else target[:, -columns.shape[1] :])
 
     decoupled_sample(
-        model, parts.inversion, parts.source, parts.null, [watched(parts.targets[0], columns)],
-        callback=latent_preview.prepare_callback(model, parts.inversion.steps), progress=keep,
+        model, replace(prepared, targets=[watched(prepared.targets[0], columns)]),
+        callback=latent_preview.prepare_callback(model, prepared.inversion.steps), progress=keep,
     )  # fmt: skip
     if sums[end] is sums[first]:
         raise ValueError(UNUSED.format(branch="target"))

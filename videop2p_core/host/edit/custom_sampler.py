@@ -18,10 +18,9 @@ from .target import Preview
 class DecoupledGuider(EditGuider):
     """One edit as a GUIDER for SamplerCustomAdvanced, to be used with a `DecoupledSampler`."""
 
-    def __init__(self, model: ModelPatcher, parts: PreparedEdit, cache_every: int = 1):
-        targets = [target.conditioning for target in parts.targets]
-        super().__init__(model, parts.source, parts.null, targets, cache_every)
-        self.model, self.parts, self.cache_every = model, parts, cache_every
+    def __init__(self, model: ModelPatcher, prepared: PreparedEdit, cache_every: int = 1) -> None:
+        super().__init__(model, prepared, cache_every)
+        self.model, self.prepared, self.cache_every = model, prepared, cache_every
 
     def sample(
         self,
@@ -32,7 +31,7 @@ class DecoupledGuider(EditGuider):
         *args: Any,
         **kwargs: Any,
     ) -> Tensor:
-        inversion = self.parts.inversion
+        inversion = self.prepared.inversion
         if not isinstance(sampler, DecoupledSampler):
             raise ValueError(
                 "Decoupled Guider takes its steps with the source: connect Decoupled Sampler as the sampler"
@@ -46,18 +45,18 @@ class DecoupledGuider(EditGuider):
             raise ValueError("an edit runs on the inversion's own noise levels: connect the sigmas of Decoupled Guider")
 
         def edited(model: ModelPatcher) -> Tensor:
-            guider = self if cut_alike(model, self.model) else DecoupledGuider(model, self.parts, self.cache_every)
+            guider = self if cut_alike(model, self.model) else DecoupledGuider(model, self.prepared, self.cache_every)
             leave_room(guider.model_patcher, room_left(model))
             return EditGuider.sample(guider, noise, latent_image, sampler, sigmas, *args, **kwargs)
 
-        return within_memory(self.model, self.parts, edited)
+        return within_memory(self.model, self.prepared, edited)
 
 
 class DecoupledSampler(comfy.samplers.Sampler):
     """The editing loop as a SAMPLER, for the edit of the `DecoupledGuider` that it runs under. It starts from the
     inversion's noise, whatever noise it is given, and gives back the edited clip alone."""
 
-    def __init__(self, coupled: bool = False):
+    def __init__(self, coupled: bool = False) -> None:
         self.coupled = coupled
 
     def sample(
@@ -72,6 +71,6 @@ class DecoupledSampler(comfy.samplers.Sampler):
     ) -> Tensor:
         if not isinstance(guider, DecoupledGuider):
             raise ValueError("Decoupled Sampler knows no other guider's edit: connect Decoupled Guider as the guider")
-        loop = EditSampler(guider.parts.inversion, guider.parts.targets, self.coupled)
+        loop = EditSampler(guider.prepared, self.coupled)
         _, edited = loop.sample(guider, sigmas, extra_args, callback, noise, *args, **kwargs).split(len(noise))
         return edited

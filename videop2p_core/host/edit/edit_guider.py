@@ -1,6 +1,6 @@
 """A guider for a source, its null text and any number of targets."""
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -11,10 +11,10 @@ from comfy.model_patcher import ModelPatcher
 from torch import Tensor
 
 from ...diffusion.inversion import Inversion, guide, proximal
-from ..comfy.conditioning import Conditioning
 from ..comfy.denoiser import Prepared, unguided
 from ..families.table import family_of
 from ..model.feature_cache import FeatureCache, cached
+from .target import PreparedEdit
 
 SOURCE, NULL = "source", "null"
 GUIDED = "videop2p_guided"  # where the options of a prediction carry what it is guided by
@@ -23,17 +23,11 @@ GUIDED = "videop2p_guided"  # where the options of a prediction carry what it is
 class EditGuider(comfy.samplers.CFGGuider):
     """A guider with a source, a null text and any number of targets, which predicts for one of them at a time."""
 
-    def __init__(
-        self,
-        model: ModelPatcher,
-        source: Conditioning,
-        null: Conditioning,
-        targets: Sequence[Conditioning],
-        cache_every: int = 1,
-    ):
+    def __init__(self, model: ModelPatcher, prepared: PreparedEdit, cache_every: int = 1) -> None:
         self.cache = FeatureCache(cache_every)
         super().__init__(family_of(model).with_slots(cached(model, self.cache)))
-        self.inner_set_conds({SOURCE: source, NULL: null, **dict(enumerate(targets))})
+        targets = (target.conditioning for target in prepared.targets)
+        self.inner_set_conds({SOURCE: prepared.source, NULL: prepared.null, **dict(enumerate(targets))})
         self.unprocessed = {}
 
     def inner_sample(self, *args: Any, **kwargs: Any) -> Tensor:
@@ -53,9 +47,8 @@ class EditGuider(comfy.samplers.CFGGuider):
         def prepare(key: Hashable) -> tuple[Prepared, Prepared]:
             conds = {"positive": self.unprocessed[key], "negative": self.unprocessed[null]}
             device = self.model_patcher.load_device
-            given = {"latent_shapes": [noise.shape]}
             conds = comfy.samplers.process_conds(
-                self.inner_model, noise, conds, device, latent_image, denoise_mask, seed, **given
+                self.inner_model, noise, conds, device, latent_image, denoise_mask, seed, latent_shapes=[noise.shape]
             )
             return conds["positive"], conds["negative"]
 
@@ -111,12 +104,13 @@ class Proximal:
     acted: bool = False
 
     def __call__(self, args: dict[str, Any]) -> list[Tensor]:
-        self.acted, given = True, self.inversion
+        self.acted, inversion = True, self.inversion
         cond, uncond, *others = args["conds_out"]
-        kept = proximal(cond - uncond, quantile=given.proximal_quantile, soft=given.proximal_soft)
-        return [uncond + kept, uncond, *others]
+        direction = proximal(cond - uncond, quantile=inversion.proximal_quantile, soft=inversion.proximal_soft)
+        return [uncond + direction, uncond, *others]
 
 
 def with_pre_cfg(model_options: dict[str, Any], function: Callable[[dict[str, Any]], list[Tensor]]) -> dict[str, Any]:
+    """The options of a call with one more pre-CFG function, behind those of other nodes."""
     functions = [*model_options.get("sampler_pre_cfg_function", []), function]
     return {**model_options, "sampler_pre_cfg_function": functions}

@@ -26,7 +26,7 @@ from ..model.input_checks import (
 )
 from ..prompts.clip_tokens import read_prompt
 from .decoupled_sampling import decoupled_sample
-from .target import Edited, Preview, Target, check_parts
+from .target import Edited, PreparedEdit, Preview, Target
 
 T = TypeVar("T")
 
@@ -74,16 +74,6 @@ def word_edit(
     return WordEdit(plan, *conditionings, mask, mask_replaces, blend_blocks)
 
 
-@dataclass(frozen=True)
-class PreparedEdit:
-    """All that an edit needs beside the model, checked against each other. source, null: CONDITIONING."""
-
-    inversion: Inversion
-    source: list
-    null: list
-    targets: list[Target]
-
-
 def prepare_edit(
     model: ModelPatcher,
     inversion: Inversion,
@@ -102,10 +92,11 @@ def prepare_edit(
     check_editable(model)
     check_supported(model, inversion.method, inversion.records, cache_every)
     check_inversion(model, inversion)
-    found, taken = inversion.noise.shape[1], model.model.latent_format.latent_channels
-    if found != taken:
+    channels, expected = inversion.noise.shape[1], model.model.latent_format.latent_channels
+    if channels != expected:
         raise ValueError(
-            f"the inverted clip has {found} channels, this model takes {taken}: invert the clip again, with this model"
+            f"the inverted clip has {channels} channels, this model takes {expected}: "
+            "invert the clip again, with this model"
         )
     targets = list(targets) or [None] * len(edits)
     if len(targets) != len(edits):
@@ -136,16 +127,16 @@ def prepare_edit(
     source = source or (edits[0].source if edits else [])
     for target in compiled:
         check_everywhere(source=source, null=null, target=target.conditioning)
-    check_parts(inversion, source, null, compiled)
+    prepared = PreparedEdit(inversion, source, null, compiled)
     check_inverted_alike(model.model, inversion.with_picture, source)
     for target in compiled:
         if target.blend:
             word_map_layers(model, inversion.noise.shape[-2:], target.blend_blocks)
-        given = {"source": source, "null": null, "target": target.conditioning}
-        check_conditioning(model, **given)
-        check_alike(model.model, **given)
-        check_hints(len(inversion.noise), **given)
-    return PreparedEdit(inversion, source, null, compiled)
+        conditionings = {"source": source, "null": null, "target": target.conditioning}
+        check_conditioning(model, **conditionings)
+        check_alike(model.model, **conditionings)
+        check_hints(len(inversion.noise), **conditionings)
+    return prepared
 
 
 def _for_latent_frames(model: ModelPatcher, target: Target, frames: int) -> Target:
@@ -154,14 +145,14 @@ def _for_latent_frames(model: ModelPatcher, target: Target, frames: int) -> Targ
 
 def within_memory(
     model: ModelPatcher,
-    parts: PreparedEdit,
+    prepared: PreparedEdit,
     run: Callable[[ModelPatcher], T],
     operation: budget.Operation = budget.EDIT,
 ) -> T:
     """What run(MODEL) returns, the MODEL in smaller passes where memory is short; records are of the passes that the
     inversion took. operation: what it runs, an edit in any case."""
-    inversion = parts.inversion
-    edits, tokens = [target.edit for target in parts.targets], inversion.source.shape[1]
+    inversion = prepared.inversion
+    edits, tokens = [target.edit for target in prepared.targets], inversion.source.shape[1]
     cross = any(not edit.is_identity(step) for edit in edits for step in range(edit.steps))
     temporal = any(bool(edit.temporal.any()) for edit in edits)
     recorded = budget.recorded_bytes(model, inversion.noise, tokens, cross, temporal)
@@ -173,19 +164,18 @@ def within_memory(
 
 def sample(
     model: ModelPatcher,
-    parts: PreparedEdit,
+    prepared: PreparedEdit,
     *,
     coupled: bool = False,
     cache_every: int = 1,
     callback: Preview | None = None,
 ) -> Edited:
-    def edited(model: ModelPatcher) -> Edited:
-        return decoupled_sample(
-            model, parts.inversion, parts.source, parts.null, parts.targets, coupled=coupled, cache_every=cache_every,
-            callback=callback,
-        )  # fmt: skip
+    """`decoupled_sample`, the MODEL in smaller passes where memory is short."""
 
-    return within_memory(model, parts, edited)
+    def edited(model: ModelPatcher) -> Edited:
+        return decoupled_sample(model, prepared, coupled=coupled, cache_every=cache_every, callback=callback)
+
+    return within_memory(model, prepared, edited)
 
 
 def pixel_mask(model: ModelPatcher, mask: torch.Tensor | None, latent: torch.Tensor) -> torch.Tensor:

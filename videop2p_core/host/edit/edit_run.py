@@ -11,7 +11,7 @@ from comfy.model_patcher import create_model_options_clone
 from torch import Tensor
 
 from ...diffusion.attention_records import WHOLE
-from ...diffusion.decoupled_guidance import Asked, Branch, edit_clip, has_source_for_null
+from ...diffusion.decoupled_guidance import Branch, Predictions, edit_clip, has_source_for_null
 from ...diffusion.inversion import Inversion
 from ...diffusion.schedule import to_z
 from ...edit.local_blend import fit_mask, local_mask
@@ -45,13 +45,13 @@ class EditRun:
         latent_image: Tensor | None,
         denoise_mask: Tensor | None,
         coupled: bool,
-    ):
+    ) -> None:
         self.guider, self.inversion, self.targets, self.coupled = guider, inversion, targets, coupled
         self.sigmas, self.seed, self.denoise_mask = sigmas, extra_args["seed"], denoise_mask
         self.clip = as_clip(noise)
         height, width = noise.shape[-2:]
         self.size = height, width
-        self.given_options = extra_args["model_options"]
+        self.sampling_options = extra_args["model_options"]
         self._check()
         null = SOURCE if has_source_for_null(inversion, coupled) else NULL
         whole_clip = family_of(guider.model_patcher).sees_whole_clip
@@ -62,9 +62,9 @@ class EditRun:
             guider.entry(SOURCE), [self._controlled(index) for index in range(len(targets))], inversion.records,
             guider.cache.full, on_cpu=whole_clip,
         )  # fmt: skip
-        self.model_options = create_model_options_clone(self.given_options)
+        self.model_options = create_model_options_clone(self.sampling_options)
         install(self.control, self.model_options)
-        self.given_masks = [
+        self.user_masks = [
             None if target.mask is None else fit_mask(target.mask.to(noise), len(self.clip), self.size)
             for target in targets
         ]
@@ -74,7 +74,7 @@ class EditRun:
     def run(self, progress: Progress | None = None, callback: Preview | None = None) -> tuple[Tensor, list[Tensor]]:
         """(source, targets): z_0 of each, [frames, channels, height, width] at the model's scale."""
 
-        def told(step: int, source: Tensor, edited: list[Tensor]) -> None:
+        def report(step: int, source: Tensor, edited: list[Tensor]) -> None:
             if progress:
                 progress(self._step_done(step, source, edited))
             if callback:
@@ -82,19 +82,19 @@ class EditRun:
 
         return edit_clip(
             self.denoise, self.inversion, len(self.targets), coupled=self.coupled,
-            source_needed=self.control.source_needed, end_step=self.end_step, progress=told,
+            source_needed=self.control.source_needed, end_step=self.end_step, progress=report,
         )  # fmt: skip
 
-    def denoise(self, sigma: Tensor, asked: Asked) -> list[Tensor]:
+    def denoise(self, sigma: Tensor, predictions: Predictions) -> list[Tensor]:
         """denoised of every (branch, x) that is asked for, the clip in passes where the host cuts it."""
         windows = passes_of(self.clip, sigma.expand(len(self.clip)), self.guider.inner_model, self.model_options)
-        predicted = [[self._predict(window, sigma, branch, x) for branch, x in asked] for window in windows]
+        predicted = [[self._predict(window, sigma, branch, x) for branch, x in predictions] for window in windows]
         clips = [merged(zip(windows, parts, strict=True)) for parts in zip(*predicted, strict=True)]
         self.denoised = clips[-1]
         return clips
 
     def end_step(self, step: int) -> list[Tensor | None]:
-        """The masks of all targets, from the words up to this step and from what the user gave."""
+        """The masks of all targets, from the words up to this step and from the user."""
         self.control.end_step()
         self.masks = [self._mask(step, index) for index in range(len(self.targets))]
         return self.masks
@@ -102,10 +102,10 @@ class EditRun:
     # --- the parts ---------------------------------------------------------------------------------------------------
 
     def _check(self) -> None:
-        check_windows(self.given_options)
-        handler = self.given_options.get("context_handler")
+        check_windows(self.sampling_options)
+        handler = self.sampling_options.get("context_handler")
         if len(self.targets) > 1 or (handler is not None and handler.cuts(self.clip)):
-            check_one_after_another(self.given_options)
+            check_one_after_another(self.sampling_options)
 
     def _controlled(self, index: int) -> ControlledTarget:
         target, model = self.targets[index], self.guider.model_patcher
@@ -150,19 +150,19 @@ class EditRun:
             source_maps, target_maps = self.control.word_maps(index)
             if source_maps is not None and target_maps is not None:
                 masks.append(local_mask(target.blend, source_maps, target_maps, self.size))
-        if self.given_masks[index] is not None:
-            masks.append(self.given_masks[index])
+        if self.user_masks[index] is not None:
+            masks.append(self.user_masks[index])
         if self.denoise_mask is not None:
             masks.append(as_clip(self._latent_mask(step, self.denoise_mask)).mean(dim=1))
         return prod(masks) if masks else None
 
     def _latent_mask(self, step: int, mask: Tensor) -> Tensor:
         """The mask of the LATENT, as other nodes change it from step to step."""
-        if "denoise_mask_function" not in self.given_options:
+        if "denoise_mask_function" not in self.sampling_options:
             return mask
         sigma = self.sigmas[step].expand(len(self._latent(self.clip)))
         extra = {"model": self.guider, "sigmas": self.sigmas}
-        return self.given_options["denoise_mask_function"](sigma, mask, extra_options=extra)
+        return self.sampling_options["denoise_mask_function"](sigma, mask, extra_options=extra)
 
     def _step_done(self, step: int, source: Tensor, edited: list[Tensor]) -> StepDone:
         z = [to_z(x, self.inversion.sigmas[step + 1], flow=self.inversion.flow) for x in (source, *edited)]

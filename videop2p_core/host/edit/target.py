@@ -63,8 +63,23 @@ Progress = Callable[[StepDone], None]  # after each step
 Preview = Callable[[int, torch.Tensor, torch.Tensor, int], None]  # the host's: step, denoised, x, steps
 
 
-def check_parts(inversion: Inversion, source: Conditioning, null: Conditioning, targets: Sequence[Target]) -> None:
-    """Whether inversion, conditionings and edits belong together; a sentence where they do not."""
+@dataclass(frozen=True)
+class PreparedEdit:
+    """All that an edit needs beside the model; raises ValueError, in a sentence, where it does not belong together.
+
+    source, null: CONDITIONING of the source prompt and of the initial null text
+    """
+
+    inversion: Inversion
+    source: Conditioning
+    null: Conditioning
+    targets: Sequence[Target]
+
+    def __post_init__(self) -> None:
+        _check_together(self.inversion, self.source, self.null, self.targets)
+
+
+def _check_together(inversion: Inversion, source: Conditioning, null: Conditioning, targets: Sequence[Target]) -> None:
     if not targets:
         raise ValueError("there is no edit: connect at least one Attention Controller")
     for name, conditioning in (("source", source), ("null", null), *(("target", t.conditioning) for t in targets)):

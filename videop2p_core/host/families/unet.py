@@ -12,6 +12,7 @@ from comfy.model_patcher import ModelPatcher
 from torch import Tensor, nn
 
 from ...edit.local_blend import blend_grid, check_grid
+from ..comfy.model_patches import options_of, with_options
 from .family import CrossAttention, Family, WordMapLayers
 
 PICTURE = "concat_latent_image"  # of an inpainting model
@@ -32,16 +33,14 @@ class UNet(Family):
         return model
 
     def fill_cross_attention(self, attend: CrossAttention, executor: Any, *args: Any, **kwargs: Any) -> Tensor:
-        options = kwargs["transformer_options"] if "transformer_options" in kwargs else args[5]
+        options = options_of(args, kwargs)
         replace = options.get("patches_replace", {})
         slots = dict(replace.get("attn2", {}))
         for layer in map(slot, transformer_blocks(executor.class_obj.diffusion_model)):
             occupant = slots.get(layer, slots.get(layer[:2]))
             slots[layer] = partial(attend, layer, occupant)
-        options = {**options, "patches_replace": {**replace, "attn2": slots}}
-        if "transformer_options" in kwargs:
-            return executor(*args, **{**kwargs, "transformer_options": options})
-        return executor(*args[:5], options, *args[6:], **kwargs)
+        args, kwargs = with_options(args, kwargs, {**options, "patches_replace": {**replace, "attn2": slots}})
+        return executor(*args, **kwargs)
 
     def word_map_layers(self, network: Any, size: Sequence[int], blocks: str) -> WordMapLayers:
         if blocks.strip():
@@ -101,6 +100,7 @@ def cells_of(unet: UNetModel, name: str, size: Sequence[int]) -> tuple[int, int]
 
 
 def slot(name: str) -> tuple[str, int, int]:
+    """The host's name of a transformer block's attention: ('input', 4, 0) of input_blocks.4.1.transformer_blocks.0."""
     # input_blocks.4.1.transformer_blocks.0 is called ("input", 4, 0) by the host; the middle block's number is 0.
     block, number, *_, index = name.split(".")
     kind = block.removesuffix("_blocks").removesuffix("_block")

@@ -30,6 +30,8 @@ PICTURES = (PICTURE, VACE, CLIP_VISION, BESIDE, "reference_latents", "context_la
 
 
 class Wan(Family):
+    """Video models that take a clip as one latent; their networks have no slots, so each gets its own."""
+
     sees_whole_clip = True
     no_inflation = (
         "a Wan model sees all frames together as it is: connect it to DDIM Invert, without Inflate UNet, Tune on Video "
@@ -151,23 +153,23 @@ class ChosenBlocks:
         return rearrange(probabilities, "1 heads (f places) groups -> f heads places groups", f=frames)
 
 
-def chosen_blocks(network: WanModel, size: Sequence[int], asked: str = "") -> ChosenBlocks:
+def chosen_blocks(network: WanModel, size: Sequence[int], choice: str = "") -> ChosenBlocks:
     """The blocks of a choice such as '8-20, 24' (counted from 0), of a latent of this (height, width).
 
     By default the middle half: the first blocks look at single places, the last ones at how they are drawn. Raises
     ValueError, in a sentence, for what is no choice of the network's blocks.
     """
     last = len(network.blocks) - 1
-    numbers = _numbers(asked, last) if asked.strip() else range((last + 1) // 4, max(3 * (last + 1) // 4, 1))
+    numbers = _numbers(choice, last) if choice.strip() else range((last + 1) // 4, max(3 * (last + 1) // 4, 1))
     height, width = (-(-side // patch) for side, patch in zip(size, network.patch_size[1:], strict=True))
     return ChosenBlocks((height, width), frozenset(f"blocks.{number}.cross_attn" for number in numbers))
 
 
-def _numbers(asked: str, last: int) -> list[int]:
+def _numbers(choice: str, last: int) -> list[int]:
     numbers = []
-    for part in asked.split(","):
-        found = re.fullmatch(r"\s*(\d{1,9})\s*(?:-\s*(\d{1,9})\s*)?", part)
-        start, end = (int(found[1]), int(found[2] or found[1])) if found else (1, 0)
+    for part in choice.split(","):
+        match = re.fullmatch(r"\s*(\d{1,9})\s*(?:-\s*(\d{1,9})\s*)?", part)
+        start, end = (int(match[1]), int(match[2] or match[1])) if match else (1, 0)
         if not start <= end <= last:
             raise ValueError(
                 f"'{shortened(part)}' names no blocks of this model: write their numbers from 0 to {last} as '8-20, 24'"

@@ -21,6 +21,7 @@ from torch import Tensor
 from ...edit.local_blend import checked_mask
 from ...images import metrics
 from ...log import LOG
+from ..comfy.out_of_memory import ran_out
 from ..prompts.clip_tokens import tokenized
 from .frames import frames_of
 from .lpips import lpips_distance
@@ -38,7 +39,6 @@ FIGURES = {
 }
 AT_ONCE = 16  # frames
 # What allocators outside CUDA say in a plain RuntimeError.
-OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "not enough memory")
 HEADING, ABSENT = ("measure", "source", "edited", "better"), "–"
 
 
@@ -130,10 +130,9 @@ def _finite(figure: float) -> float:
 
 def _failure(error: Exception) -> str:
     """In a sentence."""
-    said = str(error)
-    if isinstance(error, MemoryError) or model_management.is_oom(error) or any(map(said.lower().count, OUT_OF_MEMORY)):
+    if ran_out(error):
         return "memory ran out while it was measured: measure fewer or smaller frames"
-    first, *_ = said.strip().splitlines() or ["without a word"]
+    first, *_ = str(error).strip().splitlines() or ["without a word"]
     return f"it could not be computed, ComfyUI's log has the whole of it ({type(error).__name__}: {first.rstrip('.')})"
 
 

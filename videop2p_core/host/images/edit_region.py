@@ -10,6 +10,7 @@ from comfy.model_management import throw_exception_if_processing_interrupted
 from einops import rearrange, reduce
 from torch import Tensor
 
+from ...finite import check_finite_input
 from .frames import frames_of
 
 GREY = 0.5  # what video models for inpainting read as "paint here"
@@ -83,8 +84,7 @@ def _fitted(masks: Tensor, images: Tensor | None) -> Tensor:
     if not masks.numel():
         raise ValueError("there are no masks: connect at least one")
     masks = masks.reshape(-1, *masks.shape[-2:]).float()
-    if not masks.isfinite().all():
-        raise ValueError("the masks hold values that are not numbers (NaN or infinity): make them anew")
+    check_finite_input(masks, "the masks hold", "make them anew")
     if images is None:
         return masks
     frames, *size, _ = images.shape

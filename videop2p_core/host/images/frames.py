@@ -1,8 +1,8 @@
 """The frames of an IMAGE, looked through before a node takes them."""
 
-import torch
 from torch import Tensor
 
+from ...finite import check_finite_input
 from ...images.comparison import coloured
 
 
@@ -16,8 +16,5 @@ def frames_of(images: Tensor, name: str) -> Tensor:
         raise ValueError(f"{name} has shape {shape}: give [frames, height, width, channels], at least one of each")
     if not images.is_floating_point():
         raise ValueError(f"{name} holds {str(images.dtype).removeprefix('torch.')}: give values of 0 to 1")
-    # Frame by frame, as the comparison of a long clip's values takes as much memory as the clip. A sum of numbers may
-    # overflow, but one of anything else is never a number.
-    if not all(frame.sum(dtype=torch.float32).isfinite() or frame.isfinite().all() for frame in images):
-        raise ValueError(f"{name} holds values that are not numbers (NaN or infinity): decode it anew")
+    check_finite_input(images, f"{name} holds", "decode it anew")
     return coloured(images)

@@ -40,7 +40,7 @@ def lpips_distance(a: Tensor, b: Tensor, mask: Tensor | None = None) -> float:
 
 def _network() -> torch.nn.Module:
     try:
-        import lpips
+        import lpips  # ty: ignore
     except ImportError:
         raise ValueError("the Python package lpips is not installed: install it to have LPIPS measured") from None
     weights = weights_file()

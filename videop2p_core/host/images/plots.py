@@ -6,7 +6,7 @@ from bisect import bisect_right
 from collections.abc import Sequence
 from pathlib import Path
 from textwrap import wrap
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
@@ -87,7 +87,8 @@ def heat_overlay(heat: Tensor, images: Tensor | None = None) -> Tensor:
     [frames, height, width, 3]. Without images it shines on black."""
     from matplotlib import colormaps
 
-    colours = torch.tensor(colormaps["inferno"].colors)[(255 * heat).round().long()]
+    inferno: Any = colormaps["inferno"]
+    colours = torch.tensor(inferno.colors)[(255 * heat).round().long()]
     if images is None:
         return colours
     images = rearrange(images[..., :3].to(heat), "frames height width colour -> frames colour height width")

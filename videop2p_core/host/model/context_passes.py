@@ -24,7 +24,7 @@ class Pass(IndexListContextWindow):
     weights: [frames], how much each counts where passes overlap
     """
 
-    def __init__(self, frames: list[int], total: int, handler: IndexListContextHandler):
+    def __init__(self, frames: list[int], total: int, handler: IndexListContextHandler) -> None:
         super().__init__(frames, dim=FRAME_AXIS, total_frames=total, context_overlap=handler.context_overlap)
         self.weights = torch.tensor(
             windows.get_context_weights(len(frames), total, frames, handler, context_overlap=handler.context_overlap)
@@ -57,8 +57,8 @@ class Pass(IndexListContextWindow):
     def on(self, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
         """The frames that it sees, its own and their weights, on a device: sent as lists they would wait for it."""
         if device not in self.sent:
-            told = torch.tensor(self.seen), torch.tensor(self.index_list), self.weights
-            self.sent[device] = tuple(sent(x, device) for x in told)
+            tensors = torch.tensor(self.seen), torch.tensor(self.index_list), self.weights
+            self.sent[device] = tuple(sent(x, device) for x in tensors)
         return self.sent[device]
 
 
@@ -118,10 +118,10 @@ class Passes(IndexListContextHandler):
             model: Any, conds: list, x: Tensor, timestep: Tensor, model_options: dict[str, Any]
         ) -> list[Tensor]:
             window = model_options["transformer_options"]["context_window"]
-            given = model, conds, x, timestep, _told(window, model_options)
+            inputs = model, conds, x, timestep, _told(window, model_options)
             if torch.is_grad_enabled():
-                return checkpoint(calc_cond_batch, *given, use_reentrant=False, preserve_rng_state=False)
-            return calc_cond_batch(*given)
+                return checkpoint(calc_cond_batch, *inputs, use_reentrant=False, preserve_rng_state=False)
+            return calc_cond_batch(*inputs)
 
         return super().execute(of_pass, *args, **kwargs)
 

@@ -13,11 +13,12 @@ from typing import Any
 import torch
 from comfy.model_patcher import ModelPatcher
 from comfy.patcher_extension import WrappersMP
-from torch import Tensor
+from torch import Tensor, nn
 
+from ..comfy.model_patches import options_of
 from ..comfy.other_packs import as_in_its_file, has_motion
 from ..families.unet import layers_below
-from .frame_attention import ForwardPatch
+from .forward_patches import ForwardPatch, patch_forward
 
 KEY = "videop2p_caching"
 
@@ -29,7 +30,7 @@ class FeatureCache:
     not known from the last full step is evaluated in full.
     """
 
-    def __init__(self, every: int):
+    def __init__(self, every: int) -> None:
         if every < 1:
             raise ValueError(f"features of every {every}th step were asked for: give 1 for all steps, or more")
         self.every = every
@@ -37,7 +38,7 @@ class FeatureCache:
         self.turns = Counter()  # how often a conditioning entry was evaluated since `at`
         self.kept = {}  # an entry's evaluation -> {layer: what it gave}, since the last full step
         self.unet: Any = None  # of the batch that runs, as what follows
-        self.given: list[dict[str, Any]] = []  # one an entry
+        self.features: list[dict[str, Any]] = []  # one an entry
         self.stands_in = False
 
     def full(self, step: int) -> bool:
@@ -52,15 +53,15 @@ class FeatureCache:
 
     def __call__(self, executor: Any, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         """Around the UNet."""
-        options = kwargs["transformer_options"] if "transformer_options" in kwargs else args[4]
+        options = options_of((x, *args), kwargs)
         # An entry at a time: the host batches conditional and unconditional half as memory allows, each call anew.
         entries = list(zip(options["uuids"], options["cond_or_uncond"], strict=True))
         evaluations = [self._evaluation(entry, len(x) // len(entries), x.shape[1:]) for entry in entries]
         self.stands_in = not self.full(self.step) and all(one in self.kept for one in evaluations)
-        self.given = [self.kept[one] if self.stands_in else {} for one in evaluations]
+        self.features = [self.kept[one] if self.stands_in else {} for one in evaluations]
         self.unet = executor.class_obj
         out = executor(x, *args, **kwargs)
-        self.kept.update(zip(evaluations, self.given, strict=True))
+        self.kept.update(zip(evaluations, self.features, strict=True))
         return out
 
     def _evaluation(self, *of: Hashable) -> Hashable:
@@ -74,37 +75,42 @@ class FeatureCache:
             return executor(*args, **kwargs)
         finally:
             self.kept.clear()
-            self.given = []
+            self.features = []
 
 
 @dataclass(frozen=True)
-class LeftOut(ForwardPatch):
-    """A layer below the full resolution. clip: the FeatureCache, which knows the UNet as a Clip does."""
+class BelowFullResolution(ForwardPatch):
+    """On a layer whose UNet the cache knows."""
 
-    clip: FeatureCache
+    cache: FeatureCache
+
+    def unet(self) -> nn.Module:
+        return self.cache.unet
+
+
+class LeftOut(BelowFullResolution):
+    """A layer below the full resolution."""
 
     def __call__(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-        if self.clip.stands_in:
+        if self.cache.stands_in:
             # Nobody looks at it, but ControlNets are added in place and patches of other nodes expect its shape.
-            return x.new_zeros(len(x), *self.clip.given[0][self.name])
+            return x.new_zeros(len(x), *self.cache.features[0][self.name])
         h = self.own_forward(x, *args, **kwargs)
-        for given in self.clip.given:
-            given[self.name] = h.shape[1:]
+        for features in self.cache.features:
+            features[self.name] = h.shape[1:]
         return h
 
 
-@dataclass(frozen=True)
-class StandsIn(ForwardPatch):
-    """The last layer below the full resolution, whose output is kept. clip: the FeatureCache."""
-
-    clip: FeatureCache
+class StandsIn(BelowFullResolution):
+    """The last layer below the full resolution, whose output is kept."""
 
     def __call__(self, *args: Any, **kwargs: Any) -> Tensor:
-        if not self.clip.stands_in:
+        if not self.cache.stands_in:
             h = self.own_forward(*args, **kwargs)
-            for given, part in zip(self.clip.given, h.chunk(len(self.clip.given)), strict=True):
-                given[self.name] = part
-        return torch.cat([given[self.name] for given in self.clip.given])  # a copy, as FreeU writes into what it gets
+            for features, part in zip(self.cache.features, h.chunk(len(self.cache.features)), strict=True):
+                features[self.name] = part
+        # A copy, as FreeU writes into what it gets.
+        return torch.cat([features[self.name] for features in self.cache.features])
 
 
 def cached(model: ModelPatcher, cache: FeatureCache) -> ModelPatcher:
@@ -121,6 +127,5 @@ def cached(model: ModelPatcher, cache: FeatureCache) -> ModelPatcher:
     with as_in_its_file(model) as own:
         *left_out, last = layers_below(own.get_model_object("diffusion_model"))
     for name, patch in (*((name, LeftOut) for name in left_out), (last, StandsIn)):
-        path = f"diffusion_model.{name}.forward"
-        model.add_object_patch(path, patch(name, cache, model.object_patches.get(path)))
+        patch_forward(model, patch, name, cache)
     return model

@@ -78,7 +78,7 @@ def leave_room(model: ModelPatcher, needed: float) -> None:
 
 def room_left(model: ModelPatcher) -> float:
     """What `leave_room` asked for."""
-    return max((asked.needed for asked in model.get_wrappers(WrappersMP.PREPARE_SAMPLING, KEY)), default=0)
+    return max((wrapper.needed for wrapper in model.get_wrappers(WrappersMP.PREPARE_SAMPLING, KEY)), default=0)
 
 
 def _copied_bytes(model: ModelPatcher) -> int:

@@ -9,6 +9,8 @@ import copy
 import gc
 from collections.abc import Callable, Generator, Iterable
 from contextlib import contextmanager
+from contextvars import copy_context
+from functools import partial
 from types import MethodType
 from typing import Any, TypeVar
 
@@ -97,14 +99,14 @@ def _run_on_a_copy(
             raise RuntimeError(fault) from error
 
 
-def _fault(model: ModelPatcher, said: str) -> str | None:
+def _fault(model: ModelPatcher, message: str) -> str | None:
     """What is to be done about an error of torch's on this MODEL; None where its cause is not known."""
-    if IN_SLICES in said:
+    if IN_SLICES in message:
         return (
             "so little memory is free that ComfyUI takes attention in slices, which cannot be differentiated through: "
             "give fewer or smaller frames, or start ComfyUI with --use-pytorch-cross-attention"
         )
-    deed = next((deed for words, deed in PATCHED.items() if words in said), None)
+    deed = next((deed for words, deed in PATCHED.items() if words in message), None)
     if deed is None or not is_patched_by_others(model):
         return None
     return (
@@ -201,9 +203,10 @@ def _checkpointed(forward: Callable[..., Any]) -> Callable[..., Any]:
         if not torch.is_grad_enabled():
             return forward(*args, **kwargs)
         # The host writes each block's place into one dict; the recomputation must find what this block found.
-        given = [dict(value) if isinstance(value, dict) else value for value in args]
+        args = tuple(dict(value) if isinstance(value, dict) else value for value in args)
         kwargs = {key: dict(value) if isinstance(value, dict) else value for key, value in kwargs.items()}
-        return checkpoint(forward, *given, use_reentrant=False, preserve_rng_state=False, **kwargs)
+        in_this_call = partial(copy_context().run, forward)
+        return checkpoint(in_this_call, *args, use_reentrant=False, preserve_rng_state=False, **kwargs)
 
     return checkpointed
 

@@ -46,10 +46,10 @@ def base_of(model: ModelPatcher, known: Known | None = None) -> str:
     if known.fingerprint is None:
         return written if written in others else name
     own = fingerprint_of(model)
-    found = likeness(known.fingerprint[: len(own)], own)
-    if found.verdict is not Verdict.SAME:
+    comparison = likeness(known.fingerprint[: len(own)], own)
+    if comparison.verdict is not Verdict.SAME:
         return name
-    LOG.info(f"{name} is {written} in {precision_of(model)}: their weights differ by {_percent(found.difference)}")
+    LOG.info(f"{name} is {written} in {precision_of(model)}: their weights differ by {_percent(comparison.difference)}")
     return written
 
 
@@ -71,6 +71,7 @@ def identity_of(model: ModelPatcher, known: Known | None = None) -> str:
 
 
 def tuning_digest(tuning: Tuning) -> str:
+    """A short name of a tuning, from its values."""
     tensors = {**tuning.deltas, **tuning.temporal}
     names = sorted(tensors)
     return _digest(names, (tensors[name] for name in names))
@@ -90,9 +91,9 @@ def unlikeness(model: ModelPatcher, known: Known) -> tuple[str, str]:
         )
     own = fingerprint_of(model)
     base = known.fingerprint[: len(own)]
-    found = likeness(base, own)
-    differ = f"whose weights differ by {_percent(found.difference)}"
-    if found.verdict is Verdict.OTHER:
+    comparison = likeness(base, own)
+    differ = f"whose weights differ by {_percent(comparison.difference)}"
+    if comparison.verdict is Verdict.OTHER:
         return f", {differ}", ""
     if UNREADABLE in base[:, 0] or UNREADABLE in own[:, 0]:
         return ", and weights of one of the two are quantised in a way that cannot be compared", " in half precision"
@@ -131,8 +132,8 @@ def _looked_at(model: ModelPatcher) -> dict[str, Tensor]:
 
 def _rows_of_patches(patches: dict[str, list]) -> Tensor:
     """The first is of signs alone: what is patched how strongly is the same, or not at all."""
-    said = hashlib.sha512("\n".join(_labels(patches)).encode()).digest()
-    signs = [2.0 * (byte >> bit & 1) - 1 for byte in said for bit in (0, 4)]
+    digest = hashlib.sha512("\n".join(_labels(patches)).encode()).digest()
+    signs = [2.0 * (byte >> bit & 1) - 1 for byte in digest for bit in (0, 4)]
     tensors = [tensor for name in _some(sorted(patches)) for tensor in _tensors(patches[name])]
     return torch.stack([fingerprint.row(torch.tensor(signs)), *map(_row_of_patch, tensors)])
 
@@ -168,19 +169,19 @@ def _name_of_patches(model: ModelPatcher, patches: dict[str, list], known: Known
     if known is None or known.fingerprint is None:
         return name
     written = next((part for part in known.base_model.split(", ") if part.startswith(LORA)), name)
-    found = likeness(known.fingerprint[len(fingerprint_of(model)) :], _rows_of_patches(patches))
-    return written if found.verdict is Verdict.SAME else name
+    comparison = likeness(known.fingerprint[len(fingerprint_of(model)) :], _rows_of_patches(patches))
+    return written if comparison.verdict is Verdict.SAME else name
 
 
 def _patches_of_others(model: ModelPatcher, tunings: Iterable[Tuning]) -> dict[str, list]:
     """{weight of the UNet: its patches}, without those of the tunings."""
     own = {id(delta) for tuning in tunings for delta in tuning.deltas.values()}
-    found = {
+    others = {
         name: [patch for patch in patches if not any(id(tensor) in own for tensor in _tensors(patch))]
         for name, patches in model.patches.items()
         if name.startswith("diffusion_model.")
     }
-    return {name: patches for name, patches in found.items() if patches}
+    return {name: patches for name, patches in others.items() if patches}
 
 
 def _patches_digest(patches: dict[str, list]) -> str:

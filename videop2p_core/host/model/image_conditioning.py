@@ -23,6 +23,7 @@ def pictures_in(base_model: Any, conditioning: Conditioning) -> set[str]:
 
 
 def has_picture(base_model: Any, conditioning: Conditioning) -> bool:
+    """Whether a CONDITIONING brings a picture that the model goes by."""
     return bool(pictures_in(base_model, conditioning))
 
 
@@ -33,9 +34,9 @@ def check_alike(base_model: Any, **conditionings: Conditioning) -> None:
     lacking = next((name for name in kinds if kinds[name] != every), None)
     if lacking is not None:
         missing = every - kinds[lacking]
-        found = next(name for name in kinds if missing & kinds[name])
+        other = next(name for name in kinds if missing & kinds[name])
         raise ValueError(
-            f"the {found} conditioning has a picture for the model to go by, the {lacking} conditioning has none: put "
+            f"the {other} conditioning has a picture for the model to go by, the {lacking} conditioning has none: put "
             "both through the same node (InpaintModelConditioning or WanImageToVideo, for instance) and connect what "
             "comes out"
         )
@@ -59,17 +60,17 @@ def check_frames(frames: int, **conditionings: Conditioning) -> None:
     for name, conditioning in conditionings.items():
         for _, options in conditioning:
             for kind, called in ((PICTURE, "pictures to paint in"), (MASK, "masks to paint in")):
-                given = options.get(kind)
-                if given is not None:
-                    _check_number(given, frames, f"the {name} conditioning has", called)
+                images = options.get(kind)
+                if images is not None:
+                    _check_number(images, frames, f"the {name} conditioning has", called)
             controls = options.get(VACE) or ()
             if len(controls) > 1:
                 raise ValueError(
                     f"the {name} conditioning has {len(controls)} VACE controls and an edit takes one: remove all "
                     "WanVaceToVideo nodes but one"
                 )
-            for given in controls:
-                _check_number(given, frames, f"the {name} conditioning has", "latent frames of VACE control")
+            for images in controls:
+                _check_number(images, frames, f"the {name} conditioning has", "latent frames of VACE control")
             if options.get(BESIDE) is not None:
                 raise ValueError(
                     f"the {name} conditioning shows the model reference pictures beside the clip (Phantom, for "
@@ -77,9 +78,9 @@ def check_frames(frames: int, **conditionings: Conditioning) -> None:
                 )
 
 
-def _check_number(given: Tensor, frames: int, has: str, called: str) -> None:
-    """given: [frames, ...], or [1, channels, frames, ...] of a video model."""
-    number = given.shape[2] if given.ndim == 5 else len(given)
+def _check_number(images: Tensor, frames: int, has: str, called: str) -> None:
+    """images: [frames, ...], or [1, channels, frames, ...] of a video model."""
+    number = images.shape[2] if images.ndim == 5 else len(images)
     if number not in (1, frames):
         raise ValueError(
             f"{has} {number} {called}, the clip {frames} latent frames: give it one for each frame of the clip and no "

@@ -1,8 +1,7 @@
 """Inflation: an image UNet reads a batch as the frames of a clip (arXiv 2303.04761, section 3.2), by patches alone.
 
 Frame attention is an attn1 patch; temporal layers and the normalisation over frames are object patches on `forward`; a
-wrapper around the UNet tells them how many frames the batch holds. The patches find the UNet's modules anew at every
-call, so they serve a deep copy of the model as well as the model.
+wrapper around the UNet tells them, for one call, how many frames the batch holds.
 """
 
 from dataclasses import replace
@@ -17,17 +16,8 @@ from ..comfy.other_packs import as_in_its_file
 from ..families.table import known_family
 from ..families.unet import transformer_blocks
 from .context_passes import Passes
-from .frame_attention import (
-    BlockThenTime,
-    Clip,
-    ForwardPatch,
-    FrameAttention,
-    Inflation,
-    NormOverFrames,
-    WithFrame0,
-    forward_of,
-    patch_forward,
-)
+from .forward_patches import BlockThenTime, ForwardPatch, NormOverFrames, forward_of, patch_forward
+from .frame_attention import FrameAttention, Inflation, WithFrame0, within_clip_call
 from .temporal_layers import temporal_patcher
 
 KEY = "videop2p_inflation"
@@ -49,19 +39,18 @@ def _inflated(model: ModelPatcher, inflation: Inflation, temporal: ModelPatcher 
     unet = model.get_model_object("diffusion_model")
     _check_family(model, unet)
     model = _without_inflation(model.clone())
-    clip = Clip()
-    model.add_wrapper_with_key(WrappersMP.DIFFUSION_MODEL, KEY, clip)
-    model.set_model_attn1_patch(FrameAttention(inflation, clip))
+    model.add_wrapper_with_key(WrappersMP.DIFFUSION_MODEL, KEY, within_clip_call)
+    model.set_model_attn1_patch(FrameAttention(inflation))
     if inflation.temporal_layers:
         temporal = temporal or temporal_patcher(model, seed=seed)
         model.set_additional_models(KEY, [temporal])
         layers = temporal.model.layers()
         for name in transformer_blocks(unet):
-            patch_forward(model, BlockThenTime, name, clip, layers[name])
+            patch_forward(model, BlockThenTime, name, layers[name])
     if inflation.norm_over_frames:
         for name in _joint_norms(unet):
-            patch_forward(model, NormOverFrames, name, clip)
-    model.add_wrapper_with_key(WrappersMP.OUTER_SAMPLE, KEY, WithFrame0(inflation, clip))
+            patch_forward(model, NormOverFrames, name)
+    model.add_wrapper_with_key(WrappersMP.OUTER_SAMPLE, KEY, WithFrame0(inflation))
     model.set_attachments(KEY, inflation)
     return in_passes(model, inflation.frames_per_pass, inflation.overlap) if inflation.frames_per_pass else model
 

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ...diffusion.inversion import DIRECT, Inversion
 from ...diffusion.schedule import ddim_sigmas
+from ...finite import check_finite_input
 from ..comfy.conditioning import Conditioning, embedding_of, in_use
 from ..comfy.denoiser import model_sigmas, prediction_of
 from ..comfy.latents import as_clip, has_time_axis
@@ -100,8 +101,7 @@ def clip_of(latent: dict[str, Any], model: ModelPatcher) -> Tensor:
         )
     if not samples.numel():
         raise ValueError("the latent has no frames: connect a clip with at least one")
-    if not samples.isfinite().all():
-        raise ValueError("the latent holds values that are not numbers (NaN or infinity): encode the clip anew")
+    check_finite_input(samples, "the latent holds", "encode the clip anew")
     return as_clip(samples)
 
 
@@ -192,7 +192,7 @@ def check_one_gpu(model: ModelPatcher) -> None:
 def check_trainable(model: ModelPatcher) -> None:
     """A MODEL with a UNet whose queries can be unpacked and patched, in a sentence."""
     for block in transformer_blocks(model.get_model_object("diffusion_model")).values():
-        for attention in (block.attn1, block.attn2):
+        for attention in filter(None, (block.attn1, block.attn2)):
             layer = attention.to_q
             weight = getattr(layer, "weight", None)
             if weight is None or not is_known(weight):

@@ -24,6 +24,7 @@ from ...diffusion.attention_records import RecordSettings
 from ...diffusion.tuning import trained_names
 from ...edit.local_blend import blend_grid
 from ...log import LOG
+from ..comfy.out_of_memory import ran_out
 from ..families.table import family_of
 from ..families.unet import cells_of, transformer_blocks
 from .free_memory import cast_bytes, free_memory, leave_room, room
@@ -62,7 +63,7 @@ class Plan:
     frames: int | None = None
     needed: float = 0
 
-    def said(self) -> str:
+    def sentence(self) -> str:
         if self.frames is None:
             return "it computes activations twice instead of keeping them"
         return f"it takes the clip in passes of {self.frames} frames"
@@ -76,15 +77,15 @@ class Plan:
 def plans(operation: Operation, model: ModelPatcher, clip: Tensor, way: int = 0, may_cut: bool = True) -> list[Plan]:
     """For a clip [frames, ...], the dearest first: the ways from `way` on, then smaller and smaller passes."""
     ways = range(way, len(operation.peaks))
-    found = [Plan(way) for way in ways]
+    choices = [Plan(way) for way in ways]
     inflation, frames = inflation_of(model), len(clip)
     cut_already = model.model_options.get("context_handler") is not None
     if not may_cut or cut_already or family_of(model).sees_whole_clip or (inflation and inflation.norm_over_frames):
-        return found
+        return choices
     while frames > LEAST_FRAMES:
         frames = max(frames // 2, LEAST_FRAMES)
-        found.append(Plan(ways[-1], frames))
-    return found
+        choices.append(Plan(ways[-1], frames))
+    return choices
 
 
 def carried_out(
@@ -103,8 +104,8 @@ def carried_out(
     way: the first to try; beside: bytes needed whatever the frames; may_cut: whether smaller passes are allowed. Out of
     memory is raised, as it came, where nothing is left to save.
     """
-    found = expected(operation, model, clip, way=way, beside=beside, may_cut=may_cut)
-    for plan, cheaper in pairwise(found):
+    choices = expected(operation, model, clip, way=way, beside=beside, may_cut=may_cut)
+    for plan, cheaper in pairwise(choices):
         try:
             return run(plan.on(model), plan.way)
         except RuntimeError as error:
@@ -113,14 +114,8 @@ def carried_out(
         # Not before the handler's end: the traceback holds what filled the memory.
         gc.collect()
         comfy.model_management.soft_empty_cache()
-        LOG.warning(f"{operation.name} ran out of memory and begins again: {cheaper.said()}")
-    return run(found[-1].on(model), found[-1].way)
-
-
-def ran_out(error: RuntimeError) -> bool:
-    """Of memory, on whatever device: the host's own test knows those of CUDA and its kin."""
-    said = str(error).lower()
-    return comfy.model_management.is_oom(error) or "out of memory" in said or "allocate memory" in said
+        LOG.warning(f"{operation.name} ran out of memory and begins again: {cheaper.sentence()}")
+    return run(choices[-1].on(model), choices[-1].way)
 
 
 def expected(
@@ -136,17 +131,17 @@ def expected(
         cast = cast_bytes(model) if operation.with_gradients and plan.way == 0 else 0
         return operation.peaks[plan.way] * _forward(model, frames, operation) + cast + beside
 
-    found = [replace(plan, needed=needs(plan)) for plan in plans(operation, model, clip, way, may_cut)]
+    choices = [replace(plan, needed=needs(plan)) for plan in plans(operation, model, clip, way, may_cut)]
     LOG.info(
-        f"{operation.name} expects to need {found[0].needed / GIB:.2f} GiB beside the weights, "
+        f"{operation.name} expects to need {choices[0].needed / GIB:.2f} GiB beside the weights, "
         f"{available / GIB:.2f} GiB are free for it"
     )
-    enough = next((i for i, plan in enumerate(found) if plan.needed <= available), len(found) - 1)
+    enough = next((i for i, plan in enumerate(choices) if plan.needed <= available), len(choices) - 1)
     if enough:
-        LOG.warning(f"{operation.name} saves memory: {found[enough].said()}")
-    if found[enough].needed > available:
+        LOG.warning(f"{operation.name} saves memory: {choices[enough].sentence()}")
+    if choices[enough].needed > available:
         LOG.warning(f"{operation.name} may run out of memory: there is nothing left to save")
-    return found[enough:]
+    return choices[enough:]
 
 
 def trained_bytes(model: ModelPatcher) -> int:

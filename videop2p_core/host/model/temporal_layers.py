@@ -26,7 +26,7 @@ class TemporalLayers(nn.Module):
         operations: Any = nn,
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
-    ):
+    ) -> None:
         super().__init__()
         for name, block in transformer_blocks(unet).items():
             channels = block.n_heads * block.d_head

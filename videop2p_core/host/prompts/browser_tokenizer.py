@@ -36,8 +36,8 @@ class _Tokenizer(SDTokenizer):
     def _try_get_embedding(self, embedding_name: str) -> tuple[torch.Tensor, str, str]:
         """(vectors, name, the text after it), as the host asks for them."""
         text = embedding_name.lstrip()
-        found = EMBEDDING.match(IDENTIFIER + text)
-        name = found[0].removeprefix(IDENTIFIER) if found else ""
+        match = EMBEDDING.match(IDENTIFIER + text)
+        name = match[0].removeprefix(IDENTIFIER) if match else ""
         file = _file_of(name)
         # No vectors, instead of None, which the host would complain of in its log at every letter typed.
         vectors = torch.empty(0, 1) if file is None else torch.tensor([list(file.encode())])

@@ -21,13 +21,14 @@ FIELDS = (*PROMPTS, "edit", "blend_source", "blend_target", "subtract", "word_we
 
 
 def add_routes() -> None:
+    """Let the host's server answer at PATH."""
     server = getattr(PromptServer, "instance", None)
     if server is not None:  # there is none where ComfyUI serves as a library
         server.routes.post(PATH)(answer)
 
 
 async def answer(request: web.Request) -> web.Response:
-    """As JSON what `told` says of a JSON object of FIELDS, or under "error" a sentence why it says nothing."""
+    """As JSON what `compared` says of a JSON object of FIELDS, or under "error" a sentence why it says nothing."""
     # Another site's page can send this type only if the host lets it. Packed, a question could be of any size.
     if request.content_type != "application/json" or "Content-Encoding" in request.headers:
         return web.json_response({"error": "ask in application/json, not compressed"}, status=415)
@@ -48,32 +49,32 @@ async def answer(request: web.Request) -> web.Response:
 class Turns:
     """A thread for one question after the other: in more of them they would hold up ComfyUI and the graph that runs."""
 
-    def __init__(self):
-        self.turn, self.asked = asyncio.Semaphore(), 0
+    def __init__(self) -> None:
+        self.turn, self.waiting = asyncio.Semaphore(), 0
 
     async def __call__(self, fields: dict[str, str]) -> dict:
-        """What `told` says. Raises asyncio.QueueFull where MOST are waiting."""
-        if self.asked >= MOST:
+        """What `compared` says. Raises asyncio.QueueFull where MOST are waiting."""
+        if self.waiting >= MOST:
             raise asyncio.QueueFull
-        self.asked += 1
+        self.waiting += 1
         try:
             async with self.turn:
-                return await asyncio.to_thread(told, fields)
+                return await asyncio.to_thread(compared, fields)
         finally:
-            self.asked -= 1
+            self.waiting -= 1
 
 
 in_turn = Turns()
 
 
-def checked(asked: Any) -> dict[str, str]:
+def checked(question: Any) -> dict[str, str]:
     """The fields of a question, those that it leaves out empty."""
-    if not isinstance(asked, dict) or not set(asked) <= set(FIELDS):
+    if not isinstance(question, dict) or not set(question) <= set(FIELDS):
         raise ValueError(f"ask with an object of {', '.join(FIELDS)}")
-    if not all(isinstance(value, str) for value in asked.values()):
+    if not all(isinstance(value, str) for value in question.values()):
         raise ValueError("each field is a text")
-    "".join(asked.values()).encode()  # half of a surrogate pair is no text, which is a ValueError as well
-    fields = dict.fromkeys(FIELDS, "") | asked
+    "".join(question.values()).encode()  # half of a surrogate pair is no text, which is a ValueError as well
+    fields = dict.fromkeys(FIELDS, "") | question
     fields["edit"] = fields["edit"] or KINDS[0]
     if fields["edit"] not in KINDS:
         raise ValueError(f"an edit is one of {', '.join(KINDS)}")
@@ -81,10 +82,11 @@ def checked(asked: Any) -> dict[str, str]:
 
 
 def too_long(what: str) -> str:
+    """The sentence for a text that is longer than what is answered."""
     return f"{what} is too long to be followed while you type; the node itself reads all of it"
 
 
-def told(fields: dict[str, str]) -> dict:
+def compared(fields: dict[str, str]) -> dict:
     """{"difference": as difference.Difference, "weights": of the target's words, "faults": as difference.faults}."""
     source, target = (read_prompt(typing_clip(), fields[name]) for name in PROMPTS)
     return {

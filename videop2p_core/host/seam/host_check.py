@@ -37,17 +37,19 @@ class Lack:
 def imported(parts: Sequence[str], import_part: Callable[[str], ModuleType]) -> list[ModuleType]:
     """Those parts that the host has everything for, imported. The log tells what it lacks, each thing once: what other
     parts need as well is told with the first of them."""
-    found = lacks(parts)
-    for lack in found:
+    missing = lacks(parts)
+    for lack in missing:
         if lack.parts[0] in parts:
             LOG.warning(lack.sentence())
-    without = {part for lack in found for part in lack.parts}
+    without = {part for lack in missing for part in lack.parts}
     modules = []
     for part in (part for part in parts if part not in without):
         try:
             modules.append(import_part(part))
         except Exception as error:  # of a host that nobody has seen yet
-            LOG.warning(f"ComfyUI {version()} is no host for {part}.py ({said(error)}), so {consequence([part])}")
+            LOG.warning(
+                f"ComfyUI {version()} is no host for {part}.py ({in_one_line(error)}), so {consequence([part])}"
+            )
             LOG.debug(f"Video-P2P: the import of {part}.py", exc_info=True)
     return modules
 
@@ -63,6 +65,7 @@ def consequence(parts: Sequence[str]) -> str:
 
 
 def version() -> str:
+    """Of ComfyUI."""
     try:
         from comfyui_version import __version__
     except ImportError:
@@ -70,21 +73,22 @@ def version() -> str:
     return __version__
 
 
-def said(error: Exception) -> str:
+def in_one_line(error: Exception) -> str:
+    """An error in one line: its class and the first line of its words."""
     first, *_ = str(error).strip().splitlines() or [""]
     return f"{type(error).__name__}: {first}" if first else type(error).__name__
 
 
 def lacks(parts: Sequence[str]) -> list[Lack]:
     """What the host lacks of all that these parts need; of a module or a class that it lacks none of its members."""
-    asked = {module for part in parts for module in PARTS[part]["modules"]}
-    host, found, gone = Lookup(), [], []
+    modules = {module for part in parts for module in PARTS[part]["modules"]}
+    host, missing, gone = Lookup(), [], []
 
     def needs(kind: str) -> Iterator[tuple[str, dict[str, Any]]]:
-        return ((name, need) for name, need in TABLE[kind].items() if not asked.isdisjoint(need["by"]))
+        return ((name, need) for name, need in TABLE[kind].items() if not modules.isdisjoint(need["by"]))
 
     def lacking(need: dict[str, Any], what: str) -> None:
-        found.append(
+        missing.append(
             Lack(what, tuple(part for part in PARTS if not set(need["by"]).isdisjoint(PARTS[part]["modules"])))
         )
 
@@ -93,7 +97,7 @@ def lacks(parts: Sequence[str]) -> list[Lack]:
             host.modules[name] = host_module(name)
         except Exception as error:  # whatever the module runs into, or another pack made of it
             gone.append(name)
-            lacking(need, f"{name} ({said(error)})")
+            lacking(need, f"{name} ({in_one_line(error)})")
     for path, need in needs("symbols"):  # a class before its members
         what = None if any(path.startswith(f"{above}.") for above in gone) else host.lacking(path, need)
         if what is not None:
@@ -102,4 +106,4 @@ def lacks(parts: Sequence[str]) -> list[Lack]:
     for key, need in needs("keys"):
         if need["of"] in host.modules and not host.is_named(key, need["of"]):
             lacking(need, f"'{key}' in {need['of']}")
-    return found
+    return missing

@@ -38,7 +38,7 @@ class Lookup:
         "places"  {argument: its place} that the pack finds by its place
         """
         above, _, name = path.rpartition(".")
-        owner = self.found(above)
+        owner = self.value_of(above)
         try:
             value = getattr(owner, name)
         except Exception:  # an AttributeError, or whatever a module that makes its members late runs into
@@ -60,7 +60,7 @@ class Lookup:
                 return f"{path} with {argument} as argument {place + 1}"
         return None
 
-    def found(self, path: str) -> Any:
+    def value_of(self, path: str) -> Any:
         """What a path names below one of the modules."""
         module = next(path[:end] for end in _ends(path) if path[:end] in self.modules)
         value = self.modules[module]
@@ -93,7 +93,7 @@ class Lookup:
         """Of a module's file; None where it cannot be read, and so tells of nothing that is missing."""
         if module not in self.texts:
             try:
-                self.texts[module] = Path(sys.modules[module].__file__).read_text(encoding="utf-8")
+                self.texts[module] = Path(str(sys.modules[module].__file__)).read_text(encoding="utf-8")
             except (AttributeError, KeyError, TypeError, OSError, UnicodeDecodeError):
                 self.texts[module] = None
         return self.texts[module]

@@ -13,8 +13,6 @@ def host_module(name: str) -> ModuleType:
             import comfy.context_windows as module
         case "comfy.controlnet":
             import comfy.controlnet as module
-        case "comfy.hooks":
-            import comfy.hooks as module
         case "comfy.latent_formats":
             import comfy.latent_formats as module
         case "comfy.ldm.modules.attention":
@@ -57,8 +55,12 @@ def host_module(name: str) -> ModuleType:
             import comfy.weight_adapter as module
         case "comfy_api.latest":
             import comfy_api.latest as module
+        case "comfy_execution.graph":
+            import comfy_execution.graph as module
         case "comfy_execution.graph_utils":
             import comfy_execution.graph_utils as module
+        case "execution":
+            import execution as module
         case "folder_paths":
             import folder_paths as module
         case "latent_preview":

@@ -2,18 +2,22 @@
 
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import folder_paths
-import torch
+from comfy.model_patcher import ModelPatcher
+from torch import Tensor
 
 from ...diffusion import inversion as inversions
 from ...diffusion import null_text as null_texts
 from ...diffusion.attention_records import AttentionRecords
-from ...diffusion.inversion import Inversion, InversionSettings
+from ...diffusion.checkpoint import Unfinished
+from ...diffusion.inversion import Denoise, Inversion, InversionSettings, Progress
+from ...diffusion.null_text import NullText
 from ...diffusion.schedule import ddim_sigmas, to_x
-from ..comfy.conditioning import embedding_of
-from ..comfy.denoiser import SOURCE, model_sigmas, prediction_of, run
+from ..comfy.conditioning import Conditioning, embedding_of
+from ..comfy.denoiser import SOURCE, Denoiser, model_sigmas, prediction_of, run
 from ..comfy.latents import as_clip, as_latent, latent_out
 from ..comfy.progress import latent_progress
 from ..control.attention_recorder import keeping
@@ -31,7 +35,7 @@ from ..model.input_checks import (
 )
 from . import resume as unfinishing
 from .reconstruction import ReconstructionCheck, SourceFrames
-from .resume import unfinished
+from .resume import Run, unfinished
 
 
 @dataclass(frozen=True)
@@ -44,16 +48,26 @@ class Inverted:
     """
 
     inversion: Inversion
-    noise: torch.Tensor
-    reconstruction: torch.Tensor
+    noise: Tensor
+    reconstruction: Tensor
     report: str
     check: ReconstructionCheck | None = None
 
 
 def invert(
-    model, source, null, latent, settings: InversionSettings, source_frames: SourceFrames | None = None
+    model: ModelPatcher,
+    source: Conditioning,
+    null: Conditioning,
+    latent: dict[str, Any],
+    settings: InversionSettings,
+    source_frames: SourceFrames | None = None,
+    *,
+    ancestors: str | None = None,
 ) -> Inverted:
-    """Invert a LATENT and run the source branch down again; source_frames: the pictures that it was encoded from."""
+    """Invert a LATENT and run the source branch down again.
+
+    source_frames: the pictures that it was encoded from; ancestors: as in `unfinished`
+    """
     check_editable(model)
     check_supported(model, settings.method, settings.kept)
     check_conditioning(model, source=source, null=null)
@@ -65,11 +79,12 @@ def invert(
         source_frames.check_fits(model.model, clip)
     operation = budget.NULL_TEXT if settings.optimises_null_text else budget.INVERSION
     settings = _placed(model, source, clip, settings)
-    # Neither where the source is kept nor how memory is saved changes a number.
-    inputs = source, null, clip, vars(replace(settings, checkpointing=False, kept=None)), settings.kept is None
-    with unfinished(model, *inputs) as unfinished_run:
+    # What the source's attention saw is no part of an unfinished run: it would take gigabytes more.
+    resumable = ancestors if settings.kept is None else None
+    # How memory is saved changes no number.
+    with unfinished(resumable, model, (source, null), clip, replace(settings, checkpointing=False)) as unfinished_run:
 
-        def run(model, way):
+        def run(model: ModelPatcher, way: int) -> tuple[Inversion, Tensor, Tensor]:
             chosen = replace(settings, checkpointing=way > 0)
             return inverted(model, source, null, clip, chosen, unfinished_run, replayed=source_frames is not None)
 
@@ -85,7 +100,7 @@ def invert(
         return Inverted(inversion, noise_latent(model, inversion), latent_out(model.model, z), message, check)
 
 
-def _placed(model, source, clip, settings: InversionSettings) -> InversionSettings:
+def _placed(model: ModelPatcher, source: Conditioning, clip: Tensor, settings: InversionSettings) -> InversionSettings:
     """With what is kept of the source in memory or on disk, as there is room."""
     if settings.kept is None:
         return settings
@@ -94,7 +109,16 @@ def _placed(model, source, clip, settings: InversionSettings) -> InversionSettin
     return replace(settings, kept=budget.place_of(settings.kept, expected, new_folder()))
 
 
-def inverted(model, source, null, clip, settings: InversionSettings, unfinished_run, *, replayed: bool):
+def inverted(
+    model: ModelPatcher,
+    source: Conditioning,
+    null: Conditioning,
+    clip: Tensor,
+    settings: InversionSettings,
+    unfinished_run: Run,
+    *,
+    replayed: bool,
+) -> tuple[Inversion, Tensor, Tensor]:
     """(inversion, z, replay): z [*latent] of the source branch run down again, by the method and, where it is asked
     for, without a look at the stored path."""
     direct = settings.method == inversions.DIRECT
@@ -117,15 +141,15 @@ def new_folder() -> Path:
     return Path(folder_paths.get_temp_directory(), "videop2p", uuid4().hex)
 
 
-def noise_latent(model, inversion: Inversion) -> torch.Tensor:
+def noise_latent(model: ModelPatcher, inversion: Inversion) -> Tensor:
     """z_T as the host hands a noisy latent from one sampler to the next: x, in VAE units."""
     sigma = inversion.sigmas[0]
     x = to_x(inversion.noise, sigma, flow=inversion.flow)
-    sampling = model.get_model_object("model_sampling")
+    sampling: Any = model.get_model_object("model_sampling")
     return latent_out(model.model, sampling.inverse_noise_scaling(sigma, x))
 
 
-def report(inversion: Inversion, z: torch.Tensor) -> str:
+def report(inversion: Inversion, z: Tensor) -> str:
     """What was done and how well z [*latent] reconstructs the clip."""
     frames, _, height, width = z.shape
     lines = [
@@ -148,36 +172,56 @@ def report(inversion: Inversion, z: torch.Tensor) -> str:
     return "\n".join(lines)
 
 
-def ddim_invert(model, positive, negative, latent, *, steps=50, rounds=0, records=None, progress=None, unfinished=None):
+def ddim_invert(
+    model: ModelPatcher,
+    positive: Conditioning,
+    negative: Conditioning,
+    latent: Tensor,
+    *,
+    steps: int = InversionSettings.steps,
+    rounds: int = InversionSettings.rounds,
+    records: AttentionRecords | None = None,
+    progress: Progress | None = None,
+    unfinished: Unfinished | None = None,
+) -> tuple[Tensor, Tensor]:
     """(trajectory [steps + 1, *latent], sigmas [steps + 1]) of a latent [frames, channels, height, width] in VAE units.
 
     The trajectory is at the model's scale, index 0 = the clean clip; the sigmas are noisiest first.
     records: takes what the source's attention sees; unfinished: as in inversions.ddim_invert.
     """
     flow = prediction_of(model) == "flow"
-    tokens = embedding_of(positive, "positive").shape[1]
+    tokens, (height, width) = embedding_of(positive, "positive").shape[1], latent.shape[-2:]
     sigmas = ddim_sigmas(model_sigmas(model), steps)
     if flow and sigmas[0] >= 1:
         raise ValueError(f"{steps} steps would end in noise without any of the clip: give another number of steps")
 
-    def algorithm(denoise, z0, sigmas):
+    def algorithm(denoise: Denoiser, z0: Tensor, sigmas: Tensor) -> Tensor:
+        predict: Denoise = denoise
         if records is not None:
-            denoise = keeping(denoise, records, sigmas, tokens, z0.shape[-2:])
+            predict = keeping(denoise, records, sigmas, tokens, (height, width))
         return inversions.ddim_invert(
-            denoise, z0, sigmas, SOURCE, rounds=rounds, flow=flow, progress=progress, unfinished=unfinished
+            predict, z0, sigmas, SOURCE, rounds=rounds, flow=flow, progress=progress, unfinished=unfinished
         )
 
     return run(model, positive, negative, latent, sigmas, algorithm), sigmas.cpu()
 
 
 def optimise_null_text(
-    model, positive, negative, trajectory, sigmas, *, checkpointing=False, progress=None, **settings
-):
+    model: ModelPatcher,
+    positive: Conditioning,
+    negative: Conditioning,
+    trajectory: Tensor,
+    sigmas: Tensor,
+    *,
+    checkpointing: bool = False,
+    progress: Progress | None = None,
+    **settings: Any,
+) -> NullText:
     """null_text.NullText along a trajectory, started from the embedding of `negative`; settings go to the algorithm."""
     initial_null = embedding_of(negative, "negative")
     flow = prediction_of(model) == "flow"
 
-    def algorithm(_, denoise, z0, sigmas):
+    def algorithm(_: ModelPatcher, denoise: Denoiser, z0: Tensor, sigmas: Tensor) -> NullText:
         return null_texts.optimise_null_text(
             denoise, trajectory.clone().to(z0.dtype), sigmas, SOURCE, initial_null.clone().to(z0), flow=flow,
             progress=progress, **settings,
@@ -187,12 +231,20 @@ def optimise_null_text(
     return run_differentiable(model, positive, negative, latent, sigmas, algorithm, checkpointing=checkpointing)
 
 
-def reconstruct(model, positive, negative, inverted, *, replay=False, progress=None):
+def reconstruct(
+    model: ModelPatcher,
+    positive: Conditioning,
+    negative: Conditioning,
+    inverted: Inversion,
+    *,
+    replay: bool = False,
+    progress: Progress | None = None,
+) -> Tensor:
     """The source branch run down again: z after each step, [steps, *latent]; `replay`: without a look at the stored
     path, which the direct method would put it back on."""
     way = inversions.replay if replay else inversions.reconstruct
 
-    def algorithm(denoise, z0, sigmas):
+    def algorithm(denoise: Denoiser, z0: Tensor, sigmas: Tensor) -> Tensor:
         return way(denoise, inverted.on(z0.device), SOURCE, progress=progress)
 
     latent = as_clip(latent_out(model.model, inverted.trajectory[0]))
@@ -200,14 +252,21 @@ def reconstruct(model, positive, negative, inverted, *, replay=False, progress=N
 
 
 def invert_latent(
-    model, positive, negative, latent, settings: InversionSettings, *, base_model="", fingerprint=None, progress=None,
-    unfinished=(None, None),
-) -> Inversion:  # fmt: skip
+    model: ModelPatcher,
+    positive: Conditioning,
+    negative: Conditioning,
+    latent: Tensor,
+    settings: InversionSettings,
+    *,
+    base_model: str = "",
+    fingerprint: Tensor | None = None,
+    progress: Progress | None = None,
+    unfinished: tuple[Unfinished | None, Unfinished | None] = (None, None),
+) -> Inversion:
     """The Inversion of a latent [frames, channels, height, width] in VAE units.
 
     `progress(step, z)` hears every step of the inversion and then every step of the null-text optimisation. unfinished:
-    where the state of either is kept; one that keeps the source begins anew, as what the source's attention sees would
-    take gigabytes more.
+    where the state of either is kept.
     """
     path, texts = unfinished
     source, initial_null = embedding_of(positive, "positive"), embedding_of(negative, "negative")
@@ -221,10 +280,10 @@ def invert_latent(
             f"{settings.method} looks at the source in every step of an edit, so there is no use in keeping what it "
             f"saw: choose the method {inversions.DIRECT}, or keep nothing"
         )
-    records = settings.kept and AttentionRecords(settings.kept, settings.steps)
+    records = None if settings.kept is None else AttentionRecords(settings.kept, settings.steps)
     trajectory, sigmas = ddim_invert(
         model, positive, negative, latent, steps=settings.steps, rounds=settings.rounds, records=records,
-        progress=progress, unfinished=None if records else path,
+        progress=progress, unfinished=path,
     )  # fmt: skip
     null, losses = None, ()
     if settings.optimises_null_text:

@@ -53,7 +53,7 @@ class SourceFrames:
     images: Tensor
 
     @classmethod
-    def of(cls, vae, images) -> SourceFrames | None:
+    def of(cls, vae: Any, images: Tensor | None) -> SourceFrames | None:
         """None where neither is connected; one alone is a mistake."""
         if vae is None and images is None:
             return None
@@ -69,7 +69,7 @@ class SourceFrames:
         """The part that the VAE encodes: [frames, height, width, 3]."""
         return self.vae.vae_encode_crop_pixels(self.images)
 
-    def check_fits(self, base_model, clip: Tensor) -> None:
+    def check_fits(self, base_model: Any, clip: Tensor) -> None:
         """clip: [frames, channels, height, width]"""
         if self.vae.latent_channels != clip.shape[1]:
             raise ValueError(

@@ -13,11 +13,11 @@ def as_lora(model: ModelPatcher, rank: int, prefix: str) -> str:
     files.check_prefix(files.LORAS, prefix)
     if temporal is not None:
         files.check_prefix(files.TUNINGS, f"{prefix}_temporal")
-    tensors, metadata, found = lora.export(model, rank)
-    told = [f"LoRA: {files.save_lora(tensors, metadata, prefix)}"]
+    tensors, metadata, factors = lora.export(model, rank)
+    lines = [f"LoRA: {files.save_lora(tensors, metadata, prefix)}"]
     if temporal is not None:
-        told.append(f"temporal part: {files.save(files.TUNINGS, temporal, f'{prefix}_temporal')}")
-    return "\n".join([*told, lora.described(found)])
+        lines.append(f"temporal part: {files.save(files.TUNINGS, temporal, f'{prefix}_temporal')}")
+    return "\n".join([*lines, lora.described(factors)])
 
 
 def as_unet(model: ModelPatcher, prefix: str) -> str:

@@ -6,7 +6,7 @@ Checkpoints of others lie among the tunings: single files, and diffusers folders
 import json
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from itertools import count
 from pathlib import Path, PurePath
 from typing import Any
@@ -17,6 +17,7 @@ from torch import Tensor
 
 from ...diffusion.inversion import Inversion
 from ...diffusion.tuning import Tuning
+from ...finite import check_finite_input
 from ...storage import artifacts as weights
 from ...storage import atomic_files as places
 from ...storage.official_checkpoint import WEIGHTS, checkpoint_folders
@@ -38,6 +39,7 @@ def register_folders() -> None:
 
 
 def saved_names(kind: str) -> list[str]:
+    """What a loader of this kind (INVERSIONS or TUNINGS) offers: files, and folders in diffusers' layout."""
     files = folder_paths.get_filename_list(_folder(kind))
     files = [name for name in files if not any(part.startswith(".") for part in PurePath(name).parts)]
     folders = checkpoint_folders(files) if kind == TUNINGS else []
@@ -46,6 +48,7 @@ def saved_names(kind: str) -> list[str]:
 
 
 def path_of(kind: str, name: str) -> str:
+    """Of a name that a loader offers. Raises FileNotFoundError, in a sentence."""
     path = folder_paths.get_full_path(_folder(kind), name)
     if path is None and kind == TUNINGS:
         roots = map(Path, folder_paths.get_folder_paths(_folder(kind)))
@@ -58,8 +61,8 @@ def path_of(kind: str, name: str) -> str:
 def changed(kind: str, name: str) -> str:
     """Another text whenever the file is another one, or one of a folder's."""
     path = Path(path_of(kind, name))
-    found = [file.stat() for file in (sorted(path.rglob("*")) if path.is_dir() else [path]) if file.exists()]
-    return ", ".join(f"{status.st_mtime_ns} {status.st_size}" for status in found)
+    states = [file.stat() for file in (sorted(path.rglob("*")) if path.is_dir() else [path]) if file.exists()]
+    return ", ".join(f"{status.st_mtime_ns} {status.st_size}" for status in states)
 
 
 def save(kind: str, value: Inversion | Tuning, prefix: str) -> str:
@@ -91,12 +94,13 @@ def check_prefix(kind: str, prefix: str) -> None:
 
 
 def load_inversion(name: str) -> Inversion:
+    """By the name that its loader offers. Raises ValueError, in a sentence, for a damaged file."""
     inversion = weights.load_inversion(path_of(INVERSIONS, name))
     tensors = inversion.trajectory, inversion.sigmas, inversion.source, inversion.initial_null, inversion.null
-    found = [tensor.ndim for tensor in tensors if tensor is not None]
-    if found != [5, 1, 3, 3, 4][: len(found)]:
-        raise ValueError(f"{name} is damaged (its tensors have {found} dimensions): invert the clip again")
-    _check_finite(name, [tensor for tensor in tensors if tensor is not None], "invert the clip again")
+    dimensions = [tensor.ndim for tensor in tensors if tensor is not None]
+    if dimensions != [5, 1, 3, 3, 4][: len(dimensions)]:
+        raise ValueError(f"{name} is damaged (its tensors have {dimensions} dimensions): invert the clip again")
+    check_finite_input([tensor for tensor in tensors if tensor is not None], f"{name} holds", "invert the clip again")
     return inversion
 
 
@@ -105,13 +109,8 @@ def load_tuning(name: str, model: ModelPatcher) -> Tuning:
     path = path_of(TUNINGS, name)
     own = not os.path.isdir(path) and weights.is_own(path)
     tuning = weights.load_tuning(path) if own else foreign.load(path, model)
-    _check_finite(name, [*tuning.deltas.values(), *tuning.temporal.values()], "tune on the clip again")
+    check_finite_input([*tuning.deltas.values(), *tuning.temporal.values()], f"{name} holds", "tune on the clip again")
     return tuning
-
-
-def _check_finite(name: str, tensors: Iterable[Tensor], remedy: str) -> None:
-    if not all(tensor.isfinite().all() for tensor in tensors):
-        raise ValueError(f"{name} holds values that are not numbers: {remedy}")
 
 
 def _write(folder_name: str, tensors: Mapping[str, Tensor], metadata: Mapping[str, str], prefix: str) -> str:

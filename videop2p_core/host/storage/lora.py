@@ -25,17 +25,17 @@ def export(model: ModelPatcher, rank: int) -> tuple[dict[str, Tensor], dict[str,
         comfy.model_management.throw_exception_if_processing_interrupted()
         bar.update_absolute(step + 1)
 
-    found = lora.low_rank(tuning.deltas, rank, progress)
+    factors = lora.low_rank(tuning.deltas, rank, progress)
     theirs = {own: theirs for theirs, own in Layout(model).names.items()}
     metadata = {
         "format": "pt",
         "ss_network_module": "networks.lora",
-        "ss_network_dim": str(found.rank),
-        "ss_network_alpha": str(found.rank),
+        "ss_network_dim": str(factors.rank),
+        "ss_network_alpha": str(factors.rank),
         "base_model": tuning.base_model,
-        "relative_error": f"{found.error:.6f}",
+        "relative_error": f"{factors.error:.6f}",
     }
-    return lora.lora_tensors(found, theirs), metadata, found
+    return lora.lora_tensors(factors, theirs), metadata, factors
 
 
 def temporal_part(model: ModelPatcher) -> Tuning | None:
@@ -44,10 +44,10 @@ def temporal_part(model: ModelPatcher) -> Tuning | None:
     return replace(tuning, deltas={}) if tuning.temporal else None
 
 
-def described(found: LowRank) -> str:
+def described(factors: LowRank) -> str:
     """What is lost of the deltas, in words."""
-    worst = max(found.errors, key=lambda name: found.errors[name])
+    worst = max(factors.errors, key=lambda name: factors.errors[name])
     return (
-        f"rank {found.rank}: the LoRA differs from the tuning by {found.error:.2%} of its size, "
-        f"by {found.errors[worst]:.2%} at most, in {worst}"
+        f"rank {factors.rank}: the LoRA differs from the tuning by {factors.error:.2%} of its size, "
+        f"by {factors.errors[worst]:.2%} at most, in {worst}"
     )

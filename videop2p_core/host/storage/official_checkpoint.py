@@ -39,7 +39,7 @@ class Weights(Mapping):
     patched: with the LoRAs and tunings that are in the MODEL.
     """
 
-    def __init__(self, model: ModelPatcher, patched: bool):
+    def __init__(self, model: ModelPatcher, patched: bool) -> None:
         self.entries, self.patched = original_weights(model), patched
 
     @property
@@ -62,7 +62,7 @@ class Weights(Mapping):
 class Layout:
     """The names of a MODEL's UNet with temporal layers: names {diffusers name: own name}, shapes {own name: shape}."""
 
-    def __init__(self, model: ModelPatcher):
+    def __init__(self, model: ModelPatcher) -> None:
         unet = model.get_model_object("diffusion_model")
         self.config = model.model.model_config.unet_config
         self.shapes = {name: parameter.shape for name, parameter in unet.named_parameters()}
@@ -84,8 +84,8 @@ def load(path: str | os.PathLike, model: ModelPatcher) -> Tuning:
     check_fine(model)
     path, layout = Path(path), Layout(model)
     try:
-        given = foreign.by_own_names(read(path), layout.names, layout.shapes)
-        tuning = foreign.tuning_between(base_for(given, model), given)
+        checkpoint = foreign.by_own_names(read(path), layout.names, layout.shapes)
+        tuning = foreign.tuning_between(base_for(checkpoint, model), checkpoint)
     except ForeignError as error:
         raise WeightsError(f"{path.name} {error}") from error
     return replace(tuning, base_model=base_of(model), fingerprint=fingerprint_of(model))
@@ -102,13 +102,13 @@ def check_fine(model: ModelPatcher) -> None:
         )
 
 
-def base_for(given: Mapping[str, Tensor], model: ModelPatcher) -> Weights:
+def base_for(checkpoint: Mapping[str, Tensor], model: ModelPatcher) -> Weights:
     """Which weights of the MODEL a checkpoint was tuned on: those with its LoRAs, else those without."""
     own = Weights(model, patched=True)
-    differences = foreign.differing(given, own)
+    differences = foreign.differing(checkpoint, own)
     if differences and own.has_patches:
         own = Weights(model, patched=False)
-        differences = foreign.differing(given, own)
+        differences = foreign.differing(checkpoint, own)
     if differences:
         worst = max(differences, key=lambda name: differences[name])
         raise ForeignError(
