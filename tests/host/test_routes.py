@@ -27,7 +27,7 @@ from comfyui_videop2p.videop2p_core.host.prompts.difference_route import (
     PATH,
     Turns,
     checked,
-    told,
+    compared,
 )
 from safetensors.torch import save_file
 
@@ -54,19 +54,19 @@ def changed(answer):
 
 
 def test_the_words_are_those_that_the_clip_would_read():
-    answer = told(checked({"source_prompt": "a red ball, bouncing", "target_prompt": "a red (star:1.2), bouncing"}))
+    answer = compared(checked({"source_prompt": "a red ball, bouncing", "target_prompt": "a red (star:1.2), bouncing"}))
     assert [word["text"] for word in answer["difference"]["target"]] == ["a", "red", "star,", "bouncing"]
     assert changed(answer) == {"star,": "swapped"} and answer["weights"] == [1, 1, 1, 1]
 
 
 def test_what_a_question_leaves_out_is_empty():
     assert checked({}) == dict.fromkeys(FIELDS, "") | {"edit": "auto"}
-    assert told(checked({}))["difference"] == {"kind": "replace", "source": (), "target": ()}
+    assert compared(checked({}))["difference"] == {"kind": "replace", "source": (), "target": ()}
 
 
 @pytest.mark.parametrize("text", ["../../etc/passwd", "embedding:", "<img src=x onerror=alert>", "a\0b"])
 def test_any_text_is_only_text(text):
-    answer = told(checked({"source_prompt": f"a {text}", "target_prompt": f"{text} {text}", "blend_source": text}))
+    answer = compared(checked({"source_prompt": f"a {text}", "target_prompt": f"{text} {text}", "blend_source": text}))
     read = "" if text == "embedding:" else text  # without a name it is passed over by the host as well
     assert "".join(word["text"] for word in answer["difference"]["source"]) == "a" + "".join(read.split())
 
@@ -87,7 +87,7 @@ def inversions(tmp_path, monkeypatch):
 @pytest.mark.parametrize("name", ["mystyle", "mystyle.safetensors", "other", "deep/other"])
 def test_a_textual_inversion_is_one_word(inversions, written, name):
     style = written.format(f"embedding:{name}")
-    answer = told(checked({"source_prompt": f"a cat {style} red", "target_prompt": f"a dog {style} red"}))
+    answer = compared(checked({"source_prompt": f"a cat {style} red", "target_prompt": f"a dog {style} red"}))
     spelt = style.replace("(", "").replace(":1.2)", "")
     assert [word["text"] for word in answer["difference"]["target"]] == ["a", "dog", spelt, "red"]
     assert changed(answer) == {"dog": "swapped"} and answer["faults"]["target_prompt"] == []
@@ -95,17 +95,17 @@ def test_a_textual_inversion_is_one_word(inversions, written, name):
 
 def test_textual_inversions_of_like_names_share_nothing(inversions):
     """As text they would share the word embedding and the colon, and so be bound to each other."""
-    answer = told(
+    answer = compared(
         checked({"source_prompt": "a embedding:mystyle", "target_prompt": "a big embedding:other", "edit": "refine"})
     )
     assert changed(answer) == {"big": "added", "embedding:other": "added"}
     same = {"source_prompt": "a embedding:mystyle", "target_prompt": "a big embedding:mystyle.safetensors"}
-    assert changed(told(checked(same))) == {"big": "added"}
+    assert changed(compared(checked(same))) == {"big": "added"}
 
 
 @pytest.mark.parametrize("name", ["mystyl", "../mystyle", "/etc/passwd", "deep", "mystyle.pt"])
 def test_one_that_is_not_installed_is_no_word_and_said_so(inversions, caplog, name):
-    answer = told(checked({"source_prompt": f"a cat embedding:{name}, red", "target_prompt": "a dog red"}))
+    answer = compared(checked({"source_prompt": f"a cat embedding:{name}, red", "target_prompt": "a dog red"}))
     assert [word["text"] for word in answer["difference"]["source"]] == ["a", "cat", ",", "red"]
     assert answer["faults"]["source_prompt"] == [f"'embedding:{name}' is not installed, so ComfyUI passes it over"]
     assert not caplog.records
@@ -191,7 +191,7 @@ def test_the_longest_prompts_are_answered_while_one_types(source, target):
     }
     body = len(json.dumps(asked, ensure_ascii=False).encode())
     started = time.process_time()
-    told(checked(asked))
+    compared(checked(asked))
     assert time.process_time() - started < 5 and body < LARGEST  # about one second on a machine of its own
 
 
@@ -272,7 +272,7 @@ def test_questions_are_answered_one_after_the_other(monkeypatch):
         answers = await asyncio.gather(*asked, return_exceptions=True)
         return answers, await turns(3)
 
-    monkeypatch.setattr(routes, "told", slowly)
+    monkeypatch.setattr(routes, "compared", slowly)
     monkeypatch.setattr(routes, "MOST", 2)
     (first, failed, refused), later = asyncio.run(all_at_once())
     assert (first, later) == (0, 3) and most == [1, 1, 1]
