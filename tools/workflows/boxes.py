@@ -8,8 +8,8 @@ from __future__ import annotations
 from typing import Any
 
 from .blueprint import Blueprint, entrance
+from .courses import RIDER, ROBOT
 from .graph import Graph
-from .recipes import RIDER, ROBOT
 from .studio import Studio
 from .worlds import SD15
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from .courses import BALL, RIDER, ROBOT, STAR, opened
 from .graph import Link, Node
 from .recipe import RECIPES, Recipe, recipe
-from .recipes import BALL, RIDER, ROBOT, STAR, opened
 from .studio import Studio
 from .worlds import OWN_CLIP, SD15, wan
 

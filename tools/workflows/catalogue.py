@@ -1,6 +1,9 @@
-"""All shipped workflows: whoever imports RECIPES from here has every one registered."""
+"""All shipped workflows: whoever imports RECIPES from here has every one registered, in the order of the modules here.
 
-from . import bridges, exports, families, recipes, wan  # noqa: F401
+The families take some of the kinds and ways over, which are registered before.
+"""
+
+from . import kinds_of_edit, ways_to_run, ablations, bridges, exports, families, wan  # isort: skip  # noqa: F401
 from .recipe import RECIPES, Recipe, graph_of
 
 __all__ = ["RECIPES", "Recipe", "graph_of"]

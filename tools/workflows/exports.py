@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from .courses import BALL, edit_of
 from .recipe import recipe
-from .recipes import BALL, edit_of
 
 FILE, TEMPORAL = "ball_00001_.safetensors", "ball_temporal_00001_.safetensors"
 FULL = 128  # the widest layers of the demo model

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from .courses import RIDER, ROBOT
 from .recipe import RECIPES, recipe
-from .recipes import RIDER, ROBOT
 from .worlds import SD2, SD15, SD15_INPAINT, SDXL
 
 for name, worlds in {"word_swap": (SD2, SDXL), "fast": (SDXL,)}.items():

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from .courses import RIDER, ROBOT
 from .recipe import recipe
-from .recipes import RIDER, ROBOT
 from .worlds import WAN
 
 

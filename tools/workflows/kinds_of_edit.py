@@ -1,0 +1,122 @@
+"""The workflows for the kinds of word edits."""
+
+from __future__ import annotations
+
+from .courses import BALL, CAR, RABBIT, RIDER, ROBOT, SHAPE, STAR, edit_of, opened
+from .recipe import recipe
+from .worlds import DEMO, SD15
+
+
+@recipe(
+    """## Word swap
+
+One word of the caption is replaced, and the moving thing with it. The clip is tuned on first, so that its frames hold
+together; the inversion is *direct*, which reconstructs the source exactly and needs no optimisation.
+
+**blend words** keep the edit where the old and the new thing are.
+
+Another target prompt runs only the controller and what follows it.""",
+    DEMO,
+    SD15,
+)
+def word_swap(studio):
+    opened(studio, BALL, RIDER)
+    edit_of(studio, [(STAR, SHAPE)], [(ROBOT, {"blend_source": "man", "blend_target": "robot"})])
+
+
+@recipe(
+    """## Refinement
+
+Words are added; those that both prompts share keep their attention, so shape and motion stay.""",
+    DEMO,
+    SD15,
+)
+def refine(studio):
+    opened(studio, BALL, RABBIT)
+    edit_of(
+        studio,
+        [("a striped red ball on the beach", {"cross_window": 0.4, "blend_source": "ball", "blend_target": "ball"})],
+        [
+            (
+                "an origami rabbit is eating a watermelon",
+                {"cross_window": 0.4, "blend_source": "rabbit", "blend_target": "rabbit"},
+            )
+        ],
+    )
+
+
+@recipe(
+    """## Re-weighting
+
+The same added word weighed three times, from one pass of the source: 0 takes its own attention out (what the text
+encoder carried on to later words stays), 1 is as it is, more is stronger. A weight acts inside the cross window, so
+that is long here.""",
+    DEMO,
+    SD15,
+)
+def reweight(studio):
+    opened(studio, CAR, RABBIT)
+    night, origami = "a red car in the snow at night", "an origami rabbit is eating a watermelon"
+    blend = {"cross_window": 0.8, "blend_source": "rabbit", "blend_target": "rabbit"}
+    edit_of(
+        studio,
+        [(night, {"cross_window": 0.8, "word_weights": f"night: {weight}"}) for weight in ("0", "1", "4")],
+        [(origami, blend | {"word_weights": f"origami: {weight}"}) for weight in ("0.5", "1", "2")],
+    )
+
+
+@recipe(
+    """## Style
+
+The whole picture changes, so there are no blend words; a long cross window (0.8) keeps layout and shapes.""",
+    DEMO,
+    SD15,
+)
+def style(studio):
+    opened(studio, BALL, RIDER)
+    edit_of(
+        studio,
+        [("a red ball on the beach at night", {"cross_window": 0.8})],
+        [("a man is riding a motorbike, watercolor painting", {"cross_window": 0.8})],
+    )
+
+
+@recipe(
+    """## Background kept by LocalBlend
+
+The same edit without and with blend words, from one pass of the source. With them everything outside the words' place
+is the source's own; the mask shows that place.""",
+)
+def local_blend(studio):
+    opened(studio, CAR, RIDER)
+    blue = "a blue car in the snow"
+    edit_of(
+        studio,
+        [
+            (blue, {"cross_window": 0.4}),
+            (blue, {"cross_window": 0.4, "blend_source": "car", "blend_target": "car"}),
+        ],
+        [],
+    )
+
+
+@recipe(
+    """## Several prompts at once
+
+A list of edits into one Decoupled Sample: the source is denoised once a step for all of them, and the clips come back
+as a list in the same order.""",
+    DEMO,
+    SD15,
+)
+def several_prompts(studio):
+    opened(studio, BALL, RIDER)
+    demo = [
+        (STAR, SHAPE),
+        ("a red heart on the beach", {"blend_source": "ball", "blend_target": "heart"}),
+        ("a blue ball on the beach", {"cross_window": 0.4, "blend_source": "ball", "blend_target": "ball"}),
+    ]
+    riders = [
+        (f"a {rider} is riding a motorbike", {"blend_source": "man", "blend_target": rider})
+        for rider in ("robot", "gorilla", "astronaut")
+    ]
+    edit_of(studio, demo, riders)
