@@ -34,8 +34,12 @@ ON_NEWEST_FRONTEND += ["tests/browser/test_difference.py::test_the_words_of_both
 # What touches the host most; `test --host VERSION` takes all.
 ON_OLDEST = [
     f"tests/host/test_{name}.py"
-    for name in ("laws", "nodes", "wiring", "gradients", "bad_input", "region", "schema", "graph", "pack", "seam")
-]
+    for name in (
+        "laws", "record_and_replay", "edits_by_maps", "edits_beside_others", "kinds_of_guidance", "masks",
+        "edits_refused", "nodes", "wiring", "gradients", "bad_input", "misfits", "bad_files", "region", "schema",
+        "graph", "pack", "seam",
+    )
+]  # fmt: skip
 
 
 def setup(arguments):

@@ -1,53 +1,29 @@
+"""DDIM inversion and its replay, against closed forms and loops written out."""
+
 import pytest
 import torch
+from comfyui_videop2p.tests.core.toy_network import (
+    CHANNELS,
+    FRAMES,
+    SIDE,
+    TOKENS,
+    WIDTH,
+    ToyNetwork,
+    clip,
+    seed,
+    sigmas,
+    texts,
+)
 from comfyui_videop2p.videop2p_core.diffusion import inversion, schedule
 from comfyui_videop2p.videop2p_core.diffusion import null_text as null_texts
 from comfyui_videop2p.videop2p_core.diffusion.inversion import Inversion
-from torch import nn
 
-FRAMES, CHANNELS, SIDE, TOKENS, WIDTH = 3, 4, 6, 7, 5
-
-
-@pytest.fixture(autouse=True)
-def seed():
-    torch.manual_seed(0)
-
-
-@pytest.fixture
-def sigmas():
-    betas = torch.linspace(0.00085**0.5, 0.012**0.5, 1000, dtype=torch.float64) ** 2
-    return schedule.ddim_sigmas(schedule.sigmas_from_alphas_cumprod(torch.cumprod(1 - betas, dim=0)), 10)
-
-
-@pytest.fixture
-def clip():
-    return torch.randn(FRAMES, CHANNELS, SIDE, SIDE, dtype=torch.float64)
+__all__ = ["clip", "seed", "sigmas"]
 
 
 def gaussian(mean, variance):
     """The exact denoiser of data that are normal in every pixel."""
     return lambda x, sigma, _: mean + variance / (variance + sigma**2) * (x - mean)
-
-
-class ToyNetwork(nn.Module):
-    """A nonlinear denoiser that listens to its text, frame by frame."""
-
-    def __init__(self):
-        super().__init__()
-        self.mix = nn.Parameter(torch.randn(CHANNELS, CHANNELS, dtype=torch.float64) * 0.4)
-        self.read = nn.Parameter(torch.randn(WIDTH, CHANNELS, dtype=torch.float64))
-        self.calls = []
-
-    def forward(self, x, sigma, text):
-        self.calls.append(text)
-        z = x / (1 + sigma**2).sqrt()
-        word = (text.mean(dim=1) @ self.read)[:, :, None, None]  # [1 or frames, channels, 1, 1]
-        noise = torch.tanh(torch.einsum("fchw,cd->fdhw", z, self.mix) + word)
-        return x - sigma * noise
-
-
-def texts(*shape):
-    return torch.randn(*shape, TOKENS, WIDTH, dtype=torch.float64)
 
 
 def down(denoise, noise, sigmas, source=None):
@@ -127,108 +103,6 @@ def test_flow_models_are_inverted_too(clip):
     torch.testing.assert_close(noise[0, 0, 0, 0] * 0 + x, target)  # from anywhere down to that point
 
 
-def null_text(network, sigmas, clip, **settings):
-    source, initial = texts(1), texts(1)
-    trajectory = inversion.ddim_invert(network, clip, sigmas, source)
-    network.calls.clear()
-    found = null_texts.optimise_null_text(network, trajectory, sigmas, source, initial, **settings)
-    return found, trajectory, source, initial
-
-
-@pytest.mark.parametrize("per_frame", [False, True])
-def test_null_text_lowers_the_loss_and_leaves_the_weights_alone(sigmas, clip, per_frame):
-    network = ToyNetwork()
-    before = [parameter.clone() for parameter in network.parameters()]
-    found, *_ = null_text(network, sigmas, clip, cfg=2.0, per_frame=per_frame)
-    assert found.null.shape == (10, FRAMES if per_frame else 1, TOKENS, WIDTH)
-    assert found.reconstruction.shape == (10, *clip.shape)
-    assert all(losses[-1] < losses[0] for losses in found.losses if len(losses) > 1)
-    assert any(len(losses) > 1 for losses in found.losses)
-    for parameter, value in zip(network.parameters(), before, strict=True):
-        assert parameter.grad is None and torch.equal(parameter, value)
-    assert not found.null.requires_grad and not found.reconstruction.requires_grad
-
-
-def test_null_text_comes_closer_to_the_clip_than_plain_guidance(sigmas, clip):
-    network = ToyNetwork()
-    found, trajectory, source, initial = null_text(network, sigmas, clip, cfg=2.0, inner_steps=30)
-    plain, *_ = null_texts.optimise_null_text(
-        network, trajectory, sigmas, source, initial, cfg=2.0, inner_steps=0
-    ).reconstruction[-1:]
-    assert (found.reconstruction[-1] - clip).norm() < 0.9 * (plain - clip).norm()
-
-
-def test_one_embedding_a_frame_fits_at_least_as_well(sigmas, clip):
-    network = ToyNetwork()
-    torch.manual_seed(1)
-    shared = null_text(network, sigmas, clip, cfg=2.0, inner_steps=40)[0]
-    torch.manual_seed(1)
-    own = null_text(network, sigmas, clip, cfg=2.0, inner_steps=40, per_frame=True)[0]
-    assert (own.reconstruction[-1] - clip).norm() < (shared.reconstruction[-1] - clip).norm()
-
-
-def test_null_text_is_the_published_algorithm_written_out(sigmas, clip):
-    """No fixed conditional prediction, no shared helpers: one naive loop in z, the formulas of the paper."""
-    network, inner = ToyNetwork(), 4
-    found, trajectory, source, null = null_text(network, sigmas, clip, cfg=7.5, inner_steps=inner, epsilon=0.02)
-    alphas = 1 / (1 + sigmas**2)
-
-    def noise(z, step, text):
-        x = z * (1 + sigmas[step] ** 2).sqrt()
-        return (x - network(x, sigmas[step], text)) / sigmas[step]
-
-    def advance(z, step, text):
-        uncond, cond = noise(z, step, text), noise(z, step, source)
-        e, a, b = uncond + 7.5 * (cond - uncond), alphas[step], alphas[step + 1]
-        return b.sqrt() * (z - (1 - a).sqrt() * e) / a.sqrt() + (1 - b).sqrt() * e
-
-    z = trajectory[-1]
-    for step in range(10):
-        null = null.detach().clone().requires_grad_()
-        optimizer = torch.optim.Adam([null], lr=1e-2 * (1 - step / 20))
-        losses = []
-        for _ in range(inner):
-            loss = ((advance(z, step, null) - trajectory[9 - step]) ** 2).mean()
-            optimizer.zero_grad()
-            loss.backward(inputs=[null])
-            optimizer.step()
-            losses.append(loss.item())
-            if loss.item() < 0.02 + step * 2e-5:
-                break
-        z = advance(z, step, null).detach()
-        assert len(losses) == len(found.losses[step])
-        torch.testing.assert_close(torch.tensor(losses), torch.tensor(found.losses[step]))
-        torch.testing.assert_close(null.detach(), found.null[step])
-        torch.testing.assert_close(z, found.reconstruction[step])
-
-
-def test_a_step_stops_after_the_update_whose_loss_was_small_enough(sigmas, clip):
-    found, _, _, initial = null_text(ToyNetwork(), sigmas, clip, epsilon=1e9)
-    assert [len(losses) for losses in found.losses] == [1] * 10
-    assert not torch.equal(found.null[0], initial)  # the update is made before the stop
-
-
-def test_each_step_starts_from_the_last_ones_embedding(sigmas, clip):
-    found, _, _, initial = null_text(ToyNetwork(), sigmas, clip, inner_steps=1)
-    rates = torch.tensor(null_texts.null_text_learning_rates(10))
-    moved = (found.null - torch.cat([initial[None], found.null[:-1]])).abs()
-    # Adam's first update moves every element by the learning rate.
-    torch.testing.assert_close(moved.amax(dim=(1, 2, 3)).float(), rates, rtol=1e-4, atol=0)
-
-
-def test_the_conditional_prediction_is_computed_once_a_step(sigmas, clip):
-    network = ToyNetwork()
-    found, _, source, _ = null_text(network, sigmas, clip, epsilon=-1.0, inner_steps=5)
-    assert sum(text is source for text in network.calls) == 10
-    assert len(network.calls) == 10 * (1 + 5 + 1)  # the step itself is made with the finished embedding
-    assert len(found.losses) == 10
-
-
-def test_learning_rates_that_do_not_fit_are_named(sigmas, clip):
-    with pytest.raises(ValueError, match="3 learning rates were given for 10 steps"):
-        null_text(ToyNetwork(), sigmas, clip, learning_rates=[0.1] * 3)
-
-
 def test_progress_may_stop_the_work(sigmas, clip):
     class Interrupted(Exception):
         pass
@@ -243,6 +117,9 @@ def test_progress_may_stop_the_work(sigmas, clip):
     with pytest.raises(Interrupted):
         inversion.ddim_invert(gaussian(0.0, 1.0), clip, sigmas, None, progress=progress)
     assert steps == [0, 1, 2, 3, 4]
+
+
+# --- replays ----------------------------------------------------------------------------------------------------------
 
 
 def make(method, sigmas, clip, network):
@@ -296,6 +173,21 @@ def test_null_text_replays_what_it_reached(sigmas, clip, method):
     torch.testing.assert_close(inversion.reconstruct(network, inverted, inverted.source), reached)
 
 
+def test_a_replay_never_looks_at_the_stored_path(sigmas, clip):
+    def network(x, sigma, _):
+        return 0.9 * x / (1 + sigma**2)
+
+    trajectory = inversion.ddim_invert(network, clip, sigmas, None)
+    stored = Inversion(inversion.DIRECT, trajectory, sigmas, source=texts(1), initial_null=texts(1))
+    replayed = inversion.replay(network, stored, None)
+    torch.testing.assert_close(replayed[-1], down(network, trajectory[-1], sigmas))
+    assert not torch.allclose(replayed[-1], clip)
+    assert torch.equal(inversion.reconstruct(network, stored, None)[-1], clip)
+
+
+# --- proximal guidance ------------------------------------------------------------------------------------------------
+
+
 @pytest.mark.parametrize("soft", [False, True])
 def test_proximal_is_its_formula_element_by_element(soft):
     guidance = torch.randn(FRAMES, CHANNELS, SIDE, SIDE)
@@ -323,6 +215,9 @@ def test_proximal_leaves_three_tenths_of_each_frame_whatever_its_scale():
 def test_a_quantile_outside_its_range_is_named():
     with pytest.raises(ValueError, match="quantile is 1.2"):
         inversion.proximal(torch.randn(1, 2), quantile=1.2)
+
+
+# --- inversions as values ---------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -356,15 +251,3 @@ def test_an_inversion_names_its_latents(sigmas, clip):
     assert torch.equal(inverted.latent_after(0), inverted.trajectory[9])
     assert torch.equal(inverted.latent_after(9), clip)
     assert inverted.on("meta").sigmas.is_meta and inverted.on("meta").trajectory is inverted.trajectory
-
-
-def test_a_replay_never_looks_at_the_stored_path(sigmas, clip):
-    def network(x, sigma, _):
-        return 0.9 * x / (1 + sigma**2)
-
-    trajectory = inversion.ddim_invert(network, clip, sigmas, None)
-    stored = Inversion(inversion.DIRECT, trajectory, sigmas, source=texts(1), initial_null=texts(1))
-    replayed = inversion.replay(network, stored, None)
-    torch.testing.assert_close(replayed[-1], down(network, trajectory[-1], sigmas))
-    assert not torch.allclose(replayed[-1], clip)
-    assert torch.equal(inversion.reconstruct(network, stored, None)[-1], clip)

@@ -1,52 +1,19 @@
 """What cannot work is said in a sentence, before the model is run."""
 
-import json
-import pickle
-import re
-import struct
 from dataclasses import replace
-from pathlib import Path
 
 import comfy.controlnet
 import comfy.model_patcher
-import comfy.samplers
 import comfy.supported_models
 import pytest
 import torch
 from comfy.nested_tensor import NestedTensor
-from comfy_extras.nodes_custom_sampler import Noise_EmptyNoise, SamplerCustomAdvanced
-from comfyui_videop2p.tests.host.calls import SOURCE, STEPS, TARGET, control, encode, run, sample
+from comfyui_videop2p.tests.host.calls import SOURCE, STEPS, TARGET, encode, run, sample
 from comfyui_videop2p.tests.host.graphs import Graph, error_of, queue
-from comfyui_videop2p.videop2p_core.diffusion.tuning import Tuning
-from comfyui_videop2p.videop2p_core.host.model.identity import identity_of
+from comfyui_videop2p.tests.host.refusals import edit, idle, refused
 from comfyui_videop2p.videop2p_core.host.model.input_checks import check_everywhere
-from comfyui_videop2p.videop2p_core.storage import artifacts as weights
-from safetensors.torch import save_file
 
-ATTENTION = "middle_block.1.transformer_blocks.0.attn1.to_q.weight"
-
-
-def refused(sentence):
-    return pytest.raises((ValueError, FileNotFoundError), match=re.escape(sentence))
-
-
-class NoWork:
-    """Fails the test where the model is run."""
-
-    def __call__(self, executor, *args, **kwargs):
-        raise AssertionError("the model was run before the input was looked at")
-
-
-@pytest.fixture(scope="module")
-def idle(model):
-    model = model.clone()
-    model.add_wrapper_with_key("diffusion_model", "no work", NoWork())
-    return model
-
-
-@pytest.fixture(scope="module")
-def edit(clip):
-    return control(clip)[0]
+__all__ = ["edit", "idle"]
 
 
 # --- words ------------------------------------------------------------------------------------------------------------
@@ -239,186 +206,6 @@ def test_control_nets_with_too_few_pictures(idle, inverting, inversion, edit):
     long = replace(inversion, trajectory=torch.zeros(STEPS + 1, 5, 4, 16, 16))
     with refused("the ControlNet on the target conditioning has 2 pictures, the clip 5 frames"):
         sample(idle, long, edit, target=[hinted(edit.target, 2)])
-
-
-# --- parts that do not belong together --------------------------------------------------------------------------------
-
-
-def with_patch(model, scale=1.0):
-    """A MODEL with a LoRA, which for its identity is any patch of a weight."""
-    patched = model.clone()
-    shape = patched.model.state_dict()[f"diffusion_model.{ATTENTION}"].shape
-    delta = torch.randn(shape, generator=torch.Generator().manual_seed(0))
-    assert patched.add_patches({f"diffusion_model.{ATTENTION}": ("diff", (delta,))}, scale)
-    return patched
-
-
-def of_other_levels(model):
-    other = model.clone()
-    sampling = type(model.get_model_object("model_sampling"))(model.model.model_config)
-    sampling.set_sigmas(sampling.sigmas * 1.1)
-    other.add_object_patch("model_sampling", sampling)
-    return other
-
-
-@pytest.mark.parametrize(
-    "other, sentence",
-    [
-        (lambda demo, model, tuning: demo[0], "temporal layers, but the model connected is DemoSD15"),
-        (lambda demo, model, tuning: tuning[0], "but the model connected is DemoSD15 .*, tuning"),
-        (lambda demo, model, tuning: with_patch(model), "but the model connected is DemoSD15 .*, LoRA or merge"),
-        (lambda demo, model, tuning: of_other_levels(model), "other noise levels than this model's: connect"),
-    ],
-)
-def test_an_inversion_of_another_model(demo, model, tuning, inversion, edit, other, sentence):
-    with pytest.raises(ValueError, match=f"the inversion was made .*{sentence}"):
-        sample(other(demo, model, tuning), inversion, edit)
-
-
-def test_loras_are_told_apart_and_found_again(model, tuning):
-    names = [identity_of(with_patch(m, scale)) for m, scale in ((model, 1.0), (model, 0.5), (tuning[0], 1.0))]
-    assert len({*names, identity_of(model), identity_of(tuning[0])}) == 5
-    assert identity_of(with_patch(model)) == names[0]  # another object, the same values
-
-
-def test_prompts_that_the_clip_was_not_inverted_with(idle, clip, inversion, edit):
-    with refused("the clip was inverted with another prompt than 'a green ball on the beach': use one source prompt"):
-        sample(idle, inversion, control(clip, source="a green ball on the beach")[0])
-    swapped = replace(inversion, source=inversion.initial_null, initial_null=inversion.source)
-    with refused("the clip was inverted with another prompt than 'a red ball on the beach'"):
-        sample(idle, swapped, edit)
-    with refused("the source conditioning is not the one that the clip was inverted with: connect the same prompt"):
-        sample(idle, inversion, edit, source=[encode(clip, "")])
-    with refused("the target conditioning is not that of 'a blue ball on the beach': connect the target output"):
-        sample(idle, inversion, edit, target=[edit.source])
-    with refused("the null conditioning is not the one"):
-        sample(idle, inversion, edit, null=[edit.source])
-    with refused("the null conditioning is empty: connect a CLIP Text Encode"):
-        sample(idle, inversion, edit, null=[[]])
-
-
-def test_edits_and_masks_that_do_not_fit(idle, clip, inversion, edit):
-    with refused("there is no edit: connect at least one Attention Controller"):
-        sample(idle, inversion)
-    with refused(
-        "the mask has shape [3, 8, 8], the clip 2 frames: give [frames, height, width] with one mask for each"
-    ):
-        sample(idle, inversion, control(clip, mask=torch.ones(3, 8, 8))[0])
-    with refused("there are 1 edits and 2 target conditionings: connect as many"):
-        sample(idle, inversion, edit, target=[edit.target, edit.target])
-    with refused("given 2 of one of these: connect a single one"):
-        sample(idle, inversion, edit, null=[edit.source, edit.source])
-
-
-@pytest.mark.parametrize("shape", [(3, 4, 16, 16), (2, 4, 16, 8)])
-def test_another_latent_than_the_guiders(idle, inversion, edit, shape):
-    guider, sigmas, _ = run("DecoupledGuider", model=idle, inversion=inversion, edit=edit)
-    with torch.inference_mode(), refused(f"the latent has shape {list(shape)}, the inverted clip [2, 4, 16, 16]"):
-        latent = {"samples": torch.zeros(shape)}
-        SamplerCustomAdvanced.execute(Noise_EmptyNoise(), guider, run("DecoupledSampler")[0], sigmas, latent)
-
-
-def test_another_sampler_guider_or_schedule_than_the_edits(idle, inversion, edit):
-    guider, sigmas, start = run("DecoupledGuider", model=idle, inversion=inversion, edit=edit)
-    (sampler,), euler = run("DecoupledSampler"), comfy.samplers.sampler_object("euler")
-    plain = comfy.samplers.CFGGuider(idle)
-    plain.set_conds(edit.source, edit.target)
-    for parts, sentence in (
-        ((guider, euler, sigmas), "connect Decoupled Sampler as the sampler"),
-        ((guider, sampler, sigmas[1:]), "connect the sigmas of Decoupled Guider"),
-        ((plain, sampler, sigmas), "connect Decoupled Guider as the guider"),
-    ):
-        with torch.inference_mode(), refused(sentence):
-            SamplerCustomAdvanced.execute(Noise_EmptyNoise(), *parts, start)
-
-
-# --- files ------------------------------------------------------------------------------------------------------------
-
-
-def cut_off(path: Path):
-    path.write_bytes(path.read_bytes()[:-10])
-
-
-def with_settings(path, **changes):
-    """The file again with other settings in its metadata."""
-    inversion = weights.load_inversion(path)
-    tensors = {name: getattr(inversion, name) for name in ("trajectory", "sigmas", "source", "initial_null")}
-    metadata = {"video_p2p": "inversion", "version": "1", "settings": json.dumps({"method": "direct"} | changes)}
-    save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, path, metadata=metadata)
-
-
-def with_tensors(path, **changes):
-    weights.save(replace(weights.load_inversion(path), **changes), path)
-
-
-NO_FILE = "file.safetensors is not a complete safetensors file"
-
-
-@pytest.mark.parametrize(
-    "spoil, sentence",
-    [
-        (lambda path: path.unlink(), "there is no file.safetensors in models/videop2p/inversions: choose another"),
-        (lambda path: (path.unlink(), path.mkdir()), "there is no file.safetensors"),
-        (lambda path: path.write_bytes(b""), NO_FILE),
-        (lambda path: path.write_bytes(b"no safetensors at all"), NO_FILE),
-        (lambda path: path.write_bytes(pickle.dumps({"a": 1})), NO_FILE),
-        (lambda path: torch.save({"a": torch.zeros(1)}, path), NO_FILE),
-        (lambda path: path.write_bytes(struct.pack("<Q", 2**62) + b"{}"), NO_FILE),
-        (lambda path: path.write_bytes(struct.pack("<Q", 90_000_000) + b"{}"), NO_FILE),
-        (cut_off, NO_FILE),
-        (
-            lambda path: save_file({"weight": torch.zeros(2)}, path),
-            "file.safetensors is no file of Video-P2P: choose one that Save Inversion wrote",
-        ),
-        (
-            lambda path: weights.save(Tuning({}, torch.zeros(1), torch.zeros(1)), path),
-            "file.safetensors holds a saved tuning: open it with Load Tuning",
-        ),
-        (lambda path: with_settings(path, method="magic"), "file.safetensors is damaged ('magic' is not an inversion"),
-        (lambda path: with_settings(path, cfg="7.5"), "file.safetensors is damaged (its cfg is '7.5'): make and save"),
-        (lambda path: with_settings(path, losses=3), "file.safetensors is damaged"),
-        (lambda path: with_settings(path, colour="red"), "file.safetensors is damaged"),
-        (
-            lambda path: with_tensors(path, trajectory=torch.zeros(STEPS + 1, 4, 16, 16)),
-            "file.safetensors is damaged (its tensors have [4, 1, 3, 3] dimensions): invert the clip again",
-        ),
-        (
-            lambda path: with_tensors(path, sigmas=torch.full((STEPS + 1,), torch.nan)),
-            "file.safetensors holds values that are not numbers (NaN or infinity): invert the clip again",
-        ),
-    ],
-)
-def test_files_that_are_no_inversion(folders, inversion, spoil, sentence):
-    path = folders / "inversions" / "file.safetensors"
-    weights.save(inversion, path)
-    spoil(path)
-    with refused(sentence):
-        run("LoadInversion", inversion_name=path.name)
-
-
-@pytest.mark.parametrize(
-    "changes, sentence",
-    [
-        ({"base_model": "SD15 12345678"}, "the tuning was made on SD15 12345678, but the model connected is DemoSD15"),
-        ({"deltas": {ATTENTION: torch.zeros(8, 8)}}, f"the tuning does not fit this model: {ATTENTION} and 0 more"),
-        ({"temporal": {"middle_block.attn_temp.x": torch.zeros(8)}}, "the tuning does not fit this model"),
-        (
-            {"deltas": {ATTENTION: torch.full((128, 128), torch.nan)}},
-            "infinity): tune on the clip again",
-        ),
-    ],
-)
-def test_tunings_that_do_not_fit(folders, idle, tuning, changes, sentence):
-    weights.save(replace(tuning[1], **{"base_model": ""} | changes), folders / "tunings" / "file.safetensors")
-    with refused(sentence):
-        run("LoadTuning", model=idle, tuning_name="file.safetensors")
-
-
-def test_a_tuning_of_temporal_layers_for_a_model_without(folders, demo, tuning):
-    run("SaveTuning", tuning=tuning[1])
-    still = run("InflateUNet", model=demo[0], temporal_layers=False)[0]
-    with refused("the tuning trained temporal layers: turn them on in Inflate UNet"):
-        run("LoadTuning", model=still, tuning_name="tuning_00001_.safetensors")
 
 
 # --- over HTTP --------------------------------------------------------------------------------------------------------

@@ -1,100 +1,30 @@
-"""The whole way on a small model of every supported family: layout, what it predicts, all that it reads of a prompt.
+"""The whole way on a small model of every supported family: layout, what it predicts, all that it reads of a prompt."""
 
-Expectations come from the host's own sampler, which knows nothing of this pack.
-"""
-
-import hashlib
-from dataclasses import dataclass, replace
-from functools import cached_property
+from dataclasses import replace
 
 import comfy.model_management
-import comfy.model_patcher
-import comfy.samplers
-import comfy.supported_models
 import pytest
 import torch
-from comfy_api.latest import io
-from comfyui_videop2p.tests.host.calls import FRAMES, NODES, SOURCE, TARGET, control, encode, run, sample
-from comfyui_videop2p.tests.host.models import FAMILIES, SD2, SDXL, tiny
+from comfyui_videop2p.tests.host.calls import SOURCE, control, encode, run, sample
+from comfyui_videop2p.tests.host.family_worlds import (
+    CFG,
+    INPAINTING,
+    POOLED,
+    World,
+    changed,
+    euler,
+    fingerprint,
+    random,
+)
+from comfyui_videop2p.tests.host.models import FAMILIES, tiny
 from comfyui_videop2p.videop2p_core.diffusion import schedule
 from comfyui_videop2p.videop2p_core.host.comfy.denoiser import prediction_of
 from comfyui_videop2p.videop2p_core.host.families.unet import transformer_blocks
-from comfyui_videop2p.videop2p_core.host.model.image_conditioning import check_alike, check_inverted_alike, has_picture
 
-STEPS, CFG = 2, 3.0
 LONG = f"{SOURCE}, " + ", ".join(["in the snow under a very blue sky with a few small white clouds"] * 7)  # 2 chunks
 # The others differ from these in a part, and take fewer laws. The order keeps a model's tests together.
 THREE, MOST = list(FAMILIES)[:3], list(FAMILIES)[:4]
 SLOW = [name for name in FAMILIES if name not in MOST]
-INPAINTING = [name for name in FAMILIES if FAMILIES[name].config["in_channels"] == 9]
-POOLED = [name for name in FAMILIES if FAMILIES[name].config["adm_in_channels"]]
-
-
-@dataclass(eq=False)
-class World:
-    """A tiny model, inflated and tuned on a clip of noise; what was asked of it is kept."""
-
-    family: str
-    frames: int = FRAMES
-
-    def __post_init__(self):
-        self.image, self.clip = tiny(self.family)
-        self.before, self.inversions = fingerprint(self.image), {}
-        # SDXL has no attention at its full resolution, so it takes some size to have word maps.
-        self.size = (24, 20) if self.family in POOLED else (12, 10)
-        self.latent = {"samples": random(self.frames, self.image.model.latent_format.latent_channels, *self.size)}
-        self.source, self.target, self.null = (self.encoded(text) for text in (SOURCE, TARGET, ""))
-
-    def encoded(self, text):
-        return self.masked(encode(self.clip, text))
-
-    def masked(self, conditioning):
-        """With what an inpainting model reads, as InpaintModelConditioning gives it."""
-        if self.family not in INPAINTING:
-            return conditioning
-        return changed(conditioning, concat_latent_image=self.picture(seed=1), concat_mask=self.half_mask())
-
-    def picture(self, seed):
-        return random(self.frames, 4, *self.size, seed=seed)
-
-    def half_mask(self):
-        """As large as the pictures."""
-        height, width = (8 * side for side in self.size)
-        mask = torch.zeros(self.frames, 1, height, width)
-        mask[..., width // 2 :] = 1
-        return mask
-
-    @cached_property
-    def tuning(self):
-        inflated = run("InflateUNet", model=self.image)[0]
-        return run("TuneOnVideo", model=inflated, positive=self.source, latent=self.latent, steps=2, learning_rate=1e-3)
-
-    @property
-    def model(self):
-        return self.tuning[0]
-
-    def inverted(self, method="direct"):
-        """By the settings of `invert`, once."""
-        if method not in self.inversions:
-            self.inversions[method] = self.invert(method)
-        return self.inversions[method]
-
-    def invert(self, method, **inputs):
-        given = {"model": self.model, "source": self.source, "null": self.null, "latent": self.latent}
-        given |= {"steps": STEPS, "cfg": CFG, "inner_steps": 1, "method": method}
-        return run("DDIMInvert", **given | inputs)
-
-    def edit(self, inversion, target=TARGET, source=SOURCE, guidance="decoupled", **settings):
-        """Decoupled Sample of one edit: (edited, reconstruction, mask), without the lists around them."""
-        edit, source, target, _ = control(self.clip, target, source, **settings)
-        edited, reconstruction, masks = sample(
-            self.model, inversion, edit, source=[self.masked(source)], target=[self.masked(target)], null=[self.null],
-            guidance=[guidance],
-        )  # fmt: skip
-        return edited[0]["samples"], reconstruction["samples"], masks[0]
-
-    def at_model_scale(self, latent):
-        return self.model.model.process_latent_in(latent)
 
 
 def families(*names):
@@ -106,33 +36,6 @@ def families(*names):
 def world(request):
     with torch.inference_mode():
         return World(request.param)
-
-
-def changed(conditioning, **options):
-    return [[embedding, given | options] for embedding, given in conditioning]
-
-
-def random(*shape, seed=0):
-    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
-
-
-def fingerprint(model):
-    digest = hashlib.sha256()
-    for name, value in sorted(model.model.state_dict().items()):
-        digest.update(name.encode() + value.cpu().numpy().tobytes())
-    options = model.model_options["transformer_options"]
-    return digest.hexdigest(), dict(model.object_patches), dict(model.patches), dict(options), list(model.wrappers)
-
-
-def euler(model, start, positive, negative, cfg, sigmas, callback=None):
-    """The stock sampler from a noisy LATENT on; what it ends in is taken for a clean clip, as DDIM does."""
-    guider = comfy.samplers.CFGGuider(model)
-    guider.set_conds(positive, negative)
-    guider.set_cfg(cfg)
-    sampler = comfy.samplers.sampler_object("euler")
-    with torch.inference_mode():
-        x = guider.sample(torch.zeros_like(start), start, sampler, sigmas, callback=callback, disable_pbar=True, seed=0)
-    return x.cpu() / (1 + sigmas[-1] ** 2).sqrt()
 
 
 def retraced(world, inversion, noise, cfg=1.0):
@@ -296,78 +199,6 @@ def test_the_input_model_is_bit_for_bit_what_it_was(world):
     assert fingerprint(world.image) == world.before
 
 
-# --- what an inpainting model goes by ---------------------------------------------------------------------------------
-
-
-def test_without_a_picture_an_inpainting_model_draws_from_the_text():
-    """The host shows it a blank picture, all of it to be painted."""
-    image, clip = tiny("sd15_inpaint")
-    latent = {"samples": random(FRAMES, 4, 12, 10)}
-    source, target, null = (encode(clip, text) for text in (SOURCE, TARGET, ""))
-    inversion, noise, *_ = run(
-        "DDIMInvert", model=image, source=source, null=null, latent=latent, steps=STEPS, cfg=CFG, method="direct"
-    )
-    edit = control(clip, cross_window=0.0, temporal_window=0.0)[0]
-    edited = sample(image, inversion, edit)[0][0]["samples"]
-    expected = euler(image, noise["samples"], target, null, CFG, inversion.sigmas)
-    torch.testing.assert_close(edited, expected, atol=1e-3, rtol=0)
-
-
-@pytest.fixture(scope="module")
-def painter():
-    """Frames that see themselves and frame 0 alone, so that it does not matter which others share their pass."""
-    with torch.inference_mode():
-        world = World("sd15_inpaint", frames=5)
-    world.tuning = run("InflateUNet", model=world.image, temporal_layers=False)
-    return world
-
-
-def test_each_pass_is_shown_its_own_frames(painter):
-    whole = painter.model
-    cut = run("InflateUNet", model=painter.image, temporal_layers=False, frames_per_pass=3, pass_overlap=1)[0]
-    found = []
-    for painter.tuning in ((whole,), (cut,)):
-        inversion = painter.invert("negative-prompt")[0]
-        found.append(painter.edit(inversion, cross_window=0.8)[0])
-    painter.tuning = (whole,)
-    torch.testing.assert_close(*found, atol=2e-3 * found[0].std().item(), rtol=0)
-
-
-@pytest.mark.parametrize("lacking", ["source", "target", "null", "all"])
-def test_a_picture_that_a_branch_lacks_is_asked_for(painter, lacking):
-    inversion, *_ = painter.inverted()
-    given = {name: [getattr(painter, name)] for name in ("source", "target", "null") if lacking not in (name, "all")}
-    sentence = "the clip was inverted with a" if "source" not in given else f"the {lacking} conditioning has none"
-    with pytest.raises(ValueError, match=f"{sentence}.*InpaintModelConditioning"):
-        sample(painter.model, inversion, control(painter.clip)[0], **given)
-
-
-def test_a_picture_that_the_model_does_not_look_at_is_nothing_to_it():
-    """InpaintModelConditioning serves plain checkpoints too, which read its mask at most."""
-    plain, painter = (tiny(family)[0].model for family in ("sd15", "sd15_inpaint"))
-    shown = [[None, {"concat_latent_image": torch.zeros(1)}]]
-    assert has_picture(painter, shown) and not has_picture(plain, shown)
-    check_alike(plain, source=shown, target=[[None, {}]])
-    check_inverted_alike(plain, False, shown)
-
-
-def test_of_an_older_inversion_it_is_not_known_whether_it_had_a_picture():
-    painter = tiny("sd15_inpaint")[0].model
-    for shown in ([[None, {"concat_latent_image": torch.zeros(1)}]], [[None, {}]]):
-        check_inverted_alike(painter, None, shown)
-
-
-def test_pictures_of_other_frames_are_refused(painter):
-    few = changed(painter.source, concat_latent_image=painter.picture(seed=1)[:3])
-    with pytest.raises(ValueError, match="the source conditioning has 3 pictures to paint in, the clip 5 "):
-        painter.invert("direct", source=few)
-    with pytest.raises(ValueError, match="the source conditioning has a picture for the model to go by, the null"):
-        painter.invert("direct", null=encode(painter.clip, ""))
-    one = changed(painter.source, concat_mask=painter.half_mask()[:1])
-    alike, own = (painter.invert("direct", source=source)[0] for source in (one, painter.source))
-    assert torch.equal(alike.trajectory, own.trajectory)
-
-
 # --- what SDXL reads beside the text ----------------------------------------------------------------------------------
 
 
@@ -389,57 +220,3 @@ def test_what_sdxl_reads_beside_the_text_is_asked_for():
     ):
         with pytest.raises(ValueError, match="the null conditioning lacks the pooled vector that an SDXL model reads"):
             refused()
-
-
-# --- other families ---------------------------------------------------------------------------------------------------
-
-REFUSED = {
-    "SVD_img2vid": SD2 | {
-        "in_channels": 8, "adm_in_channels": 768, "num_classes": "sequential", "use_temporal_attention": True,
-        "use_temporal_resblock": True, "num_heads": -1, "extra_ff_mix_layer": True, "merge_strategy": "learned",
-        "merge_factor": 0.0, "video_kernel_size": [3, 1, 1],
-    },
-    "SDXLRefiner": SDXL | {"adm_in_channels": 2560, "context_dim": 1280},
-    "SD_X4Upscaler": SD2 | {"in_channels": 7},
-    "LotusD": SD2 | {"adm_in_channels": 4},
-    "Stable_Cascade_C": {
-        "stable_cascade_stage": "c", "c_cond": 16, "c_hidden": [64, 64], "nhead": [1, 1], "blocks": [[1, 1], [1, 1]],
-    },
-}  # fmt: skip
-
-
-@pytest.mark.filterwarnings("ignore")  # of the host's own upscaler
-@pytest.mark.parametrize("family", REFUSED)
-def test_other_families_are_told_which_are_supported(family, folders, inversion, inverting, clip, tuning):
-    """Wherever a MODEL is taken, before anything else is looked at."""
-    model = unweighted(family)
-    run("SaveTuning", tuning=tuning[1])
-    edit = control(clip)[0]
-    parts = {"inversion": inversion, "edit": edit}
-    calls = {
-        "InflateUNet": {},
-        "DDIMInvert": inverting,
-        "TuneOnVideo": {"positive": inverting["source"], "latent": inverting["latent"]},
-        "LoadTuning": {"tuning_name": "tuning_00001_.safetensors"},
-        "DecoupledSample": {name: [value] for name, value in parts.items()},
-        "DecoupledGuider": parts,
-        "AttentionMaps": parts,
-    }
-    # What exports a tuning takes a tuned model alone, and one of another family cannot be.
-    assert takes_a_model() - {"VP2P_ExportTuning"} == {f"VP2P_{name}" for name in calls}
-    for node_id, inputs in calls.items():
-        with pytest.raises(ValueError, match=f"{type(model.model).__name__} .*Stable Diffusion 1.x, 2.x or XL"):
-            run(node_id, **inputs | {"model": [model] if node_id == "DecoupledSample" else model})
-
-
-def takes_a_model():
-    return {
-        name for name, node in NODES.items() if any(type(given) is io.Model.Input for given in node.GET_SCHEMA().inputs)
-    }
-
-
-def unweighted(family):
-    """A MODEL without weights."""
-    config = getattr(comfy.supported_models, family)(REFUSED[family] | {"dtype": torch.float32})
-    cpu = torch.device("cpu")
-    return comfy.model_patcher.ModelPatcher(config.get_model({}, "", "meta"), load_device=cpu, offload_device=cpu)

@@ -7,13 +7,24 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-import comfy.model_detection
-import comfy.utils
 import pytest
 import torch
-from comfy.ldm.modules.diffusionmodules.openaimodel import UNetModel
 from comfyui_videop2p.tests.host.calls import control, run, sample
-from comfyui_videop2p.tests.host.checkpoints import UNET
+from comfyui_videop2p.tests.host.official_checkpoints import (
+    BLOCK,
+    FILE,
+    QUERY,
+    REFERENCE,
+    base,
+    load,
+    official,
+    predicted,
+    put,
+    refused,
+    same_tuning,
+    trained,
+    tunings,
+)
 from comfyui_videop2p.tests.parity import g1
 from comfyui_videop2p.tests.parity.model import OFFICIAL, image_model, load_json, load_tensors, predict_noise
 from comfyui_videop2p.videop2p_core.diffusion.tuning import is_temporal
@@ -23,70 +34,11 @@ from comfyui_videop2p.videop2p_core.host.storage import files
 from comfyui_videop2p.videop2p_core.host.storage import official_checkpoint as foreign
 from comfyui_videop2p.videop2p_core.storage import artifacts as weights
 from comfyui_videop2p.videop2p_core.storage import official_checkpoint as names_and_config
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 
-REFERENCE = Path(__file__).parents[1] / "reference"
-FILE = "diffusion_pytorch_model.safetensors"
+__all__ = ["base", "official", "trained", "tunings"]
+
 CASE = "d_oneframe"  # the smallest of the reference's forward passes
-BLOCK = "mid_block.attentions.0.transformer_blocks.0"
-QUERY = "middle_block.1.transformer_blocks.0.attn1.to_q.weight"
-CHANGE = 0.01
-
-
-@pytest.fixture(scope="module")
-def official():
-    """The tensors of a checkpoint that the official code made, by its names."""
-    return {name: tensor.float() for name, tensor in load_tensors(REFERENCE, "weights").items()}
-
-
-@pytest.fixture(scope="module")
-def base():
-    """The MODEL that it was made on."""
-    with torch.inference_mode():
-        return inflate(image_model(REFERENCE), OFFICIAL)
-
-
-@pytest.fixture(scope="module")
-def trained(official):
-    """Another: all queries tuned."""
-    generator = torch.Generator().manual_seed(0)
-    queries = [name for name in official if name.endswith(("attn1.to_q.weight", "attn2.to_q.weight"))]
-    return official | {
-        name: official[name] + CHANGE * torch.randn(official[name].shape, generator=generator) for name in queries
-    }
-
-
-@pytest.fixture
-def tunings(folders):
-    return folders / "tunings"
-
-
-def put(tensors, path):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    tensors = {name: tensor.contiguous() for name, tensor in tensors.items()}
-    torch.save(tensors, path) if path.suffix == ".bin" else save_file(tensors, path, {"format": "pt"})
-
-
-def load(model, name):
-    return run("LoadTuning", model=model, tuning_name=name)
-
-
-def predicted(model, case="a"):
-    tensors = load_tensors(REFERENCE, g1.NAME)
-    with torch.inference_mode():
-        return predict_noise(model, *(tensors[f"{case}.{part}"] for part in ("sample", "timestep", "context")))
-
-
-def refused(sentence):
-    return pytest.raises(ValueError, match=sentence)
-
-
-def same_tuning(found, expected, **tolerance):
-    for part in ("deltas", "temporal"):
-        one, other = getattr(found, part), getattr(expected, part)
-        assert one.keys() == other.keys()
-        for name in one:
-            torch.testing.assert_close(one[name], other[name], **tolerance)
 
 
 # --- reading ----------------------------------------------------------------------------------------------------------
@@ -350,22 +302,3 @@ def test_an_edit_with_what_was_written_is_the_same(tunings, model, tuning, inver
         inversion = run("DDIMInvert", **inverting | {"model": tuned_model})[0]
         edited.append(sample(tuned_model, inversion, control(clip)[0])[0][0]["samples"])
     assert (edited[0] - edited[1]).abs().max() < 1e-3 * edited[0].std()
-
-
-# --- names at full size -----------------------------------------------------------------------------------------------
-
-SD2 = {"num_heads": -1, "num_head_channels": 64, "context_dim": 1024, "use_linear_in_transformer": True}
-
-
-@pytest.mark.parametrize("config", [UNET, UNET | SD2], ids=["Stable Diffusion 1.5", "Stable Diffusion 2"])
-def test_the_diffusers_library_agrees_on_every_name_and_shape(config):
-    from diffusers import UNet2DConditionModel
-
-    with torch.device("meta"):
-        own = UNetModel(**config, out_channels=4).state_dict()
-        detected = comfy.model_detection.model_config_from_unet(own, "").unet_config
-        image = names_and_config.image_config(names_and_config.unet_config(detected))
-        theirs = UNet2DConditionModel.from_config(image).state_dict()
-    names = names_and_config.names_of(comfy.utils.unet_to_diffusers(detected), own)
-    assert len(theirs) == len(own) == 686
-    assert {name: own[names[name]].shape for name in names} == {name: value.shape for name, value in theirs.items()}

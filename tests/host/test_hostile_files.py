@@ -1,13 +1,11 @@
-"""Hostile names and hostile files: what is asked for lies in its folder, or one sentence says why not."""
+"""Hostile files: a value, or one sentence says why not; nothing is written elsewhere and no code is run."""
 
 import io
 import json
-import os
 import pickle
 import shutil
 import zipfile
 from dataclasses import replace
-from pathlib import Path
 
 import folder_paths
 import pytest
@@ -27,11 +25,10 @@ from comfyui_videop2p.tests.core.fuzzing import (
     well_formed,
 )
 from comfyui_videop2p.tests.host.calls import FRAMES, STEPS, control, sample
-from comfyui_videop2p.tests.parity.model import OFFICIAL, image_model, load_tensors
-from comfyui_videop2p.videop2p_core.diffusion import inversion as inversions
+from comfyui_videop2p.tests.host.guarded_folders import INVERSION, REFERENCE, TUNING, base, of, world
+from comfyui_videop2p.tests.parity.model import load_tensors
 from comfyui_videop2p.videop2p_core.diffusion.inversion import Inversion
 from comfyui_videop2p.videop2p_core.diffusion.tuning import Tuning
-from comfyui_videop2p.videop2p_core.host.model.inflate import inflate
 from comfyui_videop2p.videop2p_core.host.storage import files
 from comfyui_videop2p.videop2p_core.storage import artifacts as weights
 from comfyui_videop2p.videop2p_core.storage.official_checkpoint import WEIGHTS
@@ -39,145 +36,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import save_file
 
-__all__ = ["bounded_memory"]
+__all__ = ["base", "bounded_memory", "world"]
+
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")  # of torch, that a file is unusual
-
-REFERENCE = Path(__file__).parents[1] / "reference"
-KINDS = (files.INVERSIONS, files.TUNINGS)
-TUNING = Tuning({"a.attn1.to_q.weight": torch.ones(1)}, torch.zeros(1), torch.zeros(1))
-INVERSION = Inversion(
-    method=inversions.DIRECT, trajectory=torch.randn(3, 2, 4, 2, 2), sigmas=torch.tensor([3.0, 1.0, 0.1]),
-    source=torch.randn(1, 3, 2), initial_null=torch.randn(1, 3, 2),
-)  # fmt: skip
-ONE = {"a": torch.ones(1)}
-
-
-@pytest.fixture(scope="module")
-def world(tmp_path_factory):
-    """A folder with the folders that are asked for, and others beside them that are nobody's to touch."""
-    world = tmp_path_factory.mktemp("world")
-    with pytest.MonkeyPatch.context() as patch:
-        for kind in (*KINDS, files.LORAS):
-            name = kind if kind == files.LORAS else f"videop2p_{kind}"
-            paths = [str(world / "models" / kind)], {".safetensors"} if kind == files.LORAS else set()
-            patch.setitem(folder_paths.folder_names_and_paths, name, paths)
-        patch.setattr(os, "fsync", lambda handle: None)  # slow, and not what is looked at here
-        yield world
-
-
-@pytest.fixture(scope="module")
-def base():
-    with torch.inference_mode():
-        model = inflate(image_model(REFERENCE), OFFICIAL)
-    before = {name: value.clone() for name, value in model.model.state_dict().items()}
-    yield model
-    assert all(torch.equal(before[name], value) for name, value in model.model.state_dict().items())
-
-
-# --- names to save under ----------------------------------------------------------------------------------------------
-
-PARTS = st.sampled_from([
-    "..", ".", "...", "", " ", "a", "clips", "C:", "C:a", "CON", "nul.txt", "com1 ", "%year%", "%date:yyyy%",
-    "%width%x%height%", "%", "a" * 180, "a" * 250, "é" * 130, "界" * 60, "v1.", "v1. ", ".hidden", "a\0b", "a\nb",
-    "\ud800", "\udc80", "~", "-rf", "$HOME", "{0}", "a_00001_", "a_99999999999999999999_", "a?", "𓀀", "e\u0301",
-])  # fmt: skip
-DEEP = "a/" * 3000
-
-
-def prefixes(world):
-    joined = st.builds(
-        lambda parts, by: by.join(parts), st.lists(PARTS | st.text(max_size=6), max_size=5), st.sampled_from("/\\")
-    )
-    starts = st.sampled_from(["", "", "", "/", "\\", "//host/share/", "C:/", f"{world}/", f"{world}/models/tunings/"])
-    return st.builds(str.__add__, starts, joined) | st.text(max_size=20) | st.just(DEEP)
-
-
-SAVE = {
-    "inversion": (files.INVERSIONS, lambda prefix: files.save(files.INVERSIONS, INVERSION, prefix)),
-    "tuning": (files.TUNINGS, lambda prefix: files.save(files.TUNINGS, TUNING, prefix)),
-    "lora": (files.LORAS, lambda prefix: files.save_lora(ONE, {}, prefix)),
-    "unet": (files.TUNINGS, lambda prefix: files.save_unet({}, ONE, prefix)),
-}
-
-
-@many(150)
-@given(data=st.data())
-def test_a_prefix_is_a_new_name_in_the_folder_or_refused(world, data):
-    shutil.rmtree(world / "models", ignore_errors=True)
-    before = everything_in(world)
-    prefix = data.draw(prefixes(world))
-    kind, save = SAVE[data.draw(st.sampled_from(sorted(SAVE)))]
-    try:
-        name = save(prefix)
-    except ValueError as error:
-        check_sentence(error)
-        assert everything_in(world) == before
-        with pytest.raises(ValueError):
-            files.check_prefix(kind, prefix)
-        return
-    root = world / "models" / kind
-    files.check_prefix(kind, prefix or "a")
-    assert Path(name).parts and ".." not in Path(name).parts and not Path(name).is_absolute()
-    made = {path for path in everything_in(world) - before if (world / path).is_file()}
-    inside = (root / name).resolve().relative_to(world.resolve()).as_posix()
-    assert made and all(f"{path}/".startswith(f"{inside}/") for path in made)
-    assert inside.startswith(f"models/{kind}/")
-    if kind != files.LORAS:
-        folder_paths.filename_list_cache.clear()
-        assert files.saved_names(kind) == [name]
-    assert save(prefix) != name
-
-
-# --- names to load ----------------------------------------------------------------------------------------------------
-
-
-def names(world):
-    climbing = st.builds(
-        lambda up, by, name: by.join([*[".."] * up, *name.split("/")]),
-        st.integers(0, 8), st.sampled_from("/\\"),
-        st.sampled_from(["elsewhere/secret.safetensors", "elsewhere", "etc/passwd", "good.safetensors", ""]),
-    )  # fmt: skip
-    absolute = st.sampled_from([f"{world}/elsewhere/secret.safetensors", f"{world}/elsewhere", "/etc/passwd", "/", ""])
-    detours = st.builds("{}/../{}".format, st.sampled_from(["clips", "good.safetensors", "nothing"]), climbing)
-    joined = st.builds("/".join, st.lists(PARTS | st.text(max_size=6), max_size=5))
-    return climbing | absolute | detours | joined | st.just(DEEP)
-
-
-@many(100)
-@given(data=st.data())
-def test_a_name_is_of_a_file_in_the_folder_or_of_none(world, base, data):
-    weights.save(INVERSION, world / "elsewhere" / "secret.safetensors")
-    for kind in KINDS:
-        weights.save(INVERSION, world / "models" / kind / "good.safetensors")
-    before, name = everything_in(world), data.draw(names(world))
-    for kind, load in ((files.INVERSIONS, files.load_inversion), (files.TUNINGS, of(base))):
-        try:
-            path = files.path_of(kind, name)
-        except FileNotFoundError:
-            with pytest.raises(FileNotFoundError, match="choose another"):
-                load(name)
-        else:
-            assert Path(path).resolve() == (world / "models" / kind / "good.safetensors").resolve()
-    assert everything_in(world) == before
-
-
-def of(model):
-    return lambda name: files.load_tuning(name, model)
-
-
-def test_links_that_the_user_made_are_followed(world, base):
-    weights.save(INVERSION, world / "elsewhere" / "secret.safetensors")
-    link = world / "models" / files.INVERSIONS / "linked"
-    link.parent.mkdir(parents=True, exist_ok=True)
-    link.symlink_to(world / "elsewhere", target_is_directory=True)
-    folder_paths.filename_list_cache.clear()
-    assert "linked/secret.safetensors" in files.saved_names(files.INVERSIONS)
-    assert files.load_inversion("linked/secret.safetensors").steps == INVERSION.steps
-    with pytest.raises(ValueError, match="'linked/a' is no place in"):
-        files.save(files.INVERSIONS, INVERSION, "linked/a")
-
-
-# --- what is in files -------------------------------------------------------------------------------------------------
 
 
 def opened(world, load, name, kind):
@@ -221,6 +82,9 @@ def as_bytes(tensors, path, save=save_file):
     content = Content(path.read_bytes())
     path.unlink()
     return content
+
+
+# --- files of the pack's own ------------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
@@ -267,6 +131,9 @@ def test_a_tuning_of_other_weights_is_refused_before_it_is_in_a_model(folders, m
     weights.save(other, folders / "tunings" / "file.safetensors")
     with pytest.raises(ValueError, match=f"it changes {name}, which one-shot tuning leaves alone"):
         files.load_tuning("file.safetensors", model)
+
+
+# --- official checkpoints ---------------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
@@ -395,6 +262,8 @@ def test_a_pickle_that_runs_code_would_be_seen(world):
     pickle.loads(pickle.dumps(Malicious(world / "ran")))
     assert (world / "ran").exists()
 
+
+# --- folders ----------------------------------------------------------------------------------------------------------
 
 FILES = [
     "config.json", f"{WEIGHTS}.safetensors", f"{WEIGHTS}.bin", f"{WEIGHTS}-00001-of-00002.safetensors",

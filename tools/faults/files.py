@@ -12,7 +12,10 @@ from ..environment import ROOT
 from .figures import Figure
 from .fuzzed import fuzzed
 
-TESTS = [ROOT / "tests" / "core" / "test_fuzz.py", ROOT / "tests" / "host" / "test_hostile_files.py"]
+TESTS = [
+    ROOT / "tests" / "core" / "test_fuzz.py",
+    *(ROOT / "tests" / "host" / name for name in ("test_hostile_names.py", "test_hostile_files.py")),
+]
 SHORT, ROUND = 10, 300  # cases of each test
 SECONDS = 600
 

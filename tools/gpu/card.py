@@ -28,7 +28,13 @@ from ..bench.model import sd15, work_on  # noqa: E402
 from ..bench.operations import edit_steps, inversion_steps, null_text_updates, tuning_steps  # noqa: E402
 from ..environment import ROOT  # noqa: E402
 
-TESTS = [f"tests/host/test_{name}.py" for name in ("laws", "nodes", "gradients", "passes", "keeping", "precision")]
+TESTS = [
+    f"tests/host/test_{name}.py"
+    for name in (
+        "laws", "record_and_replay", "edits_by_maps", "edits_beside_others", "kinds_of_guidance", "masks",
+        "edits_refused", "nodes", "gradients", "passes", "keeping", "precision",
+    )
+]  # fmt: skip
 STEPS = 3
 GRADIENTS = {"null-text update": null_text_updates, "tuning step": tuning_steps}
 OPERATIONS = {
