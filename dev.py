@@ -36,7 +36,7 @@ ON_OLDEST = [
     f"tests/host/test_{name}.py"
     for name in (
         "laws", "record_and_replay", "edits_by_maps", "edits_beside_others", "kinds_of_guidance", "masks",
-        "edits_refused", "nodes", "wiring", "gradients", "bad_input", "misfits", "bad_files", "region", "schema",
+        "edits_refused", "nodes", "wiring", "gradients", "bad_input", "misfits", "bad_files", "edit_region", "schema",
         "graph", "pack", "seam",
     )
 ]  # fmt: skip

@@ -6,7 +6,7 @@ import re
 import pytest
 import torch
 from comfyui_videop2p.tests.core.fuzzing import many
-from comfyui_videop2p.tests.core.test_prompts import prompt_of
+from comfyui_videop2p.tests.core.test_prompt import prompt_of
 from comfyui_videop2p.tests.core.texts import (
     NUMBERS,
     SHARES,

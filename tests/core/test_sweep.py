@@ -1,7 +1,7 @@
 """A sweep over the settings of an edit: which plans it makes, and in which order."""
 
 import pytest
-from comfyui_videop2p.tests.core.test_plan import ORIGAMI, RABBIT, prompt
+from comfyui_videop2p.tests.core.test_edit_plan import ORIGAMI, RABBIT, prompt
 from comfyui_videop2p.videop2p_core.edit.edit_plan import EditPlan
 from comfyui_videop2p.videop2p_core.edit.sweep import MOST, label, parse_numbers, sweep_plans
 

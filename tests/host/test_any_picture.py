@@ -6,7 +6,7 @@ import torch
 from comfy.sd1_clip import SD1Tokenizer
 from comfyui_videop2p.tests.core.fuzzing import many
 from comfyui_videop2p.tests.core.texts import LONGEST, ODD, WEIGHTS, answer, images, texts, two_prompts, words_of
-from comfyui_videop2p.tests.host.test_tokens import clip_with
+from comfyui_videop2p.tests.host.test_clip_tokens import clip_with
 from comfyui_videop2p.videop2p_core.edit.edit_plan import EditPlan
 from comfyui_videop2p.videop2p_core.host.edit.edit_inputs import WordEdit
 from comfyui_videop2p.videop2p_core.host.images.contact_sheet import contact_sheet

@@ -23,7 +23,7 @@ from comfyui_videop2p.tests.core.texts import (
     two_prompts,
     words_of,
 )
-from comfyui_videop2p.tests.host.test_tokens import clip_with
+from comfyui_videop2p.tests.host.test_clip_tokens import clip_with
 from comfyui_videop2p.tests.host.wan import tiny_text
 from comfyui_videop2p.videop2p_core.edit import prompt_difference as difference
 from comfyui_videop2p.videop2p_core.edit.alignment import KINDS, align, pairs_up

@@ -5,8 +5,8 @@ from dataclasses import replace
 import pytest
 import torch
 from comfyui_videop2p.tests.host.calls import FRAMES, TARGET, control, encode, run, sample
-from comfyui_videop2p.tests.host.test_passes import APART, PER_PASS, assert_same
-from comfyui_videop2p.tests.host.test_passes import FRAMES as MANY
+from comfyui_videop2p.tests.host.test_context_passes import APART, PER_PASS, assert_same
+from comfyui_videop2p.tests.host.test_context_passes import FRAMES as MANY
 from comfyui_videop2p.tests.host.test_wiring import assert_null_text_runs_on_this_model
 from comfyui_videop2p.tests.peers.packs import pack
 from comfyui_videop2p.tests.peers.standins import image_prompt

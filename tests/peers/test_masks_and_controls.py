@@ -5,7 +5,7 @@ import torch
 from comfy_extras.nodes_custom_sampler import Noise_EmptyNoise, SamplerCustomAdvanced
 from comfy_extras.nodes_differential_diffusion import DifferentialDiffusion
 from comfyui_videop2p.tests.host.calls import SOURCE, TARGET, control, encode, run, sample
-from comfyui_videop2p.tests.host.test_passes import APART, assert_same
+from comfyui_videop2p.tests.host.test_context_passes import APART, assert_same
 from comfyui_videop2p.tests.host.test_wiring import control_net  # noqa: F401
 from comfyui_videop2p.tests.peers.stock import sampled
 

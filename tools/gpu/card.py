@@ -32,7 +32,7 @@ TESTS = [
     f"tests/host/test_{name}.py"
     for name in (
         "laws", "record_and_replay", "edits_by_maps", "edits_beside_others", "kinds_of_guidance", "masks",
-        "edits_refused", "nodes", "gradients", "passes", "keeping", "precision",
+        "edits_refused", "nodes", "gradients", "context_passes", "attention_recorder", "precision",
     )
 ]  # fmt: skip
 STEPS = 3

@@ -1,7 +1,7 @@
 """What becomes of every word between two prompts, and what an edit says of words that are not there."""
 
 import pytest
-from comfyui_videop2p.tests.core.test_prompts import PIECES, prompt_of
+from comfyui_videop2p.tests.core.test_prompt import PIECES, prompt_of
 from comfyui_videop2p.videop2p_core.edit.prompt_difference import (
     ADDED,
     DROPPED,

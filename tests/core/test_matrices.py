@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from comfyui_videop2p.tests.core.test_prompts import prompt_of
+from comfyui_videop2p.tests.core.test_prompt import prompt_of
 from comfyui_videop2p.videop2p_core.edit import matrices as edit
 from comfyui_videop2p.videop2p_core.edit.matrices import DEFAULT_WINDOW, Edit, KeyFrames, compile_edit
 from comfyui_videop2p.videop2p_core.edit.prompt import word_tokens
