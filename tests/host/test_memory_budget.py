@@ -114,15 +114,17 @@ def test_on_a_gpu_weights_take_what_activations_leave_but_those_of_a_copy_stay(m
     largest = max(p.nbytes for p in model.model.parameters())
     assert largest <= 2**30 - room.room(model, copied=False) < weights / 4
     assert room.room(model, copied=True) == 2**30 - weights - temporal
-    for state in ("HIGH_VRAM", "SHARED"):  # where the host keeps them all there
+    for state in ("HIGH_VRAM", "SHARED"):  # where the host keeps them all there, unless it loads them as they are used
         monkeypatch.setattr(host, "vram_state", host.VRAMState[state])
-        assert room.room(model, copied=False) == 2**30 - weights
+        assert model.is_dynamic() or room.room(model, copied=False) == 2**30 - weights
 
 
 def test_weights_that_are_cast_count_where_activations_are_kept(model, latent, log):
-    cast = model.clone()
+    model, cast = model.clone(), model.clone()
+    own = next(model.model.parameters()).dtype
+    model.set_model_compute_dtype(own)
     cast.set_model_compute_dtype(torch.bfloat16)
-    weights = model.model_size() / 2
+    weights = model.model_size() * 2 / own.itemsize
     for operation in (budget.NULL_TEXT, budget.TUNING):
         for way in (0, 1):
             found = [budget.expected(operation, m, latent["samples"], way=way)[0].needed for m in (cast, model)]
