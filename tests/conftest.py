@@ -60,6 +60,21 @@ def pytest_xdist_make_scheduler(config, log):
 
 
 @pytest.fixture(scope="session")
+def host(tmp_path_factory):
+    """A running Host. Folders whose tests need one of another kind have their own."""
+    from comfyui_videop2p.tools.host import Host
+    from comfyui_videop2p.tools.pack import host_path
+
+    with Host(host_path(), tmp_path_factory.mktemp("host")) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def info(host):
+    return host.get("/object_info")
+
+
+@pytest.fixture(scope="session")
 def sd15_host(tmp_path_factory):
     """A running Host on a models folder of its own: SD1.5, a LoRA and a ControlNet, full size, of random weights.
 

@@ -1,7 +1,6 @@
 import pytest
 import torch
-from comfyui_videop2p.tools.host import Host
-from comfyui_videop2p.tools.pack import host_path, use_host
+from comfyui_videop2p.tools.pack import use_host
 
 use_host()
 
@@ -73,17 +72,3 @@ def folders(tmp_path, monkeypatch):
     for kind in ("inversions", "tunings"):
         monkeypatch.setitem(folder_paths.folder_names_and_paths, f"videop2p_{kind}", ([str(tmp_path / kind)], set()))
     return tmp_path
-
-
-# --- a server ---------------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="session")
-def host(tmp_path_factory):
-    with Host(host_path(), tmp_path_factory.mktemp("host")) as running:
-        yield running
-
-
-@pytest.fixture(scope="session")
-def info(host):
-    return host.get("/object_info")

@@ -3,8 +3,6 @@ import torch
 from comfyui_videop2p.tests.host.conftest import (  # noqa: F401
     clip,
     demo,
-    host,
-    info,
     inverting,
     latent,
     model,
