@@ -40,6 +40,12 @@ ON_OLDEST = [
         "graph", "pack", "seam",
     )
 ]  # fmt: skip
+# What draws its cases, of which `faults` has it draw so many times more.
+DRAWN = [f"tests/core/test_{name}.py" for name in ("fuzz", "any_prompt")]
+DRAWN += [
+    f"tests/host/test_{name}.py" for name in ("hostile_names", "hostile_files", "any_prompt", "any_edit", "any_picture")
+]
+TIMES = "30"
 
 
 def setup(arguments):
@@ -72,8 +78,12 @@ def test(arguments):
 
 def chooses(argument):
     """Whether an argument of pytest names some tests among all."""
+    return argument.startswith(("-k", "-m")) or is_path(argument)
+
+
+def is_path(argument):
     path = argument.split("::")[0]
-    return argument.startswith(("-k", "-m")) or bool(path) and (environment.ROOT / path).exists()
+    return bool(path) and (environment.ROOT / path).exists()
 
 
 def host(arguments):
@@ -162,8 +172,16 @@ def bench(arguments):
 
 
 def faults(arguments):
-    """all that can go wrong, on purpose, and what comes of it: --short, SECTION ..."""
-    return run_module("tools.faults.report", arguments)
+    """run the tests of all that can go wrong, slow ones too unless --short; they say how often it did"""
+    parser = argparse.ArgumentParser(prog="dev.py faults", add_help=False, allow_abbrev=False)
+    parser.add_argument("--short", action="store_true")
+    options, arguments = parser.parse_known_args(arguments)
+    chosen = [] if any(map(is_path, arguments)) else ["tests/faults", *DRAWN]
+    pytest = ["-m", "pytest", "--hypothesis-show-statistics", *chosen, *arguments]
+    if options.short:
+        return in_environment(*pytest, "-m", "not slow", cwd=environment.ROOT)
+    times = os.environ.get("VP2P_FUZZ", TIMES)
+    return in_environment(*pytest, "--all", cwd=environment.ROOT, variables={"VP2P_FUZZ": times})
 
 
 def gpu(arguments):

@@ -1,4 +1,5 @@
-"""Fields of any text, and edits of any settings: what they say, or one sentence. VP2P_FUZZ=20000 tries as many."""
+"""Fields of any text, and edits of any settings: what they say, or one sentence. VP2P_FUZZ=30 tries thirty times
+as many."""
 
 import math
 import re

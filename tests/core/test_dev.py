@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import re
 import shutil
 import socket
 import subprocess
@@ -30,6 +31,14 @@ def home(tmp_path, monkeypatch):
 
 def dev(*arguments, **options):
     return subprocess.run([sys.executable, "dev.py", *arguments], cwd=ROOT, capture_output=True, text=True, **options)
+
+
+def test_all_tests_that_draw_their_cases_are_among_the_faults():
+    command = [sys.executable, "-c", "import dev; print(*dev.DRAWN)"]
+    named = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
+    files = {path.relative_to(ROOT).as_posix(): path.read_text(encoding="utf-8") for path in ROOT.glob("tests/*/*.py")}
+    drawing = {path for path, text in files.items() if re.search(r"^(@|CASES = )many\(", text, re.MULTILINE)}
+    assert {path for path in drawing if not path.startswith("tests/faults/")} == set(named)
 
 
 def test_environment_key_follows_lock_and_python():

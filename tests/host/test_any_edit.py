@@ -1,5 +1,5 @@
 """Whole edits on the demo model from numbers of every kind: clips without NaN, or one sentence before the model is run.
-VP2P_FUZZ=1000 tries as many."""
+VP2P_FUZZ=30 tries thirty times as many."""
 
 from types import SimpleNamespace
 
@@ -19,8 +19,8 @@ from comfyui_videop2p.tests.core.texts import (
     texts,
     words_of,
 )
+from comfyui_videop2p.tests.faults.injected import Calls, calls_of_models
 from comfyui_videop2p.tests.host.calls import FRAMES, SOURCE, TARGET, control, encode, run, sample
-from comfyui_videop2p.tools.faults.faults import Calls, calls_of_models
 from comfyui_videop2p.videop2p_core.diffusion.inversion import METHODS
 from comfyui_videop2p.videop2p_core.edit.alignment import KINDS
 from comfyui_videop2p.videop2p_core.host.edit.edit_inputs import WordEdit

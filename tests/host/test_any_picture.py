@@ -1,5 +1,5 @@
-"""Pictures of any words and images: of a size that a machine can hold, whatever stands in them. VP2P_FUZZ=1000 tries as
-many."""
+"""Pictures of any words and images: of a size that a machine can hold, whatever stands in them. VP2P_FUZZ=30 tries
+thirty times as many."""
 
 import pytest
 import torch

@@ -1,5 +1,5 @@
-"""Prompts of any text, read as the host reads them: an edit whose numbers are numbers, or one sentence. VP2P_FUZZ=20000
-tries as many."""
+"""Prompts of any text, read as the host reads them: an edit whose numbers are numbers, or one sentence. VP2P_FUZZ=30
+tries thirty times as many."""
 
 import json
 import logging

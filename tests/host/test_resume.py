@@ -1,13 +1,12 @@
-"""Tuning and inversion that are cancelled, or whose server is killed, go on where they stopped, to the same bits."""
+"""Tuning and inversion that are cancelled go on where they stopped, to the same bits."""
 
 import folder_paths
 import pytest
 import torch
 from comfy.model_management import InterruptProcessingException
 from comfy_execution.graph import DynamicPrompt
+from comfyui_videop2p.tests.faults.injected import Calls, calls_of_models, interrupt, run_out_of_memory
 from comfyui_videop2p.tests.host.calls import SOURCE, encode, run
-from comfyui_videop2p.tools.faults import crash
-from comfyui_videop2p.tools.faults.faults import Calls, calls_of_models, interrupt, run_out_of_memory
 from comfyui_videop2p.videop2p_core.host.source import resume as unfinished
 from comfyui_videop2p.videop2p_core.host.source.graph_signature import graph_signature
 
@@ -225,12 +224,3 @@ def test_a_lora_of_other_weights_is_another_run(runs, model):
         styled.add_patches({name: ("diff", (torch.full_like(weight, strength),))})
         cancelled(runs["inversion"], styled, 9)
     assert len(kept_files()) == 2
-
-
-# --- a server that is killed ------------------------------------------------------------------------------------------
-
-
-@pytest.mark.slow
-def test_a_tuning_goes_on_after_its_server_was_killed():
-    (figure,) = crash.figures(short=True)
-    assert figure.number == 1 and not figure.wrong, figure.wrong

@@ -11,10 +11,10 @@ from typing import Any
 from safetensors.torch import load_file
 from torch import Tensor
 
-from ..client import Ran, run_graph
-from ..host import LOCAL, Host
-from ..workflows.forms import api_form
-from ..workflows.graph import Graph
+from ...tools.client import Ran, run_graph
+from ...tools.host import LOCAL, Host
+from ...tools.workflows.forms import api_form
+from ...tools.workflows.graph import Graph
 from .operations import SOURCE
 
 STEPS, COLOUR = 4, 0x60A0E0

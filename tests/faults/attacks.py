@@ -14,10 +14,10 @@ from collections.abc import Iterator
 
 from hypothesis import strategies as st
 
+from ...tools.environment import ROOT
+from ...tools.host import PACK
+from ...tools.pack import host_path
 from ...videop2p_core.host.prompts.difference_route import FIELDS, LARGEST, LONGEST, PATH
-from ..environment import ROOT
-from ..host import PACK
-from ..pack import host_path
 
 WEB = f"/extensions/{PACK}/"
 JSON = {"Content-Type": "application/json"}
