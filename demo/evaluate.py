@@ -30,6 +30,7 @@ from ..videop2p_core.host.prompts.clip_tokens import read_prompt
 from ..videop2p_core.host.source import inversion as host_inversion
 from ..videop2p_core.images.metrics import psnr
 from . import scenes
+from .accepted_edits import STEPS, accepted_part
 from .data import CELL
 from .evaluation_world import World
 from .judge import load_judge, seen
@@ -37,6 +38,7 @@ from .long_clips import long_part
 from .word_edits import edits_part
 
 SAMPLER, SCHEDULER, SAMPLE_STEPS, SAMPLE_CFG = "dpmpp_2m", "karras", 20, 4.0
+MANY_STEPS = 50
 NULL_TEXT_CLIPS = 4  # null-text takes ten times as long as all else: its figure is the mean of the first clips
 
 
@@ -152,6 +154,7 @@ PARTS = {
     "inversion": inversion_part,
     "long": long_part,
     "edits": edits_part,
+    "accepted": accepted_part,
 }
 
 
@@ -177,17 +180,18 @@ def sheet(pictures: list[torch.Tensor], columns: int = 8, captions: list[str] | 
     return canvas
 
 
-def evaluate(seed: int, clips: int, parts: list[str], steps: int, folder: Path | None) -> dict[str, float]:
+def evaluate(seed: int, clips: int, parts: list[str], steps: int | None, folder: Path | None) -> dict:
     if seed < scenes.FIRST_EVALUATION_SEED:
         raise SystemExit(f"seed {seed} belongs to training: evaluate on seeds from {scenes.FIRST_EVALUATION_SEED}")
     found = [scenes.random_scene(seed + i) for i in range(clips)]
-    world = World(*load_demo_model(), load_judge(), found, steps, folder)
-    figures = {"seed": seed, "clips": clips, "steps": steps}
+    world = World(*load_demo_model(), load_judge(), found, steps or MANY_STEPS, steps or STEPS, folder)
+    figures = {"seed": seed, "clips": clips, "steps": steps or MANY_STEPS}
     for name in parts:
         with torch.inference_mode():
             result = PARTS[name](world)
         figures |= result
-        print("  ".join(f"{key} {value:.3f}" for key, value in result.items()), flush=True)
+        shown = {key: value for key, value in result.items() if isinstance(value, float)}
+        print("  ".join(f"{key} {value:.3f}" for key, value in shown.items()), flush=True)
     return figures
 
 
@@ -195,8 +199,12 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seed", type=int, default=scenes.FIRST_EVALUATION_SEED)
     parser.add_argument("--clips", type=int, default=64)
-    parser.add_argument("--parts", default=",".join(PARTS), help=f"any of {', '.join(PARTS)}, joined by commas")
-    parser.add_argument("--steps", type=int, default=50, help="DDIM steps of inversion and replay")
+    parser.add_argument(
+        "--parts",
+        default=",".join(name for name in PARTS if name != "accepted"),
+        help=f"any of {', '.join(PARTS)}, joined by commas",
+    )
+    parser.add_argument("--steps", type=int, help=f"of inversion and edit: {MANY_STEPS}, and {STEPS} for accepted")
     parser.add_argument("--json", type=Path, help="write the figures here")
     parser.add_argument("--pictures", type=Path, help="write contact sheets into this folder")
     a = parser.parse_args()

@@ -24,6 +24,7 @@ class World:
     judge: torch.nn.Module
     scenes: list[scenes.Scene]
     steps: int
+    few_steps: int  # of the parts that measure cheap edits
     folder: Path | None
 
     def encode(self, text: str):

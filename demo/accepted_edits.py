@@ -1,0 +1,187 @@
+"""Edits that a person would keep: the default way and the published one, by the yardstick of acceptance.py."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property
+from statistics import fmean
+from typing import TYPE_CHECKING, Any
+from unittest.mock import patch
+
+import numpy as np
+import torch
+from comfy.model_base import BaseModel
+from PIL import Image
+from torch import Tensor
+
+from ..nodes.composite import FEATHER, GROW, THRESHOLD
+from ..videop2p_core.diffusion.inversion import DIRECT, DIRECT_EXACT, Inversion, InversionSettings
+from ..videop2p_core.host.edit.edit_inputs import pixel_places, prepare_edit, sample, word_edit
+from ..videop2p_core.host.images.composite_edit import composite_edit
+from ..videop2p_core.host.model.frame_attention import Inflation
+from ..videop2p_core.host.model.inflate import inflate
+from ..videop2p_core.host.source import inversion as host_inversion
+from . import scenes
+from .acceptance import Acceptance, Truth, accepted
+
+if TYPE_CHECKING:
+    from .evaluation_world import World
+
+STEPS = 12
+KINDS = ("object", "colour", "pattern", "refinement", "background")
+PUBLISHED_GUIDANCE = 2.5  # of 7.5, 5, 4, 2.5 and 1.8 what serves the published way best
+
+
+@dataclass(frozen=True)
+class AcceptedCase:
+    """One edit of a seed, all kinds in turn. model: inflated."""
+
+    world: World
+    model: Any
+    seed: int
+
+    @property
+    def kind(self) -> str:
+        return KINDS[self.seed % len(KINDS)]
+
+    @cached_property
+    def source(self) -> scenes.Scene:
+        scene = scenes.random_scene(self.seed)
+        if self.kind == "refinement":
+            return replace(scene, pattern="plain")
+        return replace(scene, pattern="striped") if self.kind == "pattern" and scene.pattern == "plain" else scene
+
+    @cached_property
+    def target(self) -> scenes.Scene:
+        field = {"refinement": "pattern"}.get(self.kind, self.kind)
+        values = [value for value in scenes.FIELDS[field] if value not in ("plain", getattr(self.source, field))]
+        return replace(self.source, **{field: str(self.source.random("edit").choice(values))})
+
+    @property
+    def captions(self) -> tuple[str, str]:
+        return scenes.caption(self.source), scenes.caption(self.target)
+
+    @property
+    def blended(self) -> dict[str, tuple[str]]:
+        """The thing, which is new, or is kept where its background is new."""
+        return {"blend_source": (self.source.object,), "blend_target": (self.target.object,)}
+
+    @cached_property
+    def frames(self) -> Tensor:
+        return self.world.rendered(self.source)[0]
+
+    @cached_property
+    def truth(self) -> Truth:
+        true, _ = self.world.rendered(self.target)
+        trips = (self.world.vae.decode(self.world.vae.encode(frames)).numpy() for frames in (self.frames, true))
+        return Truth(self.source, self.target, self.frames.numpy(), *trips)
+
+    @cached_property
+    def inversion(self) -> Inversion:
+        source, null = self.world.encode(self.captions[0]), self.world.encode("")
+        settings = InversionSettings(DIRECT_EXACT, self.world.few_steps)
+        return host_inversion.invert_latent(self.model, source, null, self.world.vae.encode(self.frames), settings)
+
+    def edited(self, inversion: Inversion, **plan: Any) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+        """(frames, places of the old and the new thing)"""
+        edit = word_edit(self.world.clip, *self.captions, **plan)
+        edited = sample(self.model, prepare_edit(self.model, inversion, [edit]))
+        (old,), (new,) = pixel_places(self.model, edited)
+        return self.world.vae.decode(edited.targets[0]), (old, new)
+
+    def by_default(self) -> tuple[Tensor, Tensor]:
+        """(frames, matte): an exact source, its structure where the shape is kept, and one matte at the end."""
+        behind = self.kind == "background"
+        frames, places = self.edited(self.inversion, **self.blended, start=1.0, structure=0.0 if behind else None)
+        settings = {"threshold": THRESHOLD, "grow": GROW, "feather": FEATHER, "keep_things": behind}
+        return composite_edit(self.frames, frames, *places, **settings)
+
+    def published(self) -> Tensor:
+        """Direct inversion as published, blended from the paper's step on; a new background is not blended."""
+        blended = {} if self.kind == "background" else self.blended
+        plan = {"guidance": PUBLISHED_GUIDANCE}
+        return self.edited(replace(self.inversion, method=DIRECT), **blended, **plan)[0]
+
+
+def accepted_part(world: World) -> dict[str, Any]:
+    """The shares of edits that are accepted: by the default way, the published one, of the true targets' and of the
+    sources' round trips; how well the matte fits, and what each edit was refused for."""
+    model, rows = inflate(world.model, Inflation()), []
+    for scene in world.scenes:
+        case = AcceptedCase(world, model, scene.seed)
+        with counted() as calls:
+            frames, matte = case.by_default()
+        judged = {
+            "default": accepted(case.truth, frames.numpy(), world.judge),
+            "published": accepted(case.truth, case.published().numpy(), world.judge),
+            "truth": accepted(case.truth, case.truth.true_round_trip, world.judge),
+            "source": accepted(case.truth, case.truth.round_trip, world.judge),
+        }
+        rows.append(row(case, judged, overlap(case, matte), calls.forwards))
+        print(line(rows[-1]), flush=True)
+        world.save(f"accepted_{scene.seed}.png", sheet(case, frames, matte))
+    kinds = {kind: [one for one in rows if one["kind"] == kind] for kind in KINDS}
+    return {
+        "accepted": share(rows, "default"),
+        "accepted_published": share(rows, "published"),
+        "accepted_truth": share(rows, "truth"),
+        "accepted_source": share(rows, "source"),
+        "accepted_by_kind": {kind: share(some, "default") for kind, some in kinds.items() if some},
+        "mask_iou": fmean(one["mask_iou"] for one in rows if one["kind"] != "background"),
+        "flicker": fmean(one["default"]["flicker"] for one in rows),
+        "forwards": fmean(one["forwards"] for one in rows),
+        "edits": rows,
+    }
+
+
+@dataclass
+class Calls:
+    """forwards: of the whole clip, each half of guidance by itself"""
+
+    forwards: int = 0
+
+
+@contextmanager
+def counted() -> Iterator[Calls]:
+    """What the model is asked while the block runs."""
+    calls, apply = Calls(), BaseModel.apply_model
+
+    def counting(model: BaseModel, x: Tensor, t: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        calls.forwards += len(kwargs.get("transformer_options", {}).get("cond_or_uncond", (0,)))
+        return apply(model, x, t, *args, **kwargs)
+
+    with patch.object(BaseModel, "apply_model", counting):
+        yield calls
+
+
+def row(case: AcceptedCase, judged: dict[str, Acceptance], iou: float, forwards: int) -> dict[str, Any]:
+    source, target = case.captions
+    return {
+        "seed": case.seed, "kind": case.kind, "source_prompt": source, "target_prompt": target, "mask_iou": iou,
+        "forwards": forwards, **{name: asdict(one) for name, one in judged.items()},
+    }  # fmt: skip
+
+
+def line(one: dict[str, Any]) -> str:
+    words = ", ".join(one["default"]["refused"])
+    return f"{one['seed']} {one['kind']}: {one['source_prompt']} -> {one['target_prompt']}: {words or 'accepted'}"
+
+
+def share(rows: list[dict[str, Any]], name: str) -> float:
+    return fmean(not one[name]["refused"] for one in rows)
+
+
+def overlap(case: AcceptedCase, matte: Tensor) -> float:
+    """Of the matte and the place of both things, or of all around the thing."""
+    things = case.truth.old | case.truth.new
+    wanted, found = ~case.truth.old if case.kind == "background" else things, matte.numpy() > 0.5
+    return float((found & wanted).sum() / max((found | wanted).sum(), 1))
+
+
+def sheet(case: AcceptedCase, frames: Tensor, matte: Tensor) -> Image.Image:
+    """Source, edit, true target and matte, a row each."""
+    clips = case.frames, frames, torch.from_numpy(case.truth.true), matte[..., None].expand(-1, -1, -1, 3)
+    rows = [np.concatenate(list(clip.numpy()), axis=1) for clip in clips]
+    return Image.fromarray((np.concatenate(rows).clip(0, 1) * 255).astype(np.uint8))
