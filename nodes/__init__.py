@@ -12,6 +12,7 @@ NAMES = (
     "invert",
     "control",
     "sample",
+    "composite",
     "sweep",
     "attention_maps",
     "region",
@@ -35,6 +36,8 @@ def _topic(name: str) -> ModuleType:
             from . import control as topic
         case "sample":
             from . import sample as topic
+        case "composite":
+            from . import composite as topic
         case "sweep":
             from . import sweep as topic
         case "attention_maps":

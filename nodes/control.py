@@ -5,12 +5,13 @@ from comfy_api.latest import io
 from torch import Tensor
 
 from ..videop2p_core.edit.alignment import KINDS
-from ..videop2p_core.edit.edit_plan import EditPlan, parse_weights, parse_words
+from ..videop2p_core.edit.edit_plan import EditPlan, parse_guidance, parse_weights, parse_words
 from ..videop2p_core.edit.local_blend import checked_mask
 from ..videop2p_core.host.edit.edit_inputs import word_edit
 from .types import CATEGORY, Edit
 
 MASK_MODES = ("limit", "replace")
+AUTO = -1.0  # of the structure window
 
 
 class AttentionController(io.ComfyNode):
@@ -128,7 +129,10 @@ class AttentionController(io.ComfyNode):
                     max=1.0,
                     step=0.05,
                     advanced=True,
-                    tooltip="From this share of the steps on the rest of the picture is kept; before, all may change.",
+                    tooltip=(
+                        "From this share of the steps on the rest of the picture is kept while the edit is made. 1: "
+                        "never, as Composite Edit keeps it afterwards. The paper takes 0.2."
+                    ),
                 ),
                 io.Combo.Input(
                     "mask_mode",
@@ -165,6 +169,31 @@ class AttentionController(io.ComfyNode):
                         "the middle half of them. An image model's are given by its resolution."
                     ),
                 ),
+                io.Float.Input(
+                    "structure_window",
+                    optional=True,
+                    default=0.0,
+                    min=AUTO,
+                    max=1.0,
+                    step=0.05,
+                    advanced=True,
+                    tooltip=(
+                        "For this share of the steps each frame is built as the source's is, so that outlines stay: "
+                        "for colours, materials and styles. -1: 1 where the blend words are the same in both "
+                        "prompts, else 0."
+                    ),
+                ),
+                io.String.Input(
+                    "guidance",
+                    optional=True,
+                    default="",
+                    advanced=True,
+                    placeholder="5 @ 0, 2.5 @ 0.3",
+                    tooltip=(
+                        "How strongly the target prompt guides, after a direct-exact inversion best: a number, or "
+                        "several over the steps. Empty: what suits the model, else the cfg of DDIM Invert."
+                    ),
+                ),
             ],
             outputs=[
                 Edit.Output(display_name="edit", tooltip="For Decoupled Sample; several make a list of edits."),
@@ -199,6 +228,8 @@ class AttentionController(io.ComfyNode):
         blend_freeze: float,
         mask: Tensor | None = None,
         blend_blocks: str = "",
+        structure_window: float = 0.0,
+        guidance: str = "",
     ) -> io.NodeOutput:
         mask = None if mask is None else checked_mask(mask)
         planned = word_edit(
@@ -206,6 +237,7 @@ class AttentionController(io.ComfyNode):
             cross=cross_window, temporal=temporal_window, blend_source=parse_words(blend_source),
             blend_target=parse_words(blend_target), weights=parse_weights(word_weights),
             subtracted=parse_words(subtract), threshold=threshold, start=blend_start, freeze=blend_freeze,
+            structure=None if structure_window == AUTO else structure_window, guidance=parse_guidance(guidance),
         )  # fmt: skip
         return io.NodeOutput(planned, planned.source, planned.target, planned.picture())
 

@@ -11,7 +11,7 @@ from ..videop2p_core.diffusion.inversion import Inversion as Inverted
 from ..videop2p_core.host.comfy.conditioning import Conditioning
 from ..videop2p_core.host.comfy.latents import latent_out
 from ..videop2p_core.host.edit.custom_sampler import DecoupledGuider, DecoupledSampler
-from ..videop2p_core.host.edit.edit_inputs import WordEdit, pixel_mask, prepare_edit, sample
+from ..videop2p_core.host.edit.edit_inputs import WordEdit, pixel_mask, pixel_places, prepare_edit, sample
 from .types import CATEGORY, Edit, Inversion
 
 GUIDANCES = ("decoupled", "coupled")
@@ -105,6 +105,22 @@ class DecoupledSample(io.ComfyNode):
                     is_output_list=True,
                     tooltip="Where the edit was let through, one mask a frame; white all over without a blend or mask.",
                 ),
+                io.Mask.Output(
+                    id="old_place",
+                    display_name="old place",
+                    is_output_list=True,
+                    tooltip=(
+                        "Where the source's blend words are, for Composite Edit: after an exact inversion, else white."
+                    ),
+                ),
+                io.Mask.Output(
+                    id="new_place",
+                    display_name="new place",
+                    is_output_list=True,
+                    tooltip=(
+                        "Where the target's blend words are, for Composite Edit: after an exact inversion, else white."
+                    ),
+                ),
             ],
         )
 
@@ -130,6 +146,7 @@ class DecoupledSample(io.ComfyNode):
             [{"samples": latent} for latent in edited.targets],
             {"samples": edited.source},
             [pixel_mask(model, *pair) for pair in zip(edited.masks, edited.targets, strict=True)],
+            *pixel_places(model, edited),
         )
 
 

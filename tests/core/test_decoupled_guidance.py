@@ -100,3 +100,122 @@ def test_proximal_guidance_has_the_source_prompt_for_the_targets_null_text():
     branch = target_branch(inverted, 0, 0)
     assert branch.proximal and torch.equal(branch.null, inverted.source)
     assert not target_branch(inversion(inversions.DIRECT), 0, 0).proximal
+
+
+# --- the exact source -------------------------------------------------------------------------------------------------
+
+
+class Toy:
+    """A network that looks at its conditioning: denoised of z under a label."""
+
+    def __init__(self):
+        generator = torch.Generator().manual_seed(2)
+        self.mix = 0.4 * torch.randn(4, 4, generator=generator)
+        self.calls = []
+
+    def __call__(self, x, sigma, conditioning):
+        self.calls.append(sigma.item())
+        z = x / (1 + sigma**2).sqrt()
+        return torch.tanh(torch.einsum("fchw,dc->fdhw", z, self.mix) + conditioning) / (1 + 0.1 * sigma)
+
+    def answers(self, *conditionings):
+        """For `edit_clip`, of the source and of each target."""
+
+        def denoise(sigma, predictions):
+            return [
+                self(x, sigma, 1.0 if branch.target is None else conditionings[branch.target])
+                for branch, x in predictions
+            ]
+
+        return denoise
+
+
+def inverted(network, method, clip, **settings):
+    trajectory = inversions.ddim_invert(network, clip, SIGMAS, 1.0, **settings)
+    rounds = settings.get("rounds", 0)
+    return Inversion(
+        method,
+        trajectory,
+        SIGMAS,
+        source=torch.zeros(1, 3, 5),
+        initial_null=torch.zeros(1, 3, 5),
+        cfg=1.0,
+        rounds=rounds,
+    )
+
+
+@pytest.fixture
+def clip():
+    return torch.randn(FRAMES, 4, 6, 8, generator=torch.Generator().manual_seed(1))
+
+
+@pytest.mark.parametrize("method", [inversions.DIRECT_EXACT, inversions.DIRECT_RESIDUAL])
+@pytest.mark.parametrize("rounds", [0, 2])
+def test_the_same_prompt_gives_the_source_bit_for_bit(clip, method, rounds):
+    network = Toy()
+    source, (target,) = edit_clip(network.answers(1.0), inverted(network, method, clip, rounds=rounds))
+    torch.testing.assert_close(source, clip)
+    assert torch.equal(target, source)
+
+
+def test_as_published_it_does_not(clip):
+    network = Toy()
+    source, (target,) = edit_clip(network.answers(1.0), inverted(network, inversions.DIRECT, clip))
+    torch.testing.assert_close(source, clip)
+    assert (target - source).abs().max() > 1e-3
+
+
+def test_the_source_is_shown_as_the_inversion_saw_it(clip):
+    """So that its directions are known without it, to rounding."""
+    network, shown = Toy(), []
+    path = inverted(network, inversions.DIRECT_EXACT, clip)
+
+    def denoise(sigma, predictions):
+        shown.append(predictions[0][1])
+        return network.answers(1.0)(sigma, predictions)
+
+    _, (target,) = edit_clip(denoise, path, source_needed=lambda step: False)
+    torch.testing.assert_close(target, path.trajectory[0], atol=1e-5, rtol=1e-5)
+    assert torch.equal(shown[0], schedule.to_x(path.latent_after(0), SIGMAS[0]))
+
+
+def test_the_residual_needs_the_source_at_every_step(clip):
+    network, seen = Toy(), []
+
+    def denoise(sigma, predictions):
+        seen.append([branch.target for branch, _ in predictions])
+        return network.answers(1.0)(sigma, predictions)
+
+    edit_clip(denoise, inverted(network, inversions.DIRECT_RESIDUAL, clip), source_needed=lambda step: False)
+    assert seen == [[None, 0]] * STEPS
+
+
+def test_in_float64_both_ways_are_exact(clip):
+    network = Toy()
+    network.mix = network.mix.double()
+    for method in (inversions.DIRECT_EXACT, inversions.DIRECT_RESIDUAL):
+        path = inverted(network, method, clip.double())
+        needed = edit_clip(network.answers(1.0), path)[1][0]
+        left_out = edit_clip(network.answers(1.0), path, source_needed=lambda step: False)[1][0]
+        torch.testing.assert_close(needed, left_out, atol=1e-12, rtol=0)
+
+
+def test_a_mask_of_zero_keeps_the_source_and_another_prompt_changes_the_rest(clip):
+    left = torch.zeros(FRAMES, 6, 8)
+    left[..., :4] = 1
+    network = Toy()
+    source, (target,) = edit_clip(
+        network.answers(-1.0), inverted(network, inversions.DIRECT_EXACT, clip), end_step=lambda step: [left]
+    )
+    assert torch.equal(target[..., 4:], source[..., 4:]) and (target - source)[..., :4].abs().max() > 0.1
+
+
+def test_guidance_may_differ_from_step_to_step(clip):
+    network, scales = Toy(), []
+
+    def denoise(sigma, predictions):
+        scales.extend(branch.cfg for branch, _ in predictions if branch.target is not None)
+        return network.answers(1.0)(sigma, predictions)
+
+    edit_clip(denoise, inverted(network, inversions.DIRECT_EXACT, clip), guidance=[(5.0, 5.0, 2.5, 1.0)])
+    assert scales == [5.0, 5.0, 2.5, 1.0]

@@ -1,8 +1,10 @@
 """An edit in words: what is read from text, and what it compiles to."""
 
+from dataclasses import replace
+
 import pytest
 import torch
-from comfyui_videop2p.videop2p_core.edit.edit_plan import EditPlan, parse_weights, parse_words
+from comfyui_videop2p.videop2p_core.edit.edit_plan import EditPlan, parse_guidance, parse_weights, parse_words
 from comfyui_videop2p.videop2p_core.edit.matrices import compile_edit
 from comfyui_videop2p.videop2p_core.edit.prompt import END, START, Piece, Prompt
 
@@ -64,3 +66,38 @@ def test_blend_words_mark_their_tokens():
 def test_a_plan_that_cannot_be_says_so_at_once(settings, sentence):
     with pytest.raises(ValueError, match=sentence):
         EditPlan(**{"source": RABBIT, "target": ORIGAMI} | settings)
+
+
+# --- what an edit is kept to, and how strongly it is made -------------------------------------------------------------
+
+
+def test_an_edit_of_looks_keeps_the_shape():
+    """Where the words to blend are the same in both prompts."""
+    source, target = (prompt(text) for text in ("a red ball on the beach", "a blue ball on the beach"))
+    same = EditPlan(source, target, blend_source=("ball",), blend_target=("ball",), structure=None)
+    assert same.keeps_shape and same.compile(10).structure.all()
+    for words in ({}, {"blend_source": ("ball",)}, {"blend_source": ("red",), "blend_target": ("blue",)}):
+        plan = EditPlan(source, target, structure=None, **words)
+        assert not plan.keeps_shape and not plan.compile(10).structure.any()
+    assert not replace(same, structure=0.0).compile(10).structure.any()
+    assert replace(same, structure=0.2).compile(10).structure.sum() == 2
+
+
+def test_guidance_is_read_as_a_number_or_over_the_steps():
+    assert parse_guidance("") is None and parse_guidance(" 2.5 ") == 2.5
+    curve = parse_guidance("5 @ 0, 2 @ 0.5")
+    assert curve.curve(5).tolist() == [5, 3.5, 2, 2, 2]
+    source, target = prompt("a red ball"), prompt("a blue ball")
+    assert EditPlan(source, target, guidance=curve).compile(5).guidance == (5, 3.5, 2, 2, 2)
+    assert EditPlan(source, target).compile(5).guidance is None
+
+
+@pytest.mark.parametrize("text", ["much", "5 @", "5 @ late", "nan", "5 @ 0, inf @ 1", "@ 0.5"])
+def test_what_is_no_guidance_is_named(text):
+    with pytest.raises(ValueError, match="is no guidance: write a number, or '5 @ 0, 2.5 @ 0.3' over the steps"):
+        parse_guidance(text)
+
+
+def test_guidance_runs_forward_in_time():
+    with pytest.raises(ValueError, match="key-frames need rising positions between 0 and 1"):
+        parse_guidance("5 @ 0.5, 2 @ 0.2")

@@ -75,6 +75,8 @@ def editing(world: World) -> Iterator[tuple[str, Results]]:
     }
     for name, edit in edits.items():
         yield f"edit, {name}", world.edited(world.inversion, edit)
+    exact = world.inverted(method="direct-exact")[0]
+    yield "edit, structure", world.edited(exact, world.edit(**BLENDED, structure_window=1.0))
     yield "edit, several", world.edited(world.inversion, *edits.values())
     yield "edit, coupled", world.edited(world.inversion, guidance=["coupled"])
     yield "edit, cached", world.edited(world.inversion, cache_every=[2])

@@ -113,11 +113,20 @@ class World:
 
     def edited(self, inversion, *edits, model=None, **settings) -> Results:
         edits = edits or (self.edit(**BLENDED),)
-        targets, source, masks = self.node(
+        targets, source, masks, *places = self.node(
             "DecoupledSample", model=[model or self.model], inversion=[inversion], edit=list(edits), **settings
         )
         results = {f"target {index}": latent["samples"] for index, latent in enumerate(targets)}
-        return results | {"source": source["samples"]} | {f"mask {i}": mask for i, mask in enumerate(masks)}
+        return (
+            results
+            | {"source": source["samples"]}
+            | {f"mask {i}": mask for i, mask in enumerate(masks)}
+            | {
+                f"{name} place {i}": mask
+                for name, group in zip(("old", "new"), places, strict=True)
+                for i, mask in enumerate(group)
+            }
+        )
 
     @cached_property
     def decoded(self) -> Tensor:

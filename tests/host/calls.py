@@ -37,7 +37,8 @@ def control(clip, target=TARGET, source=SOURCE, **inputs):
 
 
 def sample(model, inversion, *edits, **inputs):
-    return run("DecoupledSample", model=[model], inversion=[inversion], edit=list(edits), **inputs)
+    """(edited, reconstruction, mask)"""
+    return run("DecoupledSample", model=[model], inversion=[inversion], edit=list(edits), **inputs)[:3]
 
 
 def predict(model, clip, latent):

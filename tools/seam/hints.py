@@ -51,6 +51,7 @@ HELD = {
     "host.comfy.other_packs": {"entry": LOADED, "other": MODEL, "holder": MODEL},
     "host.model.feature_cache": {"own": MODEL},
     "host.model.input_checks": {"control": CONTROL},
+    "host.control.affinities": {"affinities": ""},
     "host.control.attention_slots": {"rows": ""},
     "host.control.attention_control": {
         "executor.class_obj": BASE,
@@ -128,7 +129,7 @@ DICTIONARIES = {
     "conds", "denoise.guider.conds[SOURCE][0]", "extra_args", "first", "graph.get_node(node_id)", "kwargs", "latent",
     "model.model.model_config.unet_config", "model.model_options", "model.model_options['transformer_options']",
     "model_options", "node", "model_options['transformer_options']", "options", "options['transformer_options']",
-    "options['transformer_options']['patches']", "other.model_options", "patches", "replace", "self.guider.conds",
+    "options['transformer_options']['patches']", "other.model_options", "patches", "self.guider.conds",
     "self.sampling_options", "self.unprocessed[key][0]", "slots", "transformer_options", "_told(window, model_options)",
 }  # fmt: skip
 OWN_DICTIONARIES = {
@@ -142,7 +143,6 @@ OWN_KEYS = {
     "easycache",
     "videop2p_control",
     "videop2p_guided",
-    "videop2p_own_tokens",
 }  # of the pack and of others, among the host's
 
 # Constants of a file whose texts are keys of the host's dictionaries.

@@ -12,9 +12,9 @@ PAPER_INFLATION = {"frames_read": "first", "norm_over_frames": True}
 SHAPE = {"blend_source": "ball", "blend_target": "star"}
 
 
-def opened(studio, demo_prompt, own_prompt, *, tune=True, inflation=(), method="direct", checked=False):
-    """The first three columns: clip, prompt, tuned model and inversion. `inflation` None leaves the model an image
-    model; `checked` measures what a replay brings back."""
+def opened(studio, demo_prompt, own_prompt, *, tune=True, inflation=(), method="direct", checked=False, **settings):
+    """The first three columns: clip, prompt, tuned model and inversion, under its settings. `inflation` None leaves the
+    model an image model; `checked` measures what a replay brings back."""
     studio.open(demo_prompt if studio.world == DEMO else own_prompt)
     studio.graph.column("3 Tune and invert" if tune else "3 Invert")
     if inflation is not None:
@@ -25,7 +25,7 @@ def opened(studio, demo_prompt, own_prompt, *, tune=True, inflation=(), method="
         studio.invert(method, vae=studio.vae, images=studio.frames)
         studio.graph.add("PreviewImage", "How much a replay brings back", images=studio.inverted["plot"])
     else:
-        studio.invert(method)
+        studio.invert(method, **settings)
 
 
 def edit_of(studio, demo_edits, own_edits, **sampling):

@@ -101,6 +101,26 @@ def local_blend(studio):
 
 
 @recipe(
+    """## Only the thing is new
+
+*direct-exact* brings the source back without a forward of its own, so that 12 steps do, and it finds the places of the
+old and the new thing. *Composite Edit* sets the edit into the clip's own frames by them: outside of the matte every
+pixel is the file's.
+
+*structure_window* -1 keeps the outline, as only the colour changes; *blend_start* 1 leaves the mask to the end.""",
+)
+def composite(studio):
+    opened(studio, BALL, RIDER, tune=False, method="direct-exact", steps=12)
+    graph = studio.graph
+    graph.column("4 Edit")
+    words = {"blend_source": "ball", "blend_target": "ball"}
+    edit = studio.control("a blue ball on the beach", blend_start=1.0, structure_window=-1.0, **words)
+    sampled = studio.sample(edit["edit"])
+    graph.column("5 Result")
+    studio.show(studio.set_in(sampled))
+
+
+@recipe(
     """## Several prompts at once
 
 A list of edits into one Decoupled Sample: the source is denoised once a step for all of them, and the clips come back

@@ -115,9 +115,18 @@ class Studio:
 
     # --- what came of it ---------------------------------------------------------------------------------------------
 
+    def set_in(self, sampled: Node) -> Node:
+        """The edited frames of Decoupled Sample, set into the clip's own."""
+        frames = self.graph.add("VAEDecode", "Decode the edit", samples=sampled["edited"], vae=self.vae)
+        places = {"old_place": sampled["old place"], "new_place": sampled["new place"]}
+        return self.graph.add("VP2P_CompositeEdit", source=self.frames, edited=frames, **places)
+
     def save(self, edited: Link, name: str = "Video-P2P") -> Node:
         """The edited latents as a video, and their frames to look at, which come back."""
-        frames = self.graph.add("VAEDecode", "Decode the edit", samples=edited, vae=self.vae)
+        return self.show(self.graph.add("VAEDecode", "Decode the edit", samples=edited, vae=self.vae), name)
+
+    def show(self, frames: Node, name: str = "Video-P2P") -> Node:
+        """Frames as a video, and to look at."""
         video = self.graph.add("CreateVideo", images=frames, fps=self.fps)
         self.graph.add("SaveVideo", "Save the edited clip", video=video, filename_prefix=f"video/{name}")
         self.graph.add("PreviewImage", "Edited frames", images=frames)

@@ -57,16 +57,28 @@ def has_source_for_null(inversion: Inversion, coupled: bool = False) -> bool:
     return inversion.method == inversions.PROXIMAL or (coupled and inversion.null is None)
 
 
-def target_branch(inversion: Inversion, step: int, target: int, coupled: bool = False) -> Branch:
+def target_branch(
+    inversion: Inversion, step: int, target: int, coupled: bool = False, cfg: float | None = None
+) -> Branch:
     """A target under the initial null text; under the source's own where guidance is coupled, the
-    paper's ablation. Methods that optimise nothing have the source prompt for it (arXiv 2305.16807)."""
+    paper's ablation. Methods that optimise nothing have the source prompt for it (arXiv 2305.16807). cfg: its guidance
+    where that is not the inversion's."""
     if has_source_for_null(inversion, coupled):
         null = inversion.source
     elif coupled and inversion.null is not None:
         null = inversion.null[step]
     else:
         null = inversion.initial_null
-    return Branch(step, target, inversion.cfg, null, proximal=inversion.method == inversions.PROXIMAL)
+    return Branch(
+        step, target, inversion.cfg if cfg is None else cfg, null, proximal=inversion.method == inversions.PROXIMAL
+    )
+
+
+def evaluation_point(inversion: Inversion, step: int, device: torch.device) -> Tensor:
+    """x of the source as the model is shown it at a step: where the inversion evaluated it, at the latent of the level
+    below under the label of the level above, or at the step's own latent."""
+    z = inversion.latent_after(step) if inversion.is_shifted else inversion.latent_before(step)
+    return schedule.to_x(sent(z, device), inversion.sigmas[step], flow=inversion.flow)
 
 
 @torch.no_grad()
@@ -76,6 +88,7 @@ def edit_clip(
     targets: int = 1,
     *,
     coupled: bool = False,
+    guidance: Sequence[Sequence[float] | None] | None = None,
     source_needed: Callable[[int], bool] = lambda step: True,
     end_step: EndStep | None = None,
     progress: Progress | None = None,
@@ -84,33 +97,50 @@ def edit_clip(
     inversion runs (`Inversion.on`).
 
     All predictions of a step are asked for at once, so that `denoise` may take the clip in parts, each with all of its
-    branches. `source_needed(step)` says whether any target looks at the source; the direct method leaves its prediction
-    out where none does (arXiv 2310.01506). `end_step(step)`, asked once after the step's predictions, gives the masks
-    where the targets are kept; elsewhere the source is brought back. Values that are no numbers end it with a
-    ValueError.
+    branches. guidance: of each target the scale of every step, None for the inversion's. `source_needed(step)` says
+    whether any target looks at the source; the direct methods leave its prediction out where none does
+    (arXiv 2310.01506). `end_step(step)`, asked once after the step's predictions, gives the masks where the targets are
+    kept; elsewhere the source is brought back. Values that are no numbers end it with a ValueError.
+
+    Where the inversion is exact a target is an offset from the stored path, which grows by what its direction differs
+    from the source's: the same direction leaves the source as it is, to the bit. Elsewhere it is a path of its own.
     """
-    direct = inversion.method == inversions.DIRECT
-    device = inversion.sigmas.device
-    source = schedule.to_x(sent(inversion.noise, device), inversion.sigmas[0], flow=inversion.flow)
-    edited = [source] * targets
+    device, flow = inversion.sigmas.device, inversion.flow
+    scales = guidance or [None] * targets
+    source = schedule.to_x(sent(inversion.noise, device), inversion.sigmas[0], flow=flow)
+    offsets, edited = [torch.zeros_like(source)] * targets, [source] * targets
     for step, (sigma, next_sigma) in enumerate(pairwise(inversion.sigmas)):
-        predictions = [(target_branch(inversion, step, i, coupled), x) for i, x in enumerate(edited)]
-        if not direct or source_needed(step):
-            predictions.insert(0, (source_branch(inversion, step), source))
-        advanced = [
-            schedule.ddim_step(x, schedule.direction(x, denoised, sigma), sigma, next_sigma)
+        shown = evaluation_point(inversion, step, device) if inversion.is_exact else source
+        places = [shown + offset for offset in offsets] if inversion.is_exact else edited
+        branches = [
+            target_branch(inversion, step, i, coupled, None if own is None else own[step])
+            for i, own in enumerate(scales)
+        ]
+        predictions = list(zip(branches, places, strict=True))
+        if source_needed(step) or inversion.needs_source:
+            predictions.insert(0, (source_branch(inversion, step), shown))
+        directions = [
+            schedule.direction(x, denoised, sigma)
             for (_, x), denoised in zip(predictions, denoise(sigma, predictions), strict=True)
         ]
-        edited = advanced[len(advanced) - targets :]
-        if direct:
-            source = schedule.to_x(sent(inversion.latent_after(step), device), next_sigma, flow=inversion.flow)
+        of_source, of_targets = directions[: len(directions) - targets], directions[len(directions) - targets :]
+        before, change = source, next_sigma - sigma
+        if inversion.method in inversions.ON_PATH:
+            source = schedule.to_x(sent(inversion.latent_after(step), device), next_sigma, flow=flow)
         else:
-            source = advanced[0]
+            source = schedule.ddim_step(source, of_source[0], sigma, next_sigma)
         masks = [None] * targets if end_step is None else end_step(step)
-        edited = [x if mask is None else blend_latents(source, x, mask) for x, mask in zip(edited, masks, strict=True)]
-        # The direct method drops the source's prediction, but not what its attention showed.
-        check_finite((*advanced, *edited), f"step {step + 1} of the edit")
+        if inversion.is_exact:
+            reference = of_source[0] if of_source else (source - before) / change
+            offsets = [offset + (d - reference) * change for offset, d in zip(offsets, of_targets, strict=True)]
+            offsets = [o if mask is None else mask[:, None].to(o) * o for o, mask in zip(offsets, masks, strict=True)]
+            edited = [source + offset for offset in offsets]
+        else:
+            edited = [schedule.ddim_step(x, d, sigma, next_sigma) for x, d in zip(edited, of_targets, strict=True)]
+            edited = [x if m is None else blend_latents(source, x, m) for x, m in zip(edited, masks, strict=True)]
+        # The direct methods drop the source's prediction, but not what its attention showed.
+        check_finite((*directions, *edited), f"step {step + 1} of the edit")
         if progress:
             progress(step, source, edited)
     end = inversion.sigmas[-1]
-    return schedule.to_z(source, end, flow=inversion.flow), [schedule.to_z(x, end, flow=inversion.flow) for x in edited]
+    return schedule.to_z(source, end, flow=flow), [schedule.to_z(x, end, flow=flow) for x in edited]

@@ -31,10 +31,15 @@ Progress = Callable[[int, Tensor], None]
 SHARED_NULL_TEXT = "shared null-text"
 PER_FRAME_NULL_TEXT = "per-frame null-text"
 DIRECT = "direct"
+DIRECT_EXACT = "direct-exact"
+DIRECT_RESIDUAL = "direct-residual"
 NEGATIVE_PROMPT = "negative-prompt"
 PROXIMAL = "proximal"
 NULL_TEXT_METHODS = (SHARED_NULL_TEXT, PER_FRAME_NULL_TEXT)
-METHODS = (*NULL_TEXT_METHODS, DIRECT, NEGATIVE_PROMPT, PROXIMAL)
+EXACT_METHODS = (DIRECT_EXACT, DIRECT_RESIDUAL)
+KEEPING_METHODS = (DIRECT, DIRECT_EXACT)  # need not look at the source in an edit
+ON_PATH = (DIRECT, *EXACT_METHODS)  # the source is put back on its stored path
+METHODS = (*NULL_TEXT_METHODS, DIRECT, NEGATIVE_PROMPT, PROXIMAL, *EXACT_METHODS)
 
 
 @dataclass(frozen=True)
@@ -119,7 +124,7 @@ class Inversion:
             )
         if (self.null is not None) != (self.method in NULL_TEXT_METHODS):
             raise ValueError(f"an inversion by {self.method} {'has' if self.null is None else 'takes'} no null texts")
-        if self.records is not None and self.method != DIRECT:
+        if self.records is not None and self.method not in KEEPING_METHODS:
             raise ValueError(f"an inversion by {self.method} keeps nothing of the source: only {DIRECT} does")
         if self.null is not None and len(self.null) != self.steps:
             raise ValueError(f"the inversion has {len(self.null)} null texts for {self.steps} steps")
@@ -134,6 +139,21 @@ class Inversion:
     def steps(self) -> int:
         return len(self.sigmas) - 1
 
+    @property
+    def is_shifted(self) -> bool:
+        """Whether its evaluations can be repeated as they were: at the latent of the level below."""
+        return self.method == DIRECT_EXACT and self.rounds == 0
+
+    @property
+    def needs_source(self) -> bool:
+        """Whether every step of an edit needs the source's own prediction, whatever looks at it."""
+        return self.method not in ON_PATH or (self.is_exact and not self.is_shifted)
+
+    @property
+    def is_exact(self) -> bool:
+        """Whether an edit moves beside the stored path: by what its directions differ from the source's."""
+        return self.method in EXACT_METHODS
+
     def on(self, device: torch.device) -> "Inversion":
         """The same inversion for a run on `device`, which takes a step of it at a time there."""
         return replace(self, sigmas=self.sigmas.to(device))
@@ -142,6 +162,10 @@ class Inversion:
     def noise(self) -> Tensor:
         """z_T, [*latent]."""
         return self.trajectory[-1]
+
+    def latent_before(self, step: int) -> Tensor:
+        """z where step number `step` (0 = noisiest) of the stored path begins: [*latent]."""
+        return self.trajectory[self.steps - step]
 
     def latent_after(self, step: int) -> Tensor:
         """z where step number `step` (0 = noisiest) of the stored path ends: [*latent]."""
@@ -212,10 +236,11 @@ def reconstruct(denoise: Denoise, inversion: Inversion, source: Any, *, progress
     """The source branch run down again by the inversion's own method: z after each step, [steps, *latent], in main
     memory.
 
-    direct puts every latent back on the stored path (arXiv 2310.01506); negative-prompt and proximal have the source
-    prompt as their null text (arXiv 2305.16807), so guidance cancels and one conditional forward a step remains.
+    direct, in all its forms, puts every latent back on the stored path (arXiv 2310.01506); negative-prompt and proximal
+    have the source prompt as their null text (arXiv 2305.16807), so guidance cancels and one conditional forward a step
+    remains.
     """
-    if inversion.method == DIRECT:
+    if inversion.method in ON_PATH:
         return inversion.trajectory[:-1].flip(0)
     return replay(denoise, inversion, source, progress=progress)
 

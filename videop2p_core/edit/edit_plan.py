@@ -10,7 +10,7 @@ from torch import Tensor
 
 from .alignment import Alignment, align
 from .local_blend import Blend, word_columns
-from .matrices import Edit, compile_edit, word_weights
+from .matrices import Edit, KeyFrames, compile_edit, word_weights
 from .prompt import Prompt, find_word, shortened, word_tokens
 
 HEAVIEST = 1000  # of a word's weight: with far larger ones a model's numbers overflow
@@ -22,12 +22,15 @@ class EditPlan:
 
     kind                  one of alignment.KINDS
     cross, temporal       where the windows end, as fractions of the steps
+    structure             the same of the window in which frame attention takes the source's maps; None for all
+                          steps where the edit keeps the shape, else none
+    guidance              its scale over the steps; None for the inversion's
     weights               factor on each word of the target, inside the cross window
     blend_source,         the words whose maps keep the edit in place, of either prompt; without any the whole picture
     blend_target          may change
     subtracted            words of either prompt whose region is left alone
     threshold             what share of its maximum a word's map must exceed to count
-    start                 the fraction of the steps from which the blend acts
+    start                 the fraction of the steps from which the blend acts; 1 for never
     freeze                the fraction of the steps from which its mask stays as it is
     """
 
@@ -36,6 +39,8 @@ class EditPlan:
     kind: str = "auto"
     cross: float = 0.2
     temporal: float = 0.5
+    structure: float | None = 0.0
+    guidance: float | KeyFrames | None = None
     weights: Mapping[str, float] = field(default_factory=dict)
     blend_source: tuple[str, ...] = ()
     blend_target: tuple[str, ...] = ()
@@ -48,9 +53,9 @@ class EditPlan:
         for name, prompt in (("source", self.source), ("target", self.target)):
             if not prompt.words:
                 raise ValueError(f"the {name} prompt is empty: write what the clip {_TENSE[name]}")
-        for name in ("cross", "temporal", "threshold", "start", "freeze"):
+        for name in ("cross", "temporal", "structure", "threshold", "start", "freeze"):
             value = getattr(self, name)
-            if not 0 <= value <= 1:
+            if value is not None and not 0 <= value <= 1:
                 raise ValueError(f"the edit's {_NAMES.get(name, name)} is {value:g}: it lies between 0 and 1")
         for word, weight in self.weights.items():
             if not abs(weight) <= HEAVIEST:
@@ -66,8 +71,17 @@ class EditPlan:
     def compile(self, steps: int) -> Edit:
         return compile_edit(
             self.source, self.target, steps=steps, kind=self.kind, cross=self.cross, temporal=self.temporal,
-            weights=self.weights,
+            structure=self.structure_window, guidance=self.guidance, weights=self.weights,
         )  # fmt: skip
+
+    @property
+    def keeps_shape(self) -> bool:
+        """Whether the words to blend are the same in both prompts, so that others, of their looks, are what changes."""
+        return bool(self.blend_source) and sorted(self.blend_source) == sorted(self.blend_target)
+
+    @property
+    def structure_window(self) -> float:
+        return float(self.keeps_shape) if self.structure is None else self.structure
 
     def blend(self) -> Blend | None:
         if not (self.blend_source or self.blend_target):
@@ -99,7 +113,8 @@ class EditPlan:
 
 # As the settings of a node call them.
 _NAMES = {
-    "cross": "cross window", "temporal": "temporal window", "start": "blend_start", "freeze": "blend_freeze",
+    "cross": "cross window", "temporal": "temporal window", "structure": "structure window", "start": "blend_start",
+    "freeze": "blend_freeze",
 }  # fmt: skip
 _TENSE = {"source": "shows", "target": "is to show"}
 
@@ -108,6 +123,22 @@ def parse_words(text: str) -> tuple[str, ...]:
     """Words, or several words in a row, separated by commas or lines."""
     parts = (part.strip() for line in text.splitlines() for part in line.split(","))
     return tuple(part for part in parts if part)
+
+
+def parse_guidance(text: str) -> float | KeyFrames | None:
+    """'2.5', or over the steps '5 @ 0, 2.5 @ 0.3' (0 the first step, 1 the last); None for no text."""
+    points = []
+    for entry in parse_words(text):
+        value, at, position = (part.strip() for part in entry.partition("@"))
+        try:
+            points.append((float(position) if at else 0.0, float(value)))
+        except ValueError:
+            points = []
+            break
+    numbers = [number for point in points for number in point]
+    if text.strip() and not (points and all(map(math.isfinite, numbers))):
+        raise ValueError(f"'{shortened(text)}' is no guidance: write a number, or '5 @ 0, 2.5 @ 0.3' over the steps")
+    return None if not points else points[0][1] if len(points) == 1 else KeyFrames(tuple(points))
 
 
 def parse_weights(text: str) -> dict[str, float]:

@@ -36,11 +36,15 @@ class Edit:
     source: [steps, N_source, N_target], S of each step, acting on the target's values.
     target: [steps, N_target], the diagonal of T.
     temporal: [steps] bool; True where the target's temporal attention takes the source's maps (S = 1, T = 0).
+    structure: [steps] bool; True where its frame attention does (arXiv 2208.01626, section 3.2); by default nowhere.
+    guidance: [steps], the scale of each step; None for the inversion's own.
     """
 
     source: Tensor
     target: Tensor
     temporal: Tensor
+    structure: Tensor | None = None
+    guidance: tuple[float, ...] | None = None
 
     def __post_init__(self) -> None:
         steps, _, tokens = self.source.shape
@@ -58,6 +62,10 @@ class Edit:
     def _identity(self) -> tuple[bool, ...]:
         untouched = (self.source == 0).flatten(1).all(1) & (self.target == 1).all(1)
         return tuple(untouched.tolist())
+
+    def is_structured(self, step: int) -> bool:
+        """Whether frame attention takes the source's maps at this step."""
+        return self.structure is not None and bool(self.structure[step])
 
     def is_identity(self, step: int) -> bool:
         """Whether cross attention at this step is left alone: S = 0 and T = 1."""
@@ -191,6 +199,8 @@ def compile_edit(
     alignment: str = "default",
     cross: Window | Mapping[str, Window] = 0.2,
     temporal: float | tuple[float, float] = 0.5,
+    structure: float | tuple[float, float] = 0.0,
+    guidance: float | KeyFrames | None = None,
     weights: Mapping[str, float | KeyFrames] | None = None,
 ) -> Edit:
     """The edit that turns the source prompt's attention into the target prompt's (arXiv 2303.04761, section 3.2).
@@ -199,7 +209,8 @@ def compile_edit(
     kind, alignment: as in `alignment.align`.
     cross: window of cross attention, or one per word of the target; "default_" names the words not listed, which
         otherwise are open all through.
-    temporal: window in which temporal attention takes the source's maps.
+    temporal, structure: windows in which temporal and frame attention take the source's maps.
+    guidance: its scale over the steps, None for the inversion's.
     weights: factor on each word's map inside the cross window.
 
     Raises ValueError, naming the words there are, for a word that the target does not have.
@@ -219,7 +230,9 @@ def compile_edit(
     unlike, step = torch.stack(curves, dim=1).unique(dim=0, return_inverse=True)  # [unlike, 2, N_target], [steps]
     weight, window = unlike.unbind(1)
     edited, kept = within(reweight((aligned.source, aligned.own), weight), window)
-    return Edit(edited.float()[step], kept.float()[step], window_curve(temporal, steps, steps) > 0)
+    scale = None if guidance is None else tuple(weight_curve(guidance, steps).tolist())
+    windows = (window_curve(window, steps, steps) > 0 for window in (temporal, structure))
+    return Edit(edited.float()[step], kept.float()[step], *windows, guidance=scale)
 
 
 def word_windows(

@@ -1,16 +1,35 @@
 """What a control and the layers that it acts on agree on."""
 
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import comfy.model_management
 from comfy.ldm.modules.attention import optimized_attention
 from comfy.patcher_extension import WrappersMP, add_wrapper_with_key
+from torch import Tensor
 
 from ...diffusion.attention import Attend
 
 OPTIONS = 5  # where transformer_options stand by position: x, timestep, two contexts or a context and y, control
 CONTROL = "videop2p_control"  # where transformer_options carry an edit's control
+
+
+READ = "videop2p_frames_read"  # where a layer's options say which frames each frame reads [frames, reads]
+
+
+@dataclass(frozen=True)
+class ControlledSlot:
+    """An attention slot that an edit's control holds. attend(layer, occupant, q, k, v, options); occupant: what another
+    node had put there, or None."""
+
+    attend: Callable[..., Tensor]
+    layer: Hashable
+    occupant: Callable[..., Tensor] | None = None
+
+    def __call__(self, q: Tensor, k: Tensor, v: Tensor, options: dict[str, Any]) -> Tensor:
+        return self.attend(self.layer, self.occupant, q, k, v, options)
 
 
 def options_of(args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:

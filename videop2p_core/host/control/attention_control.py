@@ -15,13 +15,14 @@ import torch
 from torch import Tensor
 
 from ...device_transfer import Ferry, sent
-from ...diffusion.attention import Attend, attention, edited_attention, word_probabilities
+from ...diffusion.attention import Attend, attention, edited_attention, read_frames, word_probabilities
 from ...diffusion.attention_records import WHOLE, AttentionRecords, FileLayers, QueryKey
 from ...edit.local_blend import Blend
 from ...edit.matrices import Edit
-from ..comfy.model_patches import host_attention, may_lock_pages
+from ..comfy.model_patches import READ, host_attention, may_lock_pages
 from ..families.family import WordMapLayers
 from ..families.table import family_of_network
+from .affinities import Affinities, places_of
 from .attention_slots import once, rows_of, splice
 from .word_maps import WordMaps
 
@@ -54,26 +55,29 @@ class AttentionControl:
 
     source: uuid of the source's conditioning entry; targets: one ControlledTarget each; records: the source's queries
     and keys of all steps, where an inversion kept them; full(step): whether all layers are evaluated in a step, as only
-    then the words' maps count; on_cpu: where a step's queries and keys are kept.
+    then the words' maps count; on_cpu: where a step's queries and keys are kept; finds_places: whether `places`
+    has any.
     Each model call runs within an `evaluation`; a clip in passes goes through all branches of one pass before the next.
     `end_step` adds up what the words looked at.
     """
 
     def __init__(
         self, source: UUID, targets: Sequence[ControlledTarget], records: AttentionRecords | None = None,
-        full: Callable[[int], bool] = lambda step: True, on_cpu: bool = False,
+        full: Callable[[int], bool] = lambda step: True, on_cpu: bool = False, finds_places: bool = False,
     ) -> None:  # fmt: skip
         self.source, self.targets, self.records, self.full = source, targets, records, full
-        self.on_cpu, self.ferry = on_cpu, Ferry(may_lock_pages())
+        self.on_cpu, self.ferry, self.finds_places = on_cpu, Ferry(may_lock_pages()), finds_places
         self.step, self.mode = 0, RECORD
         self.target = 0  # the one that is replayed, where one is
         self.matrices: dict[Hashable, Any] = {}  # what the layers of this branch multiply by, on their device
         self.recording: dict[str, QueryKey] = {}  # layer -> (q, k) of the source in this step and pass
-        self.kept: Mapping[str, QueryKey] | FileLayers = {}  # the same, or what an inversion kept
+        self.recorded = None  # the step and pass
+        self.kept: Mapping[str, QueryKey] | FileLayers = {}  # what an inversion kept of the same
         self.recalled = None  # the step and pass whose records these are
         self.unseen = None  # layers that did not run since, None before the model did
         self.source_maps = [WordMaps() for _ in targets]
         self.target_maps = [WordMaps() for _ in targets]
+        self.source_affinities, self.target_affinities = Affinities(), [Affinities() for _ in targets]
 
     # --- what the sampler says and asks ------------------------------------------------------------------------------
 
@@ -84,9 +88,9 @@ class AttentionControl:
         part: the pass, as the records name it. Raises ValueError, in a sentence, where another node left out layers
         that the edit looks into.
         """
-        if target is None:
-            self.kept = self.recording = {}
-        else:
+        if target is None or self.recorded != (step, part):
+            self.recording, self.recorded = {}, (step, part)
+        if target is not None:
             self.ferry.land()  # what was recorded
             if self.records is not None and self.recalled != (step, part):
                 self.kept, self.recalled = self.records.read(step, part), (step, part)
@@ -98,7 +102,9 @@ class AttentionControl:
     def source_needed(self, step: int) -> bool:
         """Whether any target looks at the source in this step, and nobody kept what it sees."""
         looked_at = self._cross_edited(step) or self._temporal_edited(step) or self._maps_count(step)
-        return looked_at and self.records is None
+        if self.records is None and looked_at:
+            return True
+        return self._structured(step) or self._shows_places(step, RECORD)
 
     def end_step(self) -> None:
         """Add the step's word maps to the sums."""
@@ -106,23 +112,33 @@ class AttentionControl:
             if looking := self._looking(target, self.step):
                 for branch in maps:
                     branch.end_step(looking.layers.grid)
+        for affinities in (self.source_affinities, *self.target_affinities):
+            affinities.end_step()
 
     def word_maps(self, target: int) -> tuple[Tensor | None, Tensor | None]:
         """The cumulative word maps of the source and of a target, [frames, groups, rows, columns] each; None for maps
         of a conditioning that was not in use so far."""
         return self.source_maps[target].total, self.target_maps[target].total
 
+    def places(self, target: int) -> tuple[Tensor, Tensor] | None:
+        """Where the old and the new thing are, [frames, rows, columns] each, 0 to 1; None without words that say so."""
+        affinities = self.source_affinities, self.target_affinities[target]
+        old, new = (places_of(*pair) for pair in zip(self.word_maps(target), affinities, strict=True))
+        return None if old is None or new is None else (old, new)
+
     # --- what the host calls -----------------------------------------------------------------------------------------
 
     def __call__(self, executor: Any, *args: Any, **kwargs: Any) -> Tensor:
         """Around the model: fill the cross-attention slots of this call."""
-        if not self._acts_on_cross_attention():
+        cross = self.cross_attention if self._acts_on_cross_attention() else None
+        frame = self.frame_attention if self._acts_on_frame_attention() else None
+        if cross is None and frame is None:
             return executor(*args, **kwargs)
         network = executor.class_obj.diffusion_model
         family = family_of_network(network)
-        if self.unseen is None:
+        if cross is not None and self.unseen is None:
             self.unseen = set(family.cross_attention_layers(network))
-        return family.fill_cross_attention(self.cross_attention, executor, *args, **kwargs)
+        return family.fill_attention(cross, frame, executor, *args, **kwargs)
 
     def cross_attention(
         self,
@@ -176,6 +192,31 @@ class AttentionControl:
         before, after = ([unedited(part)] if part.start < part.stop else [] for part in around)
         return torch.cat([*before, edited, *after])
 
+    def frame_attention(
+        self,
+        layer: Hashable,
+        occupant: Callable[..., Tensor] | None,
+        q: Tensor,
+        k: Tensor,
+        v: Tensor,
+        options: dict[str, Any],
+    ) -> Tensor:
+        """An attn1 slot: [rows, places, channels] each, of each frame itself; what it reads of others is added here."""
+        rows = self._own_rows(len(q), options)
+        if self.mode == REPLAY and self._structured_target() and not self._left_out(f"frame {layer}"):
+            source = self._recorded(f"frame {layer}", q[: len(q) // len(options["uuids"])])
+            q, k = (x.repeat(len(q) // len(x), 1, 1) for x in source)  # of all conditioning entries alike
+        elif rows is not None and self.mode == RECORD and self._structured(self.step):
+            self._keep(f"frame {layer}", q[rows], k[rows])
+        if rows is not None and self._shows_places(self.step, self.mode):
+            affinities = self.source_affinities if self.mode == RECORD else self.target_affinities[self.target]
+            affinities.add(q[rows], k[rows], options)
+        if occupant:
+            return occupant(q, k, v, options)
+        table = options.get(READ)
+        k, v = (x if table is None else read_frames(x, table) for x in (k, v))
+        return host_attention(options)(q, k, v, options["n_heads"])
+
     def temporal(self, layer: Hashable, options: dict[str, Any], attend: Attend = attention) -> Attend:
         """attend(q, k, v, heads) of a temporal layer: [rows, frames, channels], rows = entries x places; of a video
         model's own attention over all frames [entries, places of all frames, channels]."""
@@ -228,6 +269,26 @@ class AttentionControl:
         target = self.targets[self.target]
         return self._looking(target, self.step) is not None or not target.edit.is_identity(self.step)
 
+    def _structured(self, step: int) -> bool:
+        return any(target.edit.is_structured(step) for target in self.targets)
+
+    def _structured_target(self) -> bool:
+        return self.targets[self.target].edit.is_structured(self.step)
+
+    def _shows_places(self, step: int, mode: str) -> bool:
+        """The source at its cleanest, a target in the second half of its steps."""
+        if not self.finds_places:
+            return False
+        if mode == RECORD:
+            return any(target.blend and step == target.edit.steps - 1 for target in self.targets)
+        target = self.targets[self.target]
+        return target.blend is not None and step >= target.edit.steps // 2
+
+    def _acts_on_frame_attention(self) -> bool:
+        if self._shows_places(self.step, self.mode):
+            return True
+        return self._structured(self.step) if self.mode == RECORD else self._structured_target()
+
     def _own_rows(self, rows: int, options: dict[str, Any]) -> slice | None:
         """The rows of the conditioning entry that the edit belongs to, None where this call does not hold it."""
         return rows_of(self.source if self.mode == RECORD else self.targets[self.target].entry, rows, options)
@@ -240,10 +301,13 @@ class AttentionControl:
 
     def _left_out(self, layer: Hashable) -> bool:
         """Whether the source left this layer out of a step in which the target, new to its features, does not."""
-        return not self.full(self.step) and self.kept.get(str(layer)) is None
+        return not self.full(self.step) and self._of_source(layer) is None
+
+    def _of_source(self, layer: Hashable) -> QueryKey | None:
+        return self.recording.get(str(layer)) or self.kept.get(str(layer))
 
     def _recorded(self, layer: Hashable, q: Tensor) -> QueryKey:
-        kept = self.kept.get(str(layer))
+        kept = self._of_source(layer)
         if kept is None:
             raise ValueError(
                 f"step {self.step} edits the target where the source prompt is not in use: give both conditionings the "

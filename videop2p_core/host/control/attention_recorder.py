@@ -45,7 +45,7 @@ class AttentionRecorder:
 
     def __call__(self, executor: Any, *args: Any, **kwargs: Any) -> Tensor:
         family = family_of_network(executor.class_obj.diffusion_model)
-        return family.fill_cross_attention(self.cross_attention, executor, *args, **kwargs)
+        return family.fill_attention(self.cross_attention, None, executor, *args, **kwargs)
 
     def cross_attention(
         self,

@@ -37,7 +37,9 @@ def decoupled_sample(
         denoise_mask=denoise_mask, callback=callback, disable_pbar=True, seed=seed,
     )  # fmt: skip
     source_latent, *edited = samples.cpu().split(len(noise))
-    return Edited(source_latent, edited, [mask if mask is None else mask.cpu() for mask in sampler.masks])
+    masks = [mask if mask is None else mask.cpu() for mask in sampler.masks]
+    places = [pair and (pair[0].cpu(), pair[1].cpu()) for pair in sampler.places]
+    return Edited(source_latent, edited, masks, places)
 
 
 class EditSampler(comfy.samplers.Sampler):
@@ -46,6 +48,7 @@ class EditSampler(comfy.samplers.Sampler):
     def __init__(self, prepared: PreparedEdit, coupled: bool = False, progress: Progress | None = None) -> None:
         self.prepared, self.coupled, self.progress = prepared, coupled, progress
         self.masks: list[Tensor | None] = [None] * len(prepared.targets)
+        self.places: list[tuple[Tensor, Tensor] | None] = [None] * len(prepared.targets)
 
     def sample(
         self,
@@ -62,5 +65,5 @@ class EditSampler(comfy.samplers.Sampler):
         inversion, targets = self.prepared.inversion.on(noise.device), self.prepared.targets
         run = EditRun(guider, inversion, targets, sigmas, extra_args, noise, latent_image, denoise_mask, self.coupled)
         source, edited = run.run(self.progress, callback)
-        self.masks = run.masks
+        self.masks, self.places = run.masks, run.places
         return torch.cat([as_latent(guider.inner_model, x) for x in (source, *edited)])

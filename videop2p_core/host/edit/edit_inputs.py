@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 import torch
+import torch.nn.functional as F
 from comfy.model_patcher import ModelPatcher
 from comfy.sd import CLIP
 
@@ -122,7 +123,7 @@ def prepare_edit(
             )
     compiled = [
         _for_latent_frames(model, edit.compiled(inversion.steps, target), len(inversion.noise))
-        for edit, target in zip(edits, targets, strict=True)
+        for edit, target in zip([_guided(model, inversion, edit) for edit in edits], targets, strict=True)
     ]
     source = source or (edits[0].source if edits else [])
     for target in compiled:
@@ -137,6 +138,14 @@ def prepare_edit(
         check_alike(model.model, **conditionings)
         check_hints(len(inversion.noise), **conditionings)
     return prepared
+
+
+def _guided(model: ModelPatcher, inversion: Inversion, edit: WordEdit) -> WordEdit:
+    """The edit under the guidance that suits the model, where it says none and the source does not depend on it."""
+    suits = getattr(model.model.model_config, "edit_guidance", None)
+    if edit.plan.guidance is not None or suits is None or not inversion.is_exact:
+        return edit
+    return replace(edit, plan=replace(edit.plan, guidance=suits))
 
 
 def _for_latent_frames(model: ModelPatcher, target: Target, frames: int) -> Target:
@@ -184,6 +193,19 @@ def pixel_mask(model: ModelPatcher, mask: torch.Tensor | None, latent: torch.Ten
         mask = torch.ones(len(as_clip(latent)), *latent.shape[-2:])
     factor = model.model.latent_format.spacial_downscale_ratio
     return for_pictures(model.model, mask).repeat_interleave(factor, 1).repeat_interleave(factor, 2)
+
+
+def pixel_places(model: ModelPatcher, edited: Edited) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
+    """(of the old things, of the new ones): a mask for each picture of every target, soft, at the pictures' size; all
+    ones where no words say it."""
+    factor, old, new = model.model.latent_format.spacial_downscale_ratio, [], []
+    for latent, places in zip(edited.targets, edited.places, strict=True):
+        size = [factor * side for side in latent.shape[-2:]]
+        for masks, place in zip((old, new), places or (None, None), strict=True):
+            if place is None:
+                place = torch.ones(len(as_clip(latent)), 1, 1)
+            masks.append(for_pictures(model.model, F.interpolate(place[:, None], size=size, mode="bilinear")[:, 0]))
+    return old, new
 
 
 def cut_alike(model: ModelPatcher, other: ModelPatcher) -> bool:

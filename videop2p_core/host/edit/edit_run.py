@@ -60,7 +60,7 @@ class EditRun:
         # A video model's attention over all frames takes gigabytes to keep.
         self.control = AttentionControl(
             guider.entry(SOURCE), [self._controlled(index) for index in range(len(targets))], inversion.records,
-            guider.cache.full, on_cpu=whole_clip,
+            guider.cache.full, on_cpu=whole_clip, finds_places=inversion.is_exact,
         )  # fmt: skip
         self.model_options = create_model_options_clone(self.sampling_options)
         install(self.control, self.model_options)
@@ -70,6 +70,11 @@ class EditRun:
         ]
         self.denoised = self.clip  # of the last branch of the last step
         self.masks: list[torch.Tensor | None] = [None] * len(targets)
+
+    @property
+    def places(self) -> list[tuple[Tensor, Tensor] | None]:
+        """Of each target, see AttentionControl."""
+        return [self.control.places(index) for index in range(len(self.targets))]
 
     def run(self, progress: Progress | None = None, callback: Preview | None = None) -> tuple[Tensor, list[Tensor]]:
         """(source, targets): z_0 of each, [frames, channels, height, width] at the model's scale."""
@@ -82,7 +87,8 @@ class EditRun:
 
         return edit_clip(
             self.denoise, self.inversion, len(self.targets), coupled=self.coupled,
-            source_needed=self.control.source_needed, end_step=self.end_step, progress=report,
+            guidance=[target.edit.guidance for target in self.targets], source_needed=self.control.source_needed,
+            end_step=self.end_step, progress=report,
         )  # fmt: skip
 
     def denoise(self, sigma: Tensor, predictions: Predictions) -> list[Tensor]:

@@ -37,11 +37,14 @@ class Edited:
     """An edited clip, latents as the host lays them out, in VAE units.
 
     masks: of each target, [latent frames, height, width], where the edit was kept in the last step; None without one.
+    places: of each target, where the old and the new thing are, [latent frames, rows, columns] each, 0 to 1; None
+        without words that say so.
     """
 
     source: torch.Tensor
     targets: list[torch.Tensor]
     masks: list[torch.Tensor | None]
+    places: list[tuple[torch.Tensor, torch.Tensor] | None]
 
 
 @dataclass(frozen=True)

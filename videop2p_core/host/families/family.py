@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Protocol
 
 from torch import Tensor, nn
 
-CrossAttention = Callable[..., Tensor]  # (layer, occupant, q, k, v, options) -> attended
+SlotAttention = Callable[..., Tensor]  # (layer, occupant, q, k, v, options) -> attended
 
 
 class WordMapLayers(Protocol):
@@ -42,7 +42,7 @@ class Family(ABC):
 
     @abstractmethod
     def cross_attention_layers(self, network: nn.Module) -> list[Hashable]:
-        """The names of the layers that look at the text, as `fill_cross_attention` calls them."""
+        """The names of the layers that look at the text, as `fill_attention` calls them."""
 
     @abstractmethod
     def with_slots(self, model: Any) -> Any:
@@ -50,8 +50,11 @@ class Family(ABC):
         node holds them."""
 
     @abstractmethod
-    def fill_cross_attention(self, attend: CrossAttention, executor: Any, *args: Any, **kwargs: Any) -> Tensor:
-        """Go on around the network with `attend` in all of its cross-attention layers."""
+    def fill_attention(
+        self, cross: SlotAttention | None, frame: SlotAttention | None, executor: Any, *args: Any, **kwargs: Any
+    ) -> Tensor:
+        """Go on around the network with `cross` in all of its cross-attention layers and `frame` in those in which each
+        frame attends to itself; None leaves them as they are."""
 
     @abstractmethod
     def word_map_layers(self, network: nn.Module, size: Sequence[int], blocks: str) -> WordMapLayers:

@@ -2,7 +2,6 @@
 
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import comfy.model_base
@@ -12,8 +11,8 @@ from comfy.model_patcher import ModelPatcher
 from torch import Tensor, nn
 
 from ...edit.local_blend import blend_grid, check_grid
-from ..comfy.model_patches import options_of, with_options
-from .family import CrossAttention, Family, WordMapLayers
+from ..comfy.model_patches import ControlledSlot, options_of, with_options
+from .family import Family, SlotAttention, WordMapLayers
 
 PICTURE = "concat_latent_image"  # of an inpainting model
 
@@ -32,14 +31,18 @@ class UNet(Family):
     def with_slots(self, model: ModelPatcher) -> ModelPatcher:
         return model
 
-    def fill_cross_attention(self, attend: CrossAttention, executor: Any, *args: Any, **kwargs: Any) -> Tensor:
-        options = options_of(args, kwargs)
-        replace = options.get("patches_replace", {})
-        slots = dict(replace.get("attn2", {}))
-        for layer in map(slot, transformer_blocks(executor.class_obj.diffusion_model)):
-            occupant = slots.get(layer, slots.get(layer[:2]))
-            slots[layer] = partial(attend, layer, occupant)
-        args, kwargs = with_options(args, kwargs, {**options, "patches_replace": {**replace, "attn2": slots}})
+    def fill_attention(
+        self, cross: SlotAttention | None, frame: SlotAttention | None, executor: Any, *args: Any, **kwargs: Any
+    ) -> Tensor:
+        options, layers = options_of(args, kwargs), transformer_blocks(executor.class_obj.diffusion_model)
+        replace = dict(options.get("patches_replace", {}))
+        for kind, attend in (("attn2", cross), ("attn1", frame)):
+            if attend is not None:
+                slots = dict(replace.get(kind, {}))
+                for layer in map(slot, layers):
+                    slots[layer] = ControlledSlot(attend, layer, slots.get(layer, slots.get(layer[:2])))
+                replace[kind] = slots
+        args, kwargs = with_options(args, kwargs, {**options, "patches_replace": replace})
         return executor(*args, **kwargs)
 
     def word_map_layers(self, network: Any, size: Sequence[int], blocks: str) -> WordMapLayers:

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from ...edit.prompt import shortened
 from ..comfy.model_patches import CONTROL, host_attention
-from .family import CrossAttention, Family, WordMapLayers
+from .family import Family, SlotAttention, WordMapLayers
 from .unet import PICTURE
 
 NETWORKS = (WanModel, VaceWanModel)  # others attend to more than text and time: a camera, a voice, an actor
@@ -47,7 +47,9 @@ class Wan(Family):
     def with_slots(self, model: ModelPatcher) -> ModelPatcher:
         return with_slots(model)
 
-    def fill_cross_attention(self, attend: CrossAttention, executor: Any, *args: Any, **kwargs: Any) -> Tensor:
+    def fill_attention(
+        self, cross: SlotAttention | None, frame: SlotAttention | None, executor: Any, *args: Any, **kwargs: Any
+    ) -> Tensor:
         return executor(*args, **kwargs)  # the slots ask by themselves
 
     def word_map_layers(self, network: Any, size: Sequence[int], blocks: str) -> WordMapLayers:

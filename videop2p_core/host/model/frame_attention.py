@@ -1,7 +1,7 @@
 """Self-attention that reads other frames, by patches."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
@@ -9,12 +9,10 @@ import torch
 from torch import Tensor
 
 from ...diffusion.attention import frames_read, read_frames
-from ..comfy.model_patches import host_attention, options_of, with_options
+from ..comfy.model_patches import READ, ControlledSlot, host_attention, options_of, with_options
 from ..comfy.other_packs import has_motion
 from .clip_call import CLIP_CALL, CLIP_LENGTH, ClipCall
 from .context_passes import Passes
-
-OWN_TOKENS = "videop2p_own_tokens"  # where the options of a layer say how many keys are the frame's own
 
 
 @dataclass(frozen=True)
@@ -51,13 +49,19 @@ def within_clip_call(executor: Any, *args: Any, **kwargs: Any) -> Tensor:
     slots = options.get("patches_replace", {})
     occupants = slots.get("attn1", {}) if frames > 1 else {}
     if occupants:
-        beside = {slot: BesideFrames(occupant) for slot, occupant in occupants.items()}
+        beside = {slot: _beside_frames(occupant) for slot, occupant in occupants.items()}
         args, kwargs = with_options(args, kwargs, {**options, "patches_replace": {**slots, "attn1": beside}})
     call = CLIP_CALL.set(ClipCall(executor.class_obj, frames, rows, occupants))
     try:
         return executor(*args, **kwargs)
     finally:
         CLIP_CALL.reset(call)
+
+
+def _beside_frames(occupant: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    if not isinstance(occupant, ControlledSlot):
+        return BesideFrames(occupant)
+    return replace(occupant, occupant=occupant.occupant and BesideFrames(occupant.occupant))
 
 
 def _check_frames(frames: int, options: dict[str, Any]) -> None:
@@ -99,14 +103,10 @@ class WithFrame0:
 
 
 @lru_cache(maxsize=16)
-def _frames_read(rule: str, frames: int, window: int, own: bool, device: torch.device) -> Tensor:
-    """attention.frames_read on a device, each frame itself behind it where `own`, which BesideFrames takes off again.
-    One for all layers: sent by each it would keep the device waiting."""
+def _frames_read(rule: str, frames: int, window: int, device: torch.device) -> Tensor:
+    """attention.frames_read on a device. One for all layers: sent by each it would keep the device waiting."""
     with torch.inference_mode(False):  # gradients remember what was read by
-        table = frames_read(rule, frames, window)
-        if own:
-            table = torch.cat([table, torch.arange(frames)[:, None]], dim=1)
-        return table.to(device)
+        return frames_read(rule, frames, window).to(device)
 
 
 @dataclass(frozen=True)
@@ -126,10 +126,10 @@ class FrameAttention:
             )
         if clip.frames == 1:
             return n, context, value
-        occupied = clip.is_occupied(options)
-        if occupied:
-            options[OWN_TOKENS] = context.shape[1]
-        table = _frames_read(self.inflation.frames_read, clip.frames, self.inflation.window, occupied, n.device)
+        table = _frames_read(self.inflation.frames_read, clip.frames, self.inflation.window, n.device)
+        if clip.is_occupied(options):  # by what reads other frames itself, behind the projections
+            options[READ] = table
+            return n, context, value
         read = read_frames(context, table)
         return n, read, read if value is context else read_frames(value, table)
 
@@ -145,12 +145,10 @@ class BesideFrames:
     occupant: Callable[..., Tensor]
 
     def __call__(self, q: Tensor, k: Tensor, v: Tensor, options: dict[str, Any]) -> Tensor:
-        tokens, attend = options[OWN_TOKENS], host_attention(options)
-        (k_read, k_own), (v_read, v_own) = ((x[:, :-tokens], x[:, -tokens:]) for x in (k, v))
-        out = self.occupant(q, k_own, v_own, options)
-        if out is v_own:
+        out = self.occupant(q, k, v, options)
+        if out is v or READ not in options:
             return out
-        heads = options["n_heads"]
-        read = out + attend(q, k_read, v_read, heads) - attend(q, k_own, v_own, heads)
+        attend, heads, table = host_attention(options), options["n_heads"], options[READ]
+        read = out + attend(q, read_frames(k, table), read_frames(v, table), heads) - attend(q, k, v, heads)
         # Or a copy of the values; to ask which would wait for the device.
-        return torch.where((out == v_own).all(), out, read)
+        return torch.where((out == v).all(), out, read)

@@ -8,7 +8,7 @@ import torch
 from comfy.model_patcher import ModelPatcher
 from torch import Tensor
 
-from ...diffusion.inversion import DIRECT, Inversion
+from ...diffusion.inversion import DIRECT, ON_PATH, Inversion
 from ...diffusion.schedule import ddim_sigmas
 from ...finite import check_finite_input
 from ..comfy.conditioning import Conditioning, embedding_of, in_use
@@ -69,7 +69,7 @@ def check_supported(model: ModelPatcher, method: str, kept: Any = None, cache_ev
     """What works on inflated image models alone, in a sentence for a video model. kept: as in InversionSettings."""
     if not family_of(model).sees_whole_clip:
         return
-    if method != DIRECT:
+    if method not in ON_PATH:
         raise ValueError(f"on a video model the inversion method is {DIRECT}: choose it in DDIM Invert, not {method}")
     if kept is not None:
         raise ValueError("of a video model's source nothing is kept: set keep_source to off")

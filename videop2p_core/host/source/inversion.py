@@ -121,7 +121,7 @@ def inverted(
 ) -> tuple[Inversion, Tensor, Tensor]:
     """(inversion, z, replay): z [*latent] of the source branch run down again, by the method and, where it is asked
     for, without a look at the stored path."""
-    direct = settings.method == inversions.DIRECT
+    direct = settings.method in inversions.ON_PATH
     stages = 1 + settings.optimises_null_text + (replayed or not direct)
     progress = latent_progress(model, stages * settings.steps)
     path = unfinished_run.stage("inversion", unfinishing.INVERSION, model)
@@ -157,7 +157,7 @@ def report(inversion: Inversion, z: Tensor) -> str:
         f"{frames} frames, latents {width} x {height}",
         f"model: {inversion.base_model}",
     ]
-    if inversion.method == inversions.DIRECT:
+    if inversion.method in inversions.ON_PATH:
         lines.append("the source is put back on its stored path, so the reconstruction is exact")
     else:
         clip = inversion.trajectory[0]
@@ -275,7 +275,7 @@ def invert_latent(
             f"a null text is optimised for one conditioning, the negative input holds {len(negative)}: connect a "
             "single CLIP Text Encode"
         )
-    if settings.kept is not None and settings.method != inversions.DIRECT:
+    if settings.kept is not None and settings.method not in inversions.KEEPING_METHODS:
         raise ValueError(
             f"{settings.method} looks at the source in every step of an edit, so there is no use in keeping what it "
             f"saw: choose the method {inversions.DIRECT}, or keep nothing"

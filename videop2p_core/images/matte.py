@@ -1,0 +1,51 @@
+"""A matte from two places: the edited frames inside, the source's own pixels outside.
+
+Each place is brought to pixels along the edges of the picture that it belongs to, by a guided filter (He et al.,
+ECCV 2010): the old thing's along the source frames, the new one's along the edited frames.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from torch import Tensor
+
+RADIUS, SMOOTHNESS = 4, 1e-3  # of the guided filter, at 128 pixels: pixels, and the variance of an edge
+
+
+def along_edges(place: Tensor, frames: Tensor) -> Tensor:
+    """A place [frames, rows, columns] at the size of frames [frames, height, width, 3], along their edges:
+    [frames, height, width], 0 to 1."""
+    from kornia.filters import guided_blur
+
+    guide = rearrange(frames, "frames height width colours -> frames colours height width")
+    height, width = guide.shape[-2:]
+    soft = F.interpolate(place[:, None].to(guide), size=(height, width), mode="bicubic").clamp(0, 1)
+    kernel = 2 * max(round(RADIUS * min(height, width) / 128), 1) + 1  # as wide in a larger picture
+    return guided_blur(guide, soft, kernel, SMOOTHNESS)[:, 0].clamp(0, 1)
+
+
+def matte(
+    old: Tensor, new: Tensor, source: Tensor, edited: Tensor, *, threshold: float, grow: int, feather: int
+) -> Tensor:
+    """[frames, height, width], 1 where the edited frames are shown.
+
+    old, new: places [frames, rows, columns]; source, edited: [frames, height, width, 3] of one size; threshold: of
+    either place; grow, feather: in pixels
+    """
+    from kornia.filters import gaussian_blur2d
+
+    inside = torch.maximum(along_edges(old, source), along_edges(new, edited)) > threshold
+    shape = inside[:, None].float()
+    if grow:
+        shape = F.max_pool2d(shape, 2 * grow + 1, stride=1, padding=grow)
+    if feather:
+        shape = gaussian_blur2d(shape, 2 * feather + 1, (feather / 2, feather / 2), border_type="replicate")
+    return shape[:, 0].clamp(0, 1)
+
+
+def composite(source: Tensor, edited: Tensor, mask: Tensor) -> Tensor:
+    """Frames [frames, height, width, 3], where the mask [frames, height, width] is 0 the source's own, bit for bit."""
+    weight = mask[..., None].to(source)
+    return torch.where(weight == 0, source, source + weight * (edited.to(source) - source))
