@@ -237,7 +237,7 @@ def train(steps: int, learning_rate: float, pictures: int, settle: float, resume
     networks = build_networks()
     initialise(networks)
     attention = Attention(networks["unet"])
-    parameters = [p for p in networks.parameters()]
+    parameters = list(networks.parameters())
     optimizer = torch.optim.AdamW(parameters, lr=learning_rate, betas=(0.9, 0.99), weight_decay=1e-3, fused=True)
     average = {k: v.clone() for k, v in networks.state_dict().items()}
     first_step = 0
@@ -281,9 +281,7 @@ def train(steps: int, learning_rate: float, pictures: int, settle: float, resume
         if rank == 0:
             decay = min(EMA_DECAY, (step + 1) / (step + 20))
             with torch.no_grad():
-                torch._foreach_lerp_(
-                    [average[k] for k in average], [v for v in networks.state_dict().values()], 1 - decay
-                )
+                torch._foreach_lerp_([average[k] for k in average], list(networks.state_dict().values()), 1 - decay)
             if step % STEPS_A_REPORT == STEPS_A_REPORT - 1 or step == steps - 1:
                 mean = np.mean(losses[-STEPS_A_REPORT:], axis=0)
                 gaps = "; ".join(

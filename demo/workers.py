@@ -24,7 +24,8 @@ def launch(module: str, arguments: list[str]) -> None:
         environment = {**os.environ, "VP2P_MEETING": f"file://{folder}/meeting", "OMP_NUM_THREADS": "1"}
         command = [sys.executable, str(ROOT / "tools" / "pack.py"), module, *arguments]
         copies = [subprocess.Popen(command, env={**environment, "VP2P_WORKER": str(i)}) for i in range(WORKERS)]
-        if any([copy.wait() for copy in copies]):
+        codes = [copy.wait() for copy in copies]
+        if any(codes):
             raise RuntimeError(f"{module} failed in a worker, see above")
 
 

@@ -61,8 +61,8 @@ class Server:
         """The latents that a graph saved, in the order of its nodes."""
         found = []
         for _, output in sorted(ran.outputs.items(), key=lambda item: int(item[0])):
-            for saved in output.get("latents", ()):
-                found.append(load_file(Path(self.folder, "output", saved["filename"]))["latent_tensor"])
+            files = (Path(self.folder, "output", saved["filename"]) for saved in output.get("latents", ()))
+            found += [load_file(file)["latent_tensor"] for file in files]
         return found
 
 

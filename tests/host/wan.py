@@ -45,7 +45,7 @@ def tiny_wan(kind="t2v", seed=0, **sizes):
         model = config.get_model({}, "", device)
     generator = torch.Generator().manual_seed(seed)
     for name, parameter in model.diffusion_model.named_parameters():
-        if name.endswith("norm_q.weight") or name.endswith("norm_k.weight") or name.endswith("norm3.weight"):
+        if name.endswith(("norm_q.weight", "norm_k.weight", "norm3.weight")):
             value = torch.ones(parameter.shape)
         elif parameter.ndim > 1 and "modulation" not in name:
             value = torch.randn(parameter.shape, generator=generator) / parameter[0].numel() ** 0.5

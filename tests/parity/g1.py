@@ -40,8 +40,7 @@ def watch(model, directory, names):
 
         return hook
 
-    for name in names:
-        handles.append(module_of(model, directory, name).register_forward_hook(see(name)))
+    handles.extend(module_of(model, directory, name).register_forward_hook(see(name)) for name in names)
     try:
         yield seen
     finally:

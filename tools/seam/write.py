@@ -91,6 +91,7 @@ from types import ModuleType
 
 
 def host_module(name: str) -> ModuleType:
+    """A module of the host, by its name; raises what its import raises."""
     match name:
 {cases}        case _:
             raise ModuleNotFoundError(name)

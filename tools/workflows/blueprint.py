@@ -45,7 +45,7 @@ def subgraph_form(blueprint: Blueprint) -> dict[str, Any]:
         if given is not None
     ]
     lines = [(number, *line) for number, line in enumerate(lines, start=1)]
-    exits = [(len(lines) + i, *exit) for i, exit in enumerate(blueprint.exits.items(), start=1)]
+    exits = [(len(lines) + i, *way_out) for i, way_out in enumerate(blueprint.exits.items(), start=1)]
     # The nodes list the lines to the exits among those of their outputs.
     outside = Node(EXIT, "", "", {}, {})
     every = [*lines, *((number, link, outside, slot) for slot, (number, _, link) in enumerate(exits))]

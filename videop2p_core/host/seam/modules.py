@@ -4,6 +4,7 @@ from types import ModuleType
 
 
 def host_module(name: str) -> ModuleType:
+    """A module of the host, by its name; raises what its import raises."""
     match name:
         case "comfy.clip_model":
             import comfy.clip_model as module
