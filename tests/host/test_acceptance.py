@@ -1,0 +1,81 @@
+"""The yardstick of edits: it takes what is right and refuses each thing that a person would refuse."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from comfyui_videop2p.demo import scenes
+from comfyui_videop2p.demo.acceptance import Truth, accepted
+from comfyui_videop2p.demo.judge import load_judge
+
+SCENE = scenes.Scene(1_000_007, "ball", "red", "plain", "beach")
+FRAMES = 4
+
+
+def rendered(scene, frames=FRAMES):
+    return np.stack([frame.image for frame in scenes.clip(scene, frames)])
+
+
+@pytest.fixture(scope="module")
+def judge():
+    return load_judge()
+
+
+@pytest.fixture(scope="module")
+def trip(demo):
+    """What the VAE makes of frames."""
+    vae = demo[2]
+
+    def through(frames):
+        with torch.inference_mode():
+            return vae.decode(vae.encode(torch.from_numpy(frames))).numpy()
+
+    return through
+
+
+@pytest.fixture(scope="module")
+def truth_of(trip):
+    def truth(**words):
+        target = replace(SCENE, **words)
+        source = rendered(SCENE)
+        return Truth(SCENE, target, source, trip(source), trip(rendered(target)))
+
+    return truth
+
+
+@pytest.mark.parametrize("words", [{"object": "star"}, {"colour": "blue"}, {"pattern": "striped"}])
+def test_the_truth_is_accepted_and_the_source_is_not(truth_of, judge, words):
+    truth = truth_of(**words)
+    assert accepted(truth, truth.true_round_trip, judge).refused == ()
+    assert "not seen" in accepted(truth, truth.round_trip, judge).refused
+
+
+def test_the_thing_may_stand_elsewhere_in_a_swap(truth_of, trip, judge):
+    """A word does not say where: the outline is looked for, and what lies around it."""
+    truth = truth_of(object="heart")
+    place, thing = (np.roll(clip, 6, axis=2) for clip in (truth.new, truth.true))
+    moved = trip(np.where(place[..., None], thing, truth.without).astype(np.float32))
+    assert accepted(truth, moved, judge).refused == ()
+
+
+def left_half(things):
+    middle = np.nonzero(things)[2].mean()
+    return things & (np.arange(things.shape[2]) < middle)
+
+
+@pytest.mark.parametrize(
+    "spoil, words",
+    [
+        (lambda truth, edited: edited + 0.15 * (truth.away > 12)[..., None], "far background"),
+        (lambda truth, edited: edited + 0.15 * ((truth.away > 2) & (truth.away <= 12))[..., None], "ring"),
+        (lambda truth, edited: np.where(truth.new[..., None], edited[..., ::-1], edited), "colour"),
+        (lambda truth, edited: np.where((truth.old & ~truth.new)[..., None], truth.frames, edited), "rests"),
+        (lambda truth, edited: edited + 0.2 * (np.arange(FRAMES) % 2)[:, None, None, None], "flicker"),
+        (lambda truth, edited: np.where(left_half(truth.new)[..., None], truth.without, edited), "outline"),
+    ],
+)
+def test_what_a_person_would_refuse_is_refused(truth_of, judge, spoil, words):
+    truth = truth_of(object="star")
+    edited = spoil(truth, truth.true_round_trip).clip(0, 1).astype(np.float32)
+    assert words in accepted(truth, edited, judge).refused
