@@ -131,6 +131,7 @@ def accepted_part(world: World) -> dict[str, Any]:
         "accepted_by_kind": {kind: share(some, "default") for kind, some in kinds.items() if some},
         "mask_iou": fmean(one["mask_iou"] for one in rows if one["kind"] != "background"),
         "flicker": fmean(one["default"]["flicker"] for one in rows),
+        "accepted_steps": world.few_steps,
         "forwards": fmean(one["forwards"] for one in rows),
         "edits": rows,
     }
