@@ -13,8 +13,8 @@ from scipy.spatial import KDTree
 
 from . import scenes
 from .judge import Judge
-from .measure import of_arrays, stacked
-from .silhouettes import best_outline, distance, empty, overlap, place_of
+from .measure import of_arrays, overlap, stacked
+from .silhouettes import best_outline, distance, place_of
 
 NEAR, FAR = 2, 12  # pixels from the things: between them lies the ring
 SEEN_IN = 7 / 8  # of the frames
@@ -62,7 +62,8 @@ class Truth:
     @cached_property
     def without(self) -> np.ndarray:
         """The scene without a thing [frames, height, width, 3]."""
-        return empty(self.target, len(self.frames))
+        times = np.linspace(0, 1, len(self.frames))
+        return np.stack([scenes.render_empty(self.target, time) for time in times])
 
     @cached_property
     def away(self) -> np.ndarray:

@@ -50,7 +50,8 @@ def of_arrays(*arrays: np.ndarray) -> float:
 
 
 def overlap(a: np.ndarray, b: np.ndarray) -> float:
-    return float((a & b).sum() / (a | b).sum())
+    """Intersection over union of bool arrays; 0 where both are empty."""
+    return float((a & b).sum() / max((a | b).sum(), 1))
 
 
 def stacked(clip: list[scenes.Frame], part: str) -> np.ndarray:

@@ -146,15 +146,21 @@ def surface(scene: Scene, p: Pose, pixels: int) -> np.ndarray:
     return np.clip(colour * light, 0, 1)
 
 
+def covered(polygons: list[list[tuple[float, float]]], pixels: int) -> Image.Image:
+    """0 or 255 where polygons with their outlines are, as a picture."""
+    coverage = Image.new("L", (pixels, pixels))
+    pen = ImageDraw.Draw(coverage)
+    for polygon in polygons:
+        pen.polygon(polygon, fill=255)
+        pen.line([*polygon, polygon[0], polygon[1]], fill=255, width=round(pixels * 0.02), joint="curve")
+    return coverage
+
+
 def paint_object(canvas: Image.Image, scene: Scene, p: Pose) -> Image.Image:
     """Paint the object over `canvas` in place; returns its coverage, 0 or 255, as a picture of the same size."""
     pixels = canvas.width
     polygons = [(fill, place(points, p, pixels)) for fill, points in parts(scene.object)]
-    coverage = Image.new("L", canvas.size)
-    pen = ImageDraw.Draw(coverage)
-    for _, polygon in polygons:
-        pen.polygon(polygon, fill=255)
-        pen.line([*polygon, polygon[0], polygon[1]], fill=255, width=round(pixels * 0.02), joint="curve")
+    coverage = covered([polygon for _, polygon in polygons], pixels)
     canvas.paste(OUTLINE, mask=coverage)
     body = surface(scene, p, pixels)
     fills = {

@@ -13,6 +13,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import numpy as np
+from PIL import Image
 
 from .backgrounds import BACKGROUNDS, paint_background
 from .drawing import as_array, as_picture
@@ -175,13 +176,21 @@ def stylise(image: np.ndarray, style: str) -> np.ndarray:
 
 def render(scene: Scene, time: float = 0.5, size: int = SIZE) -> Frame:
     """The scene at `time` 0..1, antialiased, with the object's true mask."""
-    pixels = size * SUPERSAMPLING
     p = pose(scene, time)
-    canvas = paint_background(scene, p.pan, pixels)
+    canvas = paint_background(scene, p.pan, size * SUPERSAMPLING)
     coverage = paint_object(canvas, scene, p)
-    if scene.style != "plain":
-        canvas = as_picture(stylise(as_array(canvas), scene.style))
-    return Frame(as_array(canvas.reduce(SUPERSAMPLING)), as_array(coverage.reduce(SUPERSAMPLING)))
+    return Frame(finished(canvas, scene.style), as_array(coverage.reduce(SUPERSAMPLING)))
+
+
+def render_empty(scene: Scene, time: float) -> np.ndarray:
+    """The image of the scene at `time` 0..1 without its object."""
+    return finished(paint_background(scene, pose(scene, time).pan, SIZE * SUPERSAMPLING), scene.style)
+
+
+def finished(canvas: Image.Image, style: str) -> np.ndarray:
+    """The image of what was painted, in a style, antialiased."""
+    canvas = canvas if style == "plain" else as_picture(stylise(as_array(canvas), style))
+    return as_array(canvas.reduce(SUPERSAMPLING))
 
 
 def clip(scene: Scene, frames: int = 8, size: int = SIZE) -> list[Frame]:

@@ -5,27 +5,14 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
-from PIL import Image, ImageDraw
 from scipy.ndimage import binary_opening, uniform_filter
 from scipy.optimize import minimize
 
-from . import backgrounds, drawing, objects, scenes
+from . import objects, scenes
+from .measure import overlap
 
 SEEN = 0.13  # colour distance of 3 x 3 means from the empty scene, above which something is there
 TRIES = 160  # pictures drawn for one fit
-
-
-def empty(scene: scenes.Scene, frames: int) -> np.ndarray:
-    """The clip of a scene without its thing: [frames, height, width, 3]."""
-    return np.stack([_empty(scene, i / max(frames - 1, 1)) for i in range(frames)])
-
-
-def _empty(scene: scenes.Scene, time: float) -> np.ndarray:
-    pixels = scenes.SIZE * scenes.SUPERSAMPLING
-    canvas = backgrounds.paint_background(scene, scenes.pose(scene, time).pan, pixels)
-    if scene.style != "plain":
-        canvas = drawing.as_picture(scenes.stylise(drawing.as_array(canvas), scene.style))
-    return drawing.as_array(canvas.reduce(scenes.SUPERSAMPLING))
 
 
 def distance(a: np.ndarray, b: np.ndarray, blur: int = 1) -> np.ndarray:
@@ -38,22 +25,11 @@ def place_of(picture: np.ndarray, without: np.ndarray) -> np.ndarray:
     return binary_opening(distance(picture, without, 3) > SEEN, iterations=1)
 
 
-def overlap(a: np.ndarray, b: np.ndarray) -> float:
-    """Intersection over union of bool [height, width]; 0 where both are empty."""
-    return float((a & b).sum() / max((a | b).sum(), 1))
-
-
 def outline(name: str, x: float, y: float, width: float, height: float, turn: float) -> np.ndarray:
     """The silhouette of a thing with its centre at (x, y), all in fractions of the picture: bool [size, size]."""
-    coverage = Image.new("1", (scenes.SIZE, scenes.SIZE))
-    pen = ImageDraw.Draw(coverage)
-    c, s = np.cos(turn), np.sin(turn)
-    for _, points in objects.parts(name):
-        turned = (points * (width, height)) @ np.array([(c, s), (-s, c)]) + (x, y)
-        polygon = [tuple(point) for point in turned * scenes.SIZE]
-        pen.polygon(polygon, fill=1)
-        pen.line([*polygon, *polygon[:2]], fill=1, width=round(scenes.SIZE * 0.02), joint="curve")
-    return np.asarray(coverage)
+    pose = objects.Pose(x, y, 1.0, turn, 0.0)
+    polygons = [objects.place(points * (width, height), pose, scenes.SIZE) for _, points in objects.parts(name)]
+    return np.asarray(objects.covered(polygons, scenes.SIZE)) > 0
 
 
 def best_outline(name: str, place: np.ndarray, start: objects.Pose) -> np.ndarray:

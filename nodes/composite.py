@@ -6,7 +6,7 @@ from torch import Tensor
 from ..videop2p_core.host.images.composite_edit import composite_edit
 from .types import CATEGORY
 
-THRESHOLD, GROW, FEATHER = 0.4, 1, 2  # chosen on clips of the demo world, seeds from 1,000,000 to 1,999,999
+THRESHOLD, GROW, FEATHER = 0.4, 1, 2
 
 
 class CompositeEdit(io.ComfyNode):

@@ -86,6 +86,14 @@ def test_an_edit_from_records_of_the_path_itself_is_the_exact_one(tuned, clip, l
     assert (other - exact).abs().max() > 0.1 * exact.std()
 
 
+def test_after_an_exact_inversion_what_it_kept_is_the_sources_own(tuned, clip, latent):
+    """And beside it the source is run again for what is not kept: the structure, and the places of things."""
+    inversion = inverted(tuned, clip, latent, "in memory", method="direct-exact", kept_cross_window=0.5)
+    for settings in ({}, {"structure_window": 1.0}, {"structure_window": 0.5, "blend_start": 1.0}):
+        kept, exact = (edited(tuned, one, clip, **settings)[0] for one in (inversion, replace(inversion, records=None)))
+        assert (kept - exact).abs().max() < 1e-2 * exact.std()  # of half precision
+
+
 @pytest.mark.slow
 def test_on_a_real_clip_a_kept_edit_is_near_the_exact_one_and_fixed_point_rounds_bring_it_nearer(demo, model, clip):
     with torch.inference_mode():

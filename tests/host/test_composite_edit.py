@@ -1,9 +1,12 @@
 """Composite Edit: the edited thing in the file's own frames."""
 
+import numpy as np
 import pytest
 import torch
 from comfyui_videop2p.tests.host.calls import FRAMES, control, run
 from comfyui_videop2p.tests.host.refusals import refused
+from comfyui_videop2p.videop2p_core.host.images import composite_edit
+from scipy.ndimage import distance_transform_edt
 
 SIDE = 64
 PLAIN = {"threshold": 0.4, "grow": 0, "feather": 0}
@@ -55,11 +58,26 @@ def test_a_smaller_edit_is_set_into_the_full_frames(clips):
     assert torch.equal(images[matte == 0], large[..., :3][matte == 0]) and 0.05 < matte.mean() < 0.5
 
 
-def test_many_frames_are_what_each_alone_is(clips):
+def test_a_place_is_grown_by_so_many_pixels(clips):
+    source, edited, old, new = clips
+    given = {"source": source, "edited": edited, "old_place": old, "new_place": new}
+    exact, grown = (run("CompositeEdit", **given, **PLAIN | {"grow": grow})[1] > 0 for grow in (0, 3))
+    away = np.stack([distance_transform_edt(~one) for one in exact.numpy()])
+    assert torch.equal(grown, torch.from_numpy(away <= 3)) and grown.sum() > exact.sum()
+
+
+def test_many_frames_are_what_each_alone_is(clips, monkeypatch):
+    monkeypatch.setattr(composite_edit, "AT_ONCE", 3 * SIDE**2)
     source, edited, old, new = (clip.repeat(10, *[1] * (clip.ndim - 1)) for clip in clips)
     images, _ = run("CompositeEdit", source=source, edited=edited, old_place=old, new_place=new, **PLAIN)
     alone, _ = run("CompositeEdit", source=clips[0], edited=clips[1], old_place=clips[2], new_place=clips[3], **PLAIN)
     torch.testing.assert_close(images, alone.repeat(10, 1, 1, 1))
+
+
+def test_frames_in_halves_are_set_in(clips):
+    source, edited, old, new = (clip.half() for clip in clips)
+    images, matte = run("CompositeEdit", source=source, edited=edited, old_place=old, new_place=new, **PLAIN)
+    assert torch.equal(images[matte == 0], source[matte == 0]) and images.isfinite().all()
 
 
 @pytest.mark.parametrize(

@@ -67,6 +67,17 @@ def test_one_prompt_for_both_changes_nothing_in_the_step_that_they_share(models,
     assert torch.allclose(plain, replayed, atol=1e-5)
 
 
+def test_after_an_exact_inversion_the_same_prompt_gives_the_source(models, text):
+    """At guidance 1, bit for bit where the source runs beside it; another prompt does not."""
+    latent = latent_for(models["t2v"])
+    inversion, *_ = inverted(models["t2v"], text, latent, method="direct-exact")
+    edits = [controlled(text, prompt, guidance="1", temporal_window=1.0) for prompt in (RED, BLUE)]
+    (same, other), source, _ = sample(models["t2v"], inversion, *edits)
+    torch.testing.assert_close(source["samples"], latent["samples"], atol=1e-5, rtol=0)
+    assert torch.equal(same["samples"], source["samples"])
+    assert not torch.allclose(other["samples"], source["samples"], atol=1e-3)
+
+
 class Maps:
     """What an edit does to attention, written out: cross attention by the maps themselves, softmax(q k^T) of both
     branches and then the pair; attention over all frames with the source's queries and keys."""

@@ -57,6 +57,8 @@ def test_what_an_edit_cannot_run_under_is_refused(models, text):
     edit = controlled(text, BLUE)
     with pytest.raises(ValueError, match="no levels to leave out: set cache_every to 1"):
         edited(model, inversion, edit, cache_every=[2])
+    with pytest.raises(ValueError, match="no attention within each frame that an edit could keep: set structure_"):
+        edited(model, inversion, controlled(text, BLUE, structure_window=1.0))
     for asked in ("4", "2-1", "all", "1;2", "0-9"):
         with pytest.raises(ValueError, match="names no blocks of this model: write their numbers from 0 to 3"):
             edited(model, inversion, controlled(text, BLUE, blend_source="ball", blend_blocks=asked))

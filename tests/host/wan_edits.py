@@ -53,10 +53,10 @@ def latent_for(model, frames=FRAMES, size=(6, 4), seed=0):
     return {"samples": samples}
 
 
-def inverted(model, text, latent=None, steps=2, source=RED, kind="", **settings):
+def inverted(model, text, latent=None, steps=2, source=RED, kind="", method="direct", **settings):
     return run(
         "DDIMInvert", model=model, source=told(kind, text, source), null=told(kind, text, ""),
-        latent=latent or latent_for(model), steps=steps, method="direct", **settings,
+        latent=latent or latent_for(model), steps=steps, method=method, **settings,
     )  # fmt: skip
 
 

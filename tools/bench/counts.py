@@ -14,31 +14,17 @@ from ...videop2p_core.host.edit.edit_inputs import prepare_edit, sample, word_ed
 from ...videop2p_core.host.model.frame_attention import Inflation
 from ...videop2p_core.host.model.inflate import inflate
 from ...videop2p_core.host.source import inversion
+from .meter import Meter
 
 STEPS, FRAMES = 50, 2
 SOURCE, TARGET = "a red ball on the beach", "a blue ball on the beach"
-
-
-class Meter:
-    """A wrapper around the UNet that counts the rows it is given."""
-
-    rows = 0
-
-    def __call__(self, executor, x, *args, **kwargs):
-        self.rows += len(x)
-        return executor(x, *args, **kwargs)
-
-    def forwards(self) -> float:
-        """Of the clip, since it was last asked."""
-        rows, self.rows = self.rows, 0
-        return rows / FRAMES
 
 
 @torch.inference_mode()  # as nodes run
 def counts() -> dict[str, float]:
     """Direct inversion, an edit with the default windows and without blend words."""
     model, clip, _ = load_demo_model()
-    model, meter = inflate(model, Inflation("first")), Meter()
+    model, meter = inflate(model, Inflation("first")), Meter(FRAMES)
     model.add_wrapper(WrappersMP.DIFFUSION_MODEL, meter)
     source, null = (clip.encode_from_tokens_scheduled(clip.tokenize(text)) for text in (SOURCE, ""))
     latent = torch.randn(FRAMES, 4, 8, 8, generator=torch.Generator().manual_seed(0))

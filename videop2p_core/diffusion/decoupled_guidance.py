@@ -103,7 +103,8 @@ def edit_clip(
     kept; elsewhere the source is brought back. Values that are no numbers end it with a ValueError.
 
     Where the inversion is exact a target is an offset from the stored path, which grows by what its direction differs
-    from the source's: the same direction leaves the source as it is, to the bit. Elsewhere it is a path of its own.
+    from the source's: the same direction leaves the source as it is, to the bit where the source is predicted beside
+    it, to rounding where its direction is read off the path. Elsewhere a target is a path of its own.
     """
     device, flow = inversion.sigmas.device, inversion.flow
     scales = guidance or [None] * targets

@@ -58,7 +58,7 @@ class DemoSD15(supported_models.SD15):
     """SD1.x with a head count of its own."""
 
     unet_extra_config = {"num_heads": UNET["num_heads"], "num_head_channels": -1}
-    # Strong where a thing is formed, weak where it is drawn: chosen on seeds from 1,000,000 to 1,999,999.
+    # Strong where a thing is formed, weak where it is drawn.
     edit_guidance = KeyFrames(((0.0, 5.0), (0.299, 5.0), (0.3, 2.5)))
 
 

@@ -26,23 +26,22 @@ def along_edges(place: Tensor, frames: Tensor) -> Tensor:
     return guided_blur(guide, soft, kernel, SMOOTHNESS)[:, 0].clamp(0, 1)
 
 
-def matte(
-    old: Tensor, new: Tensor, source: Tensor, edited: Tensor, *, threshold: float, grow: int, feather: int
-) -> Tensor:
-    """[frames, height, width], 1 where the edited frames are shown.
+def things(old: Tensor, new: Tensor, source: Tensor, edited: Tensor, threshold: float) -> Tensor:
+    """Where the old and the new thing are: bool [frames, height, width].
 
-    old, new: places [frames, rows, columns]; source, edited: [frames, height, width, 3] of one size; threshold: of
-    either place; grow, feather: in pixels
+    old, new: places [frames, rows, columns]; source, edited: [frames, height, width, 3] of one size
     """
+    return torch.maximum(along_edges(old, source), along_edges(new, edited)) > threshold
+
+
+def feathered(region: Tensor, feather: int) -> Tensor:
+    """A region [frames, height, width] that goes from 1 to 0 over so many pixels to either side of its border."""
+    if not feather:
+        return region
     from kornia.filters import gaussian_blur2d
 
-    inside = torch.maximum(along_edges(old, source), along_edges(new, edited)) > threshold
-    shape = inside[:, None].float()
-    if grow:
-        shape = F.max_pool2d(shape, 2 * grow + 1, stride=1, padding=grow)
-    if feather:
-        shape = gaussian_blur2d(shape, 2 * feather + 1, (feather / 2, feather / 2), border_type="replicate")
-    return shape[:, 0].clamp(0, 1)
+    blurred = gaussian_blur2d(region[:, None], 2 * feather + 1, (feather / 2, feather / 2), border_type="replicate")
+    return rearrange(blurred, "frames 1 height width -> frames height width").clamp(0, 1)
 
 
 def composite(source: Tensor, edited: Tensor, mask: Tensor) -> Tensor:

@@ -14,6 +14,7 @@ from ...edit.edit_plan import EditPlan
 from ..comfy.conditioning import Conditioning, same_embedding
 from ..comfy.latents import as_clip, for_latent_frames, for_pictures
 from ..control.word_maps import word_map_layers
+from ..families.table import family_of
 from ..images.plots import alignment_picture
 from ..model import memory_budget as budget
 from ..model.image_conditioning import check_alike, check_inverted_alike
@@ -91,7 +92,8 @@ def prepare_edit(
     ControlNet applied, for instance; as many targets as edits.
     """
     check_editable(model)
-    check_supported(model, inversion.method, inversion.records, cache_every)
+    structured = any(edit.plan.structure_window > 0 for edit in edits)
+    check_supported(model, inversion.method, inversion.records, cache_every, structured)
     check_inversion(model, inversion)
     channels, expected = inversion.noise.shape[1], model.model.latent_format.latent_channels
     if channels != expected:
@@ -142,7 +144,7 @@ def prepare_edit(
 
 def _guided(model: ModelPatcher, inversion: Inversion, edit: WordEdit) -> WordEdit:
     """The edit under the guidance that suits the model, where it says none and the source does not depend on it."""
-    suits = getattr(model.model.model_config, "edit_guidance", None)
+    suits = family_of(model).edit_guidance(model)
     if edit.plan.guidance is not None or suits is None or not inversion.is_exact:
         return edit
     return replace(edit, plan=replace(edit.plan, guidance=suits))

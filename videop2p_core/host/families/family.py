@@ -8,6 +8,8 @@ from typing import Any, ClassVar, Protocol
 
 from torch import Tensor, nn
 
+from ...edit.matrices import KeyFrames
+
 SlotAttention = Callable[..., Tensor]  # (layer, occupant, q, k, v, options) -> attended
 
 
@@ -72,6 +74,10 @@ class Family(ABC):
     def reads_pooled(self, model: Any) -> bool:
         """Whether a MODEL reads a pooled vector beside the text."""
         return False
+
+    def edit_guidance(self, model: Any) -> KeyFrames | None:
+        """What guidance over the steps suits edits on a MODEL after an exact inversion; None where it is not known."""
+        return None
 
     def recorded_values(self, network: nn.Module, clip: Tensor, tokens: int, cross: bool, temporal: bool) -> int:
         """Numbers that an edit keeps in main memory for one step of its source, clip [frames, channels, height, width],

@@ -11,6 +11,7 @@ from comfy.model_patcher import ModelPatcher
 from torch import Tensor, nn
 
 from ...edit.local_blend import blend_grid, check_grid
+from ...edit.matrices import KeyFrames
 from ..comfy.model_patches import ControlledSlot, options_of, with_options
 from .family import Family, SlotAttention, WordMapLayers
 
@@ -61,6 +62,9 @@ class UNet(Family):
     def pictures_read(self, base_model: Any) -> tuple[str, ...]:
         takes_more = base_model.model_config.unet_config["in_channels"] > base_model.latent_format.latent_channels
         return (PICTURE,) if takes_more else ()
+
+    def edit_guidance(self, model: ModelPatcher) -> KeyFrames | None:
+        return getattr(model.model.model_config, "edit_guidance", None)  # of the demo model
 
     def reads_pooled(self, model: ModelPatcher) -> bool:
         return isinstance(model.model, comfy.model_base.SDXL)

@@ -1,18 +1,18 @@
 """Composite Edit: the edited thing in the file's own frames, everything else bit for bit as it was."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator
 
 import torch
-import torch.nn.functional as F
-from comfy.model_management import throw_exception_if_processing_interrupted
-from einops import rearrange
 from torch import Tensor
 
-from ...edit.local_blend import checked_mask
-from ...images.matte import composite, matte
+from ...images.comparison import resized
+from ...images.matte import composite, feathered, things
+from .edit_region import shaped
 from .frames import frames_of
+from .masks import one_for_each
 
-AT_ONCE = 16  # frames, of which the filters hold a dozen copies
+AT_ONCE = 2**22  # pixels, of whose colours the filters hold dozens of copies
+OLD, NEW = "old place", "new place"
 
 
 def composite_edit(
@@ -40,30 +40,21 @@ def composite_edit(
         raise ValueError(
             f"the source has {len(source)} frames, the edited clip {len(edited)}: connect the frames that were inverted"
         )
-    places = [_one_for_each(mask, name, len(source)) for mask, name in ((old, "old place"), (new, "new place"))]
+    places = [one_for_each(mask, len(source), f"the {name} has") for mask, name in ((old, OLD), (new, NEW))]
     frames, mattes = [], []
-    for start in range(0, len(source), AT_ONCE):
-        throw_exception_if_processing_interrupted()
-        part = slice(start, start + AT_ONCE)
-        inside = _resized(edited[part].to(source), source.shape[1:3])
-        old_place, new_place = (place[part].to(source) for place in places)
-        mask = matte(old_place, new_place, source[part], inside, threshold=threshold, grow=grow, feather=feather)
+    for part in _parts(source):
+        inside = resized(edited[part], source.shape[1:3])
+        pictures = source[part].float(), inside.float()  # the filters have no halves
+        old_place, new_place = (place[part].to(source.device) for place in places)
+        region = torch.stack([shaped(one, False, grow) for one in things(old_place, new_place, *pictures, threshold)])
+        mask = feathered(region.float(), feather)
         mask = 1 - mask if keep_things else mask
         frames.append(composite(source[part], inside, mask))
         mattes.append(mask)
     return torch.cat(frames), torch.cat(mattes)
 
 
-def _one_for_each(mask: Tensor, name: str, frames: int) -> Tensor:
-    mask = checked_mask(rearrange(mask, "... height width -> (...) height width") if mask.ndim > 1 else mask)
-    if len(mask) not in (1, frames):
-        raise ValueError(f"the {name} has {len(mask)} masks for {frames} frames: connect one for each, or one for all")
-    return mask.expand(frames, -1, -1)
-
-
-def _resized(frames: Tensor, size: Sequence[int]) -> Tensor:
-    if frames.shape[1:3] == tuple(size):
-        return frames
-    pictures = rearrange(frames, "frames height width colours -> frames colours height width")
-    pictures = F.interpolate(pictures, size=tuple(size), mode="bicubic", antialias=True).clamp(0, 1)
-    return rearrange(pictures, "frames colours height width -> frames height width colours")
+def _parts(frames: Tensor) -> Iterator[slice]:
+    """Frames that the filters take at once."""
+    step = max(AT_ONCE // (frames.shape[1] * frames.shape[2]), 1)
+    return (slice(start, start + step) for start in range(0, len(frames), step))

@@ -18,13 +18,13 @@ from comfy.sd1_clip import SDClipModel
 from einops import rearrange
 from torch import Tensor
 
-from ...edit.local_blend import checked_mask
 from ...images import metrics
 from ...log import LOG
 from ..comfy.out_of_memory import ran_out
 from ..prompts.clip_tokens import tokenized
 from .frames import frames_of
 from .lpips import lpips_distance
+from .masks import one_for_each
 from .plots import table_picture
 
 SOURCE = "source_"  # before the name of a figure that the source has too
@@ -156,13 +156,9 @@ def _clips(source: Tensor, edited: Tensor) -> tuple[Tensor, Tensor]:
 
 def _mask_of(mask: Tensor, frames: Tensor) -> Tensor:
     """A MASK at the frames' size, one for each of them: [frames, height, width]."""
-    mask = checked_mask(rearrange(mask, "... height width -> (...) height width") if mask.ndim > 1 else mask)
-    if len(mask) not in (1, len(frames)):
-        raise ValueError(
-            f"there are {len(mask)} masks for {len(frames)} frames: connect one for each frame, or a single one for all"
-        )
+    mask = one_for_each(mask, len(frames), "there are")
     mask = F.interpolate(mask[:, None].to(frames), size=frames.shape[1:3], mode="nearest-exact")
-    return rearrange(mask, "frames 1 height width -> frames height width").expand(len(frames), -1, -1)
+    return rearrange(mask, "frames 1 height width -> frames height width")
 
 
 def _kept(mask: Tensor | None) -> Tensor | None:

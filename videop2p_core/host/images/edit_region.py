@@ -7,10 +7,11 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 from comfy.model_management import throw_exception_if_processing_interrupted
-from einops import rearrange, reduce
+from einops import reduce
 from torch import Tensor
 
 from ...finite import check_finite_input
+from ...images.matte import feathered
 from .frames import frames_of
 
 GREY = 0.5  # what video models for inpainting read as "paint here"
@@ -63,14 +64,14 @@ def edit_region(
         raise ValueError(
             f"the region is empty: the masks exceed {threshold:g} nowhere. Lower the threshold, or take another word"
         )
-    shaped = torch.stack([_shaped(frame, fill, grow) for frame in inside])
-    if shaped.all():
+    region = torch.stack([shaped(frame, fill, grow) for frame in inside])
+    if region.all():
         raise ValueError(
             "the region covers every frame whole, so that nothing of the clip would stay: raise the threshold, grow it "
             "less, or take a word that names one thing"
         )
-    mask = _feathered(shaped.to(soft), feather)
-    if (mask.amax((1, 2)) < 0.5)[shaped.any(2).any(1)].any():
+    mask = feathered(region.to(soft), feather)
+    if (mask.amax((1, 2)) < 0.5)[region.any(2).any(1)].any():
         raise ValueError(
             f"feathered over {feather} pixels nothing of the region is left whole: feather less, or grow it more"
         )
@@ -102,8 +103,8 @@ def _steadied(inside: Tensor, frames: int) -> Tensor:
     return pooled[0] > 0
 
 
-def _shaped(inside: Tensor, fill: bool, grow: int) -> Tensor:
-    """One frame's region, bool [height, width]."""
+def shaped(inside: Tensor, fill: bool, grow: int) -> Tensor:
+    """One frame's region, bool [height, width]: its holes filled, and wider by so many pixels."""
     # Exact and in one pass, where a dilation takes as many as the kernel has pixels.
     from scipy.ndimage import binary_fill_holes, distance_transform_edt
 
@@ -116,12 +117,3 @@ def _shaped(inside: Tensor, fill: bool, grow: int) -> Tensor:
     if grow:
         shape = distance_transform_edt(~shape) <= grow
     return torch.from_numpy(shape).to(inside.device)
-
-
-def _feathered(region: Tensor, feather: int) -> Tensor:
-    if not feather:
-        return region
-    from kornia.filters import gaussian_blur2d
-
-    blurred = gaussian_blur2d(region[:, None], 2 * feather + 1, (feather / 2, feather / 2), border_type="replicate")
-    return rearrange(blurred, "frames 1 height width -> frames height width").clamp(0, 1)

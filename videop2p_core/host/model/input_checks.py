@@ -65,8 +65,11 @@ def _check_network(model: ModelPatcher) -> None:
     )
 
 
-def check_supported(model: ModelPatcher, method: str, kept: Any = None, cache_every: int = 1) -> None:
-    """What works on inflated image models alone, in a sentence for a video model. kept: as in InversionSettings."""
+def check_supported(
+    model: ModelPatcher, method: str, kept: Any = None, cache_every: int = 1, structured: bool = False
+) -> None:
+    """What works on image models alone, in a sentence for a video model. kept: as in InversionSettings; structured:
+    whether an edit takes the source's frame attention."""
     if not family_of(model).sees_whole_clip:
         return
     if method not in ON_PATH:
@@ -75,6 +78,11 @@ def check_supported(model: ModelPatcher, method: str, kept: Any = None, cache_ev
         raise ValueError("of a video model's source nothing is kept: set keep_source to off")
     if cache_every != 1:
         raise ValueError("a video model has no levels to leave out: set cache_every to 1")
+    if structured:
+        raise ValueError(
+            "a video model has no attention within each frame that an edit could keep: set structure_window to 0, and "
+            "temporal_window to what it was to be"
+        )
     if model.model_options.get("context_handler") is not None:
         raise ValueError("a video model is edited with all frames at once: remove the node that gives context windows")
 

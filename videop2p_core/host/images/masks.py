@@ -1,0 +1,19 @@
+"""MASKs as inputs: one for each frame."""
+
+from einops import rearrange
+from torch import Tensor
+
+from ...edit.local_blend import checked_mask
+
+
+def one_for_each(masks: Tensor, frames: int, subject: str) -> Tensor:
+    """[frames, height, width] of a MASK of any leading axes, a single one repeated, values 0 to 1.
+
+    subject: how the sentence begins that a ValueError says where there are others: 'there are', 'the old place has'
+    """
+    masks = checked_mask(rearrange(masks, "... height width -> (...) height width") if masks.ndim > 1 else masks)
+    if len(masks) not in (1, frames):
+        raise ValueError(
+            f"{subject} {len(masks)} masks for {frames} frames: connect one for each frame, or a single one for all"
+        )
+    return masks.expand(frames, -1, -1)
