@@ -91,7 +91,9 @@ class AcceptedCase:
     def by_default(self) -> tuple[Tensor, Tensor]:
         """(frames, matte): an exact source, its structure where the shape is kept, and one matte at the end."""
         behind = self.kind == "background"
-        frames, places = self.edited(self.inversion, **self.blended, start=1.0, structure=0.0 if behind else None)
+        frames, places = self.edited(
+            self.inversion, **self.blended, start=1.0, structure=0.0 if behind else None, fresh=None
+        )
         settings = {"threshold": THRESHOLD, "grow": GROW, "feather": FEATHER, "keep_things": behind}
         return composite_edit(self.frames, frames, *places, **settings)
 

@@ -36,7 +36,7 @@ def rows_of(measured: Figures) -> list[tuple[str, str, str]]:
         (
             "Reconstruction",
             f"{measured.reconstruction:.2f} dB",
-            "the source as the run kept it: the bound of the above",
+            "the source as the run kept it",
         ),
         ("Ground truth", f"{measured.truth:.2f} dB", "against the target scene as the renderer draws it"),
         ("Mask", f"{100 * measured.mask_overlap:.0f} %", "overlap with the true place of both objects (IoU)"),

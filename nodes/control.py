@@ -11,7 +11,7 @@ from ..videop2p_core.host.edit.edit_inputs import word_edit
 from .types import CATEGORY, Edit
 
 MASK_MODES = ("limit", "replace")
-AUTO = -1.0  # of the structure window
+AUTO = -1.0  # as the words say
 
 
 class AttentionController(io.ComfyNode):
@@ -194,6 +194,19 @@ class AttentionController(io.ComfyNode):
                         "several over the steps. Empty: what suits the model, else the cfg of DDIM Invert."
                     ),
                 ),
+                io.Float.Input(
+                    "fresh_noise",
+                    optional=True,
+                    default=0.0,
+                    min=AUTO,
+                    max=1.0,
+                    step=0.05,
+                    advanced=True,
+                    tooltip=(
+                        "After a direct-exact inversion: how much of the noise is drawn anew where the old thing is, "
+                        "so that the new one is not built from its parts. -1: 0.9 where the blend words differ, else 0."
+                    ),
+                ),
             ],
             outputs=[
                 Edit.Output(display_name="edit", tooltip="For Decoupled Sample; several make a list of edits."),
@@ -230,6 +243,7 @@ class AttentionController(io.ComfyNode):
         blend_blocks: str = "",
         structure_window: float = 0.0,
         guidance: str = "",
+        fresh_noise: float = 0.0,
     ) -> io.NodeOutput:
         mask = None if mask is None else checked_mask(mask)
         planned = word_edit(
@@ -238,6 +252,7 @@ class AttentionController(io.ComfyNode):
             blend_target=parse_words(blend_target), weights=parse_weights(word_weights),
             subtracted=parse_words(subtract), threshold=threshold, start=blend_start, freeze=blend_freeze,
             structure=None if structure_window == AUTO else structure_window, guidance=parse_guidance(guidance),
+            fresh=None if fresh_noise == AUTO else fresh_noise,
         )  # fmt: skip
         return io.NodeOutput(planned, planned.source, planned.target, planned.picture())
 

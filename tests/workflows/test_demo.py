@@ -24,7 +24,6 @@ SLOW = (
     "demo_reweight",
     "demo_several_prompts",
     "demo_compare",
-    "demo_fast",
     "demo_local_blend",
 )
 # The longest take fewer steps here; `dev.py gallery` takes all of them.

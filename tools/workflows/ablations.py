@@ -14,7 +14,7 @@ show.""",
 )
 def ablation_no_tuning(studio):
     opened(studio, BALL, RIDER, tune=False, inflation={"frames_read": "first"}, method="shared null-text")
-    edit_of(studio, [(STAR, SHAPE)], [])
+    edit_of(studio, [(STAR, SHAPE)], [], set_in=False)
 
 
 @recipe(
@@ -24,7 +24,7 @@ Reconstructs a little better than one shared by all, and loses it again in the e
 )
 def ablation_per_frame_null_text(studio):
     opened(studio, BALL, RIDER, inflation=PAPER_INFLATION, method="per-frame null-text")
-    edit_of(studio, [(STAR, SHAPE)], [])
+    edit_of(studio, [(STAR, SHAPE)], [], set_in=False)
 
 
 @recipe(
@@ -35,7 +35,7 @@ too.""",
 )
 def ablation_coupled_guidance(studio):
     opened(studio, BALL, RIDER, inflation=PAPER_INFLATION, method="shared null-text")
-    edit_of(studio, [(STAR, SHAPE)], [], guidance="coupled")
+    edit_of(studio, [(STAR, SHAPE)], [], set_in=False, guidance="coupled")
 
 
 @recipe(
@@ -44,8 +44,8 @@ def ablation_coupled_guidance(studio):
 The same edit with no inflation at all: each frame is edited by itself, and they flicker.""",
 )
 def baseline_image_p2p(studio):
-    opened(studio, BALL, RIDER, tune=False, inflation=None)
-    edit_of(studio, [(STAR, SHAPE | {"temporal_window": 0.0})], [])
+    opened(studio, BALL, RIDER, tune=False, inflation=None, method="direct")
+    edit_of(studio, [(STAR, SHAPE | {"temporal_window": 0.0})], [], set_in=False)
 
 
 @recipe(
@@ -55,7 +55,7 @@ Sparse-causal frame attention, tuned on the clip; the stock sampler draws the ta
 noise. No attention control: the scene changes with the thing.""",
 )
 def baseline_tune_a_video(studio):
-    opened(studio, BALL, RIDER, inflation={"frames_read": "first+previous"})
+    opened(studio, BALL, RIDER, inflation={"frames_read": "first+previous"}, method="direct")
     graph = studio.graph
     graph.column("4 Sample")
     target = graph.add("CLIPTextEncode", "Target prompt", clip=studio.clip, text=STAR)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from .blueprint import Blueprint, entrance
-from .courses import RIDER, ROBOT
+from .courses import AT_THE_END, RIDER, ROBOT
 from .graph import Graph
 from .studio import Studio
 from .worlds import SD15
@@ -40,22 +40,22 @@ def edit(info: dict[str, Any]) -> Blueprint:
     graph.column("3 Tune and invert")
     studio.inflate()
     studio.tune(shown=False, steps=given["tuning_steps"])
-    studio.invert("direct")
+    studio.invert()
     graph.column("4 Edit")
     controller = studio.control(
-        given["target_prompt"], blend_source=given["blend_source"], blend_target=given["blend_target"]
+        given["target_prompt"], blend_source=given["blend_source"], blend_target=given["blend_target"], **AT_THE_END
     )
     sampled = studio.sample(controller["edit"])
     graph.column("5 Result")
-    frames = graph.add("VAEDecode", "Decode the edit", samples=sampled["edited"], vae=studio.vae)
-    video = graph.add("CreateVideo", images=frames, fps=studio.fps)
+    composite = studio.set_in(sampled)
+    video = graph.add("CreateVideo", images=composite["images"], fps=studio.fps)
     return Blueprint(
         "Video-P2P edit",
         "Edits a clip by changing words of its caption: a checkpoint, a video and two prompts in, a video out. Tunes "
-        "on the clip first; the blend words keep the edit where the thing is.",
+        "on the clip first; the blend words say what is cut out of the edit and set into the clip's own frames.",
         graph,
         given,
-        {"video": video["VIDEO"], "mask": sampled["mask"], "frames": frames["IMAGE"]},
+        {"video": video["VIDEO"], "mask": composite["matte"], "frames": composite["images"]},
     )
 
 
@@ -107,10 +107,10 @@ def tune_step(info: dict[str, Any]) -> Blueprint:
 
 def invert_step(info: dict[str, Any]) -> Blueprint:
     graph = Graph(info)
-    given = entrance(model="MODEL", source="CONDITIONING", null="CONDITIONING", latent="LATENT", steps=("INT", 50))
+    given = entrance(model="MODEL", source="CONDITIONING", null="CONDITIONING", latent="LATENT", steps=("INT", 20))
     studio = Studio(graph, SD15, given["model"], latent=given["latent"], source=given["source"], null=given["null"])
     graph.column("3 Invert")
-    studio.invert("direct", steps=given["steps"])
+    studio.invert(steps=given["steps"])
     return Blueprint(
         "Video-P2P 3 Invert",
         "The clip's way back to noise. Once for each clip: changing the target prompt does not run it again.",
@@ -125,36 +125,44 @@ def edit_step(info: dict[str, Any]) -> Blueprint:
     given = entrance(
         model="MODEL", clip="CLIP", inversion="VP2P_INVERSION", source_prompt=("STRING", RIDER),
         target_prompt=("STRING", ROBOT), blend_source=("STRING", "man"), blend_target=("STRING", "robot"),
-        cross_window=("FLOAT", 0.2), threshold=("FLOAT", 0.3),
+        cross_window=("FLOAT", 0.2),
     )  # fmt: skip
     studio = Studio(
         graph, SD15, given["model"], given["clip"], prompt=given["source_prompt"], inversion=given["inversion"]
     )
     graph.column("4 Edit")
-    words = ("blend_source", "blend_target", "cross_window", "threshold")
-    controller = studio.control(given["target_prompt"], **{name: given[name] for name in words})
+    words = ("blend_source", "blend_target", "cross_window")
+    controller = studio.control(given["target_prompt"], **{name: given[name] for name in words}, **AT_THE_END)
     sampled = studio.sample(controller["edit"])
     return Blueprint(
         "Video-P2P 4 Edit",
-        "The edit in words, and the edited clip as latents. The blend words keep it where the thing is.",
+        "The edit in words, the edited clip as latents, and the places of the old and the new thing, which the blend "
+        "words say.",
         graph,
         given,
-        {"edited": sampled["edited"], "mask": sampled["mask"]},
+        {"edited": sampled["edited"], "old_place": sampled["old place"], "new_place": sampled["new place"]},
     )
 
 
 def result_step(info: dict[str, Any]) -> Blueprint:
     graph = Graph(info)
-    given = entrance(vae="VAE", edited="LATENT", frames="IMAGE", fps=("FLOAT", 24.0))
+    given = entrance(
+        vae="VAE", edited="LATENT", old_place="MASK", new_place="MASK", frames="IMAGE", fps=("FLOAT", 24.0)
+    )
     studio = Studio(graph, SD15, vae=given["vae"], frames=given["frames"], fps=given["fps"])
     graph.column("5 Result")
-    decoded = graph.add("VAEDecode", "Decode the edit", samples=given["edited"], vae=studio.vae)
-    video = graph.add("CreateVideo", images=decoded, fps=studio.fps)
-    compared = graph.add("VP2P_CompareVideos", before=studio.frames, after=decoded, fps=studio.fps)
+    composite = studio.set_in({name: given[name.replace(" ", "_")] for name in ("edited", "old place", "new place")})
+    video = graph.add("CreateVideo", images=composite["images"], fps=studio.fps)
+    compared = graph.add("VP2P_CompareVideos", before=studio.frames, after=composite["images"], fps=studio.fps)
     return Blueprint(
         "Video-P2P 5 Result",
-        "The edited clip as a video, and beside its source.",
+        "The edited thing in the clip's own frames: as a video, and beside its source.",
         graph,
         given,
-        {"video": video["VIDEO"], "edited_frames": decoded["IMAGE"], "comparison": compared["frames"]},
+        {
+            "video": video["VIDEO"],
+            "edited_frames": composite["images"],
+            "matte": composite["matte"],
+            "comparison": compared["frames"],
+        },
     )

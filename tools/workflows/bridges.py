@@ -21,7 +21,7 @@ changes. In the place of KSampler any sampler or model can stand that takes a ma
 The clip is inverted because the maps come from it; no edit is run.""",
 )
 def region_inpaint(studio):
-    opened(studio, BALL, "", tune=False)
+    opened(studio, BALL, "", tune=False, method="direct")
     graph = studio.graph
     graph.column("4 Find the region")
     edit, region = region_of(studio, STAR, "ball", grow=8, feather=4)

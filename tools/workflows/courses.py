@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from .studio import EXACT
 from .worlds import DEMO
 
 BALL, CAR = "a red ball on the beach", "a red car in the snow"
@@ -10,9 +11,11 @@ RIDER, ROBOT = "a man is riding a motorbike", "a robot is riding a motorbike"
 RABBIT = "a rabbit is eating a watermelon"
 PAPER_INFLATION = {"frames_read": "first", "norm_over_frames": True}
 SHAPE = {"blend_source": "ball", "blend_target": "star"}
+# The thing is cut out of the finished edit, and keeps its outline where only its looks change.
+AT_THE_END = {"blend_start": 1.0, "structure_window": -1.0, "fresh_noise": -1.0}
 
 
-def opened(studio, demo_prompt, own_prompt, *, tune=True, inflation=(), method="direct", checked=False, **settings):
+def opened(studio, demo_prompt, own_prompt, *, tune=True, inflation=(), method=EXACT, checked=False, **settings):
     """The first three columns: clip, prompt, tuned model and inversion, under its settings. `inflation` None leaves the
     model an image model; `checked` measures what a replay brings back."""
     studio.open(demo_prompt if studio.world == DEMO else own_prompt)
@@ -28,15 +31,21 @@ def opened(studio, demo_prompt, own_prompt, *, tune=True, inflation=(), method="
         studio.invert(method, **settings)
 
 
-def edit_of(studio, demo_edits, own_edits, **sampling):
-    """The last two columns: one edit, or several from one pass of the source, and what came of it."""
+def edit_of(studio, demo_edits, own_edits, *, set_in=True, **sampling):
+    """The last three columns: one edit, or several from one pass of the source, and what came of it; `set_in` puts the
+    edited things into the clip's own frames."""
     edits = demo_edits if studio.world == DEMO else own_edits
     studio.graph.column("4 Edit")
-    controllers = [studio.control(target, **settings) for target, settings in edits]
+    common = AT_THE_END if set_in else {}
+    controllers = [studio.control(target, **common | settings) for target, settings in edits]
     edit = controllers[0]["edit"] if len(controllers) == 1 else studio.gather(*controllers)
     sampled = studio.sample(edit, **sampling)
     studio.graph.column("5 Result")
-    studio.save(sampled["edited"])
+    if set_in:
+        composite = studio.set_in(sampled)
+        studio.show(composite["images"])
+    else:
+        studio.save(sampled["edited"])
     studio.graph.column("6 Look closer")
-    studio.check(sampled)
+    studio.check(sampled, composite["matte"] if set_in else sampled["mask"])
     studio.graph.add("PreviewImage", "How the words belong together", images=controllers[0]["alignment"])

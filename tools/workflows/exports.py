@@ -43,5 +43,5 @@ def from_lora(studio):
     (studio.model,) = graph.add("LoraLoaderModelOnly", model=studio.model, lora_name=FILE)
     studio.inflate()
     studio.model = graph.add("VP2P_LoadTuning", model=studio.model, tuning_name=TEMPORAL)["MODEL"]
-    studio.invert("direct")
+    studio.invert()
     edit_of(studio, [("a red heart on the beach", {"blend_source": "ball", "blend_target": "heart"})], [])

@@ -50,4 +50,4 @@ def word_swap(studio):
     graph.column("6 Result")
     studio.save(sampled["edited"])
     graph.column("7 Look closer")
-    studio.check(sampled)
+    studio.check(sampled, sampled["mask"])

@@ -11,9 +11,11 @@ from .worlds import DEMO, SD15
     """## Word swap
 
 One word of the caption is replaced, and the moving thing with it. The clip is tuned on first, so that its frames hold
-together; the inversion is *direct*, which reconstructs the source exactly and needs no optimisation.
+together; the inversion is *direct-exact*, which brings the source back bit for bit without an optimisation, so that
+few steps do.
 
-**blend words** keep the edit where the old and the new thing are.
+**blend words** say what the old and the new thing are. *Composite Edit* cuts both out of the finished edit and sets
+them into the clip's own frames: outside of the matte every pixel is the file's.
 
 Another target prompt runs only the controller and what follows it.""",
     DEMO,
@@ -78,6 +80,7 @@ def style(studio):
         studio,
         [("a red ball on the beach at night", {"cross_window": 0.8})],
         [("a man is riding a motorbike, watercolor painting", {"cross_window": 0.8})],
+        set_in=False,
     )
 
 
@@ -88,7 +91,7 @@ The same edit without and with blend words, from one pass of the source. With th
 is the source's own; the mask shows that place.""",
 )
 def local_blend(studio):
-    opened(studio, CAR, RIDER)
+    opened(studio, CAR, RIDER, method="direct")
     blue = "a blue car in the snow"
     edit_of(
         studio,
@@ -97,27 +100,8 @@ def local_blend(studio):
             (blue, {"cross_window": 0.4, "blend_source": "car", "blend_target": "car"}),
         ],
         [],
+        set_in=False,
     )
-
-
-@recipe(
-    """## Only the thing is new
-
-*direct-exact* brings the source back without a forward of its own, so that 12 steps do, and it finds the places of the
-old and the new thing. *Composite Edit* sets the edit into the clip's own frames by them: outside of the matte every
-pixel is the file's.
-
-*structure_window* -1 keeps the outline, as only the colour changes; *blend_start* 1 leaves the mask to the end.""",
-)
-def composite(studio):
-    opened(studio, BALL, RIDER, tune=False, method="direct-exact", steps=12)
-    graph = studio.graph
-    graph.column("4 Edit")
-    words = {"blend_source": "ball", "blend_target": "ball"}
-    edit = studio.control("a blue ball on the beach", blend_start=1.0, structure_window=-1.0, **words)
-    sampled = studio.sample(edit["edit"])
-    graph.column("5 Result")
-    studio.show(studio.set_in(sampled))
 
 
 @recipe(

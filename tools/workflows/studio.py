@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from .graph import Graph, Link, Node
 from .worlds import DEMO, OWN_CLIP, WORLDS, World
 
+EXACT = "direct-exact"
+
 
 @dataclass
 class Studio:
@@ -89,7 +91,8 @@ class Studio:
         if shown:
             self.graph.add("PreviewImage", "Loss of the tuning", images=tuned["loss"])
 
-    def invert(self, method: str, **settings) -> None:
+    def invert(self, method: str = EXACT, **settings) -> None:
+        settings = ({"steps": self.home.steps} if method == EXACT else {}) | settings
         self.inverted = self.graph.add(
             "VP2P_DDIMInvert", model=self.model, source=self.source, null=self.null, latent=self.latent,
             method=method, **settings,
@@ -115,7 +118,7 @@ class Studio:
 
     # --- what came of it ---------------------------------------------------------------------------------------------
 
-    def set_in(self, sampled: Node) -> Node:
+    def set_in(self, sampled: Node | dict[str, Link]) -> Node:
         """The edited frames of Decoupled Sample, set into the clip's own."""
         frames = self.graph.add("VAEDecode", "Decode the edit", samples=sampled["edited"], vae=self.vae)
         places = {"old_place": sampled["old place"], "new_place": sampled["new place"]}
@@ -125,16 +128,16 @@ class Studio:
         """The edited latents as a video, and their frames to look at, which come back."""
         return self.show(self.graph.add("VAEDecode", "Decode the edit", samples=edited, vae=self.vae), name)
 
-    def show(self, frames: Node, name: str = "Video-P2P") -> Node:
+    def show(self, frames: Node | Link, name: str = "Video-P2P") -> Node | Link:
         """Frames as a video, and to look at."""
         video = self.graph.add("CreateVideo", images=frames, fps=self.fps)
         self.graph.add("SaveVideo", "Save the edited clip", video=video, filename_prefix=f"video/{name}")
         self.graph.add("PreviewImage", "Edited frames", images=frames)
         return frames
 
-    def check(self, sampled: Node) -> None:
-        """The reconstruction and the mask of an edit."""
+    def check(self, sampled: Node, mask: Link) -> None:
+        """The reconstruction, and the mask of an edit."""
         source = self.graph.add("VAEDecode", "Decode the source", samples=sampled["reconstruction"], vae=self.vae)
         self.graph.add("PreviewImage", "Reconstruction", images=source)
-        mask = self.graph.add("MaskToImage", mask=sampled["mask"])
-        self.graph.add("PreviewImage", "Where the edit was let through", images=mask)
+        shown = self.graph.add("MaskToImage", mask=mask)
+        self.graph.add("PreviewImage", "Where the edit was let through", images=shown)

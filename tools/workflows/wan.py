@@ -28,4 +28,4 @@ def word_swap(studio):
     studio.graph.column("5 Result")
     studio.save(sampled["edited"])
     studio.graph.column("6 Look closer")
-    studio.check(sampled)
+    studio.check(sampled, sampled["mask"])

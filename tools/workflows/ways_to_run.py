@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .courses import BALL, CAR, PAPER_INFLATION, RABBIT, RIDER, ROBOT, SHAPE, STAR, edit_of, opened
+from .courses import AT_THE_END, BALL, CAR, PAPER_INFLATION, RABBIT, RIDER, ROBOT, SHAPE, STAR, edit_of, opened
 from .recipe import recipe
 from .worlds import DEMO, OWN_CLIP, SD15
 
@@ -10,8 +10,8 @@ from .worlds import DEMO, OWN_CLIP, SD15
 @recipe(
     """## Fast mode
 
-No tuning and no null-text: every frame reads the first one and itself, the inversion is direct. Seconds to the first
-result; tune when frames drift apart.""",
+No tuning and no null-text: every frame reads the first one and itself, the inversion is *direct-exact*. Seconds to the
+first result; tune when frames drift apart.""",
     DEMO,
     SD15,
 )
@@ -35,7 +35,8 @@ checkpoints tuned with the official code.""",
 )
 def null_text(studio):
     opened(studio, BALL, RIDER, inflation=PAPER_INFLATION, method="shared null-text", checked=True)
-    edit_of(studio, [(STAR, SHAPE)], [(ROBOT, {"blend_source": "man", "blend_target": "robot"})])
+    riding = {"blend_source": "man", "blend_target": "robot"}
+    edit_of(studio, [(STAR, SHAPE)], [(ROBOT, riding)], set_in=False)
 
 
 @recipe(
@@ -50,7 +51,7 @@ over the frames and how well the clip shows the target prompt.
     SD15,
 )
 def compare(studio):
-    opened(studio, CAR, RIDER, tune=False, checked=True)
+    opened(studio, CAR, RIDER, tune=False, method="direct", checked=True)
     graph = studio.graph
     target, settings = (
         ("a blue car in the snow", {"cross_window": 0.4, "blend_source": "car", "blend_target": "car"})
@@ -84,15 +85,16 @@ def sweep(studio):
     graph = studio.graph
     graph.column("4 Edits")
     if studio.world == DEMO:
-        edit = studio.control("a red car in the snow at night")
+        edit = studio.control("a red car in the snow at night", **AT_THE_END)
         tried = {"word": "night", "word_weights": "0, 1, 4"}
     else:
-        edit = studio.control("an origami rabbit is eating a watermelon", blend_source="rabbit", blend_target="rabbit")
+        rabbit = {"blend_source": "rabbit", "blend_target": "rabbit"}
+        edit = studio.control("an origami rabbit is eating a watermelon", **rabbit, **AT_THE_END)
         tried = {"word": "origami"}
     swept = graph.add("VP2P_SweepEdits", edit=edit["edit"], **tried)
     sampled = studio.sample(swept["edits"])
     graph.column("5 Result")
-    frames = graph.add("VAEDecode", "Decode the edits", samples=sampled["edited"], vae=studio.vae)
+    frames = studio.set_in(sampled)["images"]
     graph.add(
         "VP2P_ContactSheet", images=frames, labels=swept["labels"], columns=swept["columns"], fps=studio.fps
     )  # fmt: skip
@@ -139,6 +141,7 @@ def re_edit(studio):
         studio,
         [("a red heart on the beach", {"blend_source": "ball", "blend_target": "heart"})],
         [(ROBOT, {"blend_source": "man", "blend_target": "robot"})],
+        set_in=False,
     )
 
 
@@ -149,7 +152,7 @@ Decoupled Guider and Decoupled Sampler under SamplerCustomAdvanced, for graphs t
 set on the latent is respected.""",
 )
 def custom_sampler(studio):
-    opened(studio, BALL, RIDER)
+    opened(studio, BALL, RIDER, method="direct")
     graph = studio.graph
     graph.column("4 Edit")
     edit = studio.control(STAR, **SHAPE)
@@ -172,7 +175,7 @@ For every word a heat map over the frames, of the source or, with *branch* set t
 tells which words to blend by: a good one lights up the thing and nothing else. As masks the maps serve other nodes.""",
 )
 def attention_maps(studio):
-    opened(studio, BALL, RIDER, tune=False)
+    opened(studio, BALL, RIDER, tune=False, method="direct")
     graph = studio.graph
     graph.column("4 Words")
     edit = studio.control(STAR, **SHAPE)
@@ -208,11 +211,12 @@ def video_helper_suite(studio):
     graph.column("3 Tune and invert")
     studio.inflate()
     studio.tune()
-    studio.invert("direct")
+    studio.invert()
     graph.column("4 Edit")
-    sampled = studio.sample(studio.control(ROBOT, blend_source="man", blend_target="robot")["edit"])
+    edit = studio.control(ROBOT, blend_source="man", blend_target="robot", **AT_THE_END)
+    sampled = studio.sample(edit["edit"])
     graph.column("5 Result")
-    frames = graph.add("VAEDecode", "Decode the edit", samples=sampled["edited"], vae=studio.vae)
+    frames = studio.set_in(sampled)["images"]
     graph.add(
         "VHS_VideoCombine", "Save the edited clip", images=frames, filename_prefix="Video-P2P", format="video/h264-mp4",
         scripted={"pix_fmt": "yuv420p", "crf": 19, "save_metadata": True, "trim_to_audio": False},

@@ -16,7 +16,7 @@ DEMO, SD15, SD2, SDXL, SD15_INPAINT, WAN = "demo", "sd15", "sd2", "sdxl", "sd15_
 class World:
     """load: adds the loaders, which give MODEL, CLIP and VAE; text: what the note says of it; side, frames: what the
     clip is cropped to, None where it fits as it is; pooled: whether it reads more of a prompt than its words; tuning:
-    settings of Tune on Video."""
+    settings of Tune on Video; steps: of an exact inversion."""
 
     load: Callable[[Graph], Iterable[Link]]
     text: str
@@ -24,6 +24,7 @@ class World:
     frames: int = 8
     pooled: bool = False
     tuning: Mapping[str, Any] = field(default_factory=dict)
+    steps: int = 20
 
 
 def checkpoint(repository: str, name: str) -> Callable[[Graph], Iterable[Link]]:
@@ -73,6 +74,7 @@ snow, as a sketch or at night; it knows no other words.
 """,
         # It learns its small clips in fewer, larger steps than a full-size checkpoint.
         tuning={"steps": 120, "learning_rate": 1e-4},
+        steps=12,
     ),
     SD15: World(
         checkpoint("Comfy-Org/stable-diffusion-v1-5-archive", "v1-5-pruned-emaonly-fp16.safetensors"),

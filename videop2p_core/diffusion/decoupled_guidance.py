@@ -89,6 +89,7 @@ def edit_clip(
     *,
     coupled: bool = False,
     guidance: Sequence[Sequence[float] | None] | None = None,
+    starts: Sequence[Tensor | None] | None = None,
     source_needed: Callable[[int], bool] = lambda step: True,
     end_step: EndStep | None = None,
     progress: Progress | None = None,
@@ -97,7 +98,8 @@ def edit_clip(
     inversion runs (`Inversion.on`).
 
     All predictions of a step are asked for at once, so that `denoise` may take the clip in parts, each with all of its
-    branches. guidance: of each target the scale of every step, None for the inversion's. `source_needed(step)` says
+    branches. guidance: of each target the scale of every step, None for the inversion's; starts: the
+    noise z_T that it starts from, None for the inversion's. `source_needed(step)` says
     whether any target looks at the source; the direct methods leave its prediction out where none does
     (arXiv 2310.01506). `end_step(step)`, asked once after the step's predictions, gives the masks where the targets are
     kept; elsewhere the source is brought back. Values that are no numbers end it with a ValueError.
@@ -109,7 +111,11 @@ def edit_clip(
     device, flow = inversion.sigmas.device, inversion.flow
     scales = guidance or [None] * targets
     source = schedule.to_x(sent(inversion.noise, device), inversion.sigmas[0], flow=flow)
-    offsets, edited = [torch.zeros_like(source)] * targets, [source] * targets
+    edited = [
+        source if start is None else schedule.to_x(sent(start, device), inversion.sigmas[0], flow=flow)
+        for start in starts or [None] * targets
+    ]
+    offsets = [x - source for x in edited]
     for step, (sigma, next_sigma) in enumerate(pairwise(inversion.sigmas)):
         shown = evaluation_point(inversion, step, device) if inversion.is_exact else source
         places = [shown + offset for offset in offsets] if inversion.is_exact else edited

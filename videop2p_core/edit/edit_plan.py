@@ -13,6 +13,7 @@ from .local_blend import Blend, word_columns
 from .matrices import Edit, KeyFrames, compile_edit, word_weights
 from .prompt import Prompt, find_word, shortened, word_tokens
 
+FRESH = 0.9  # of the noise: with half of it more edits tremble
 HEAVIEST = 1000  # of a word's weight: with far larger ones a model's numbers overflow
 
 
@@ -24,6 +25,8 @@ class EditPlan:
     cross, temporal       where the windows end, as fractions of the steps
     structure             the same of the window in which frame attention takes the source's maps; None for all
                           steps where the edit keeps the shape, else none
+    fresh                 the share of the noise that is drawn anew where the old thing is; None for FRESH where one
+                          thing takes the place of another, else none
     guidance              its scale over the steps; None for the inversion's
     weights               factor on each word of the target, inside the cross window
     blend_source,         the words whose maps keep the edit in place, of either prompt; without any the whole picture
@@ -40,6 +43,7 @@ class EditPlan:
     cross: float = 0.2
     temporal: float = 0.5
     structure: float | None = 0.0
+    fresh: float | None = 0.0
     guidance: float | KeyFrames | None = None
     weights: Mapping[str, float] = field(default_factory=dict)
     blend_source: tuple[str, ...] = ()
@@ -53,7 +57,7 @@ class EditPlan:
         for name, prompt in (("source", self.source), ("target", self.target)):
             if not prompt.words:
                 raise ValueError(f"the {name} prompt is empty: write what the clip {_TENSE[name]}")
-        for name in ("cross", "temporal", "structure", "threshold", "start", "freeze"):
+        for name in ("cross", "temporal", "structure", "fresh", "threshold", "start", "freeze"):
             value = getattr(self, name)
             if value is not None and not 0 <= value <= 1:
                 raise ValueError(f"the edit's {_NAMES.get(name, name)} is {value:g}: it lies between 0 and 1")
@@ -65,6 +69,8 @@ class EditPlan:
                 )
         if self.subtracted and not (self.blend_source or self.blend_target):
             raise ValueError("there are words to subtract but none to blend: name the words that may change as well")
+        if self.fresh and not self.blend_source:
+            raise ValueError("fresh noise is drawn where the old thing is: name it in blend_source, or set it to 0")
         self.compile(steps=1)
         self.blend()
 
@@ -72,6 +78,7 @@ class EditPlan:
         return compile_edit(
             self.source, self.target, steps=steps, kind=self.kind, cross=self.cross, temporal=self.temporal,
             structure=self.structure_window, guidance=self.guidance, weights=self.weights,
+            fresh=self.fresh_noise,
         )  # fmt: skip
 
     @property
@@ -82,6 +89,11 @@ class EditPlan:
     @property
     def structure_window(self) -> float:
         return float(self.keeps_shape) if self.structure is None else self.structure
+
+    @property
+    def fresh_noise(self) -> float:
+        exchanged = bool(self.blend_source and self.blend_target) and not self.keeps_shape
+        return FRESH * exchanged if self.fresh is None else self.fresh
 
     def blend(self) -> Blend | None:
         if not (self.blend_source or self.blend_target):
@@ -113,8 +125,8 @@ class EditPlan:
 
 # As the settings of a node call them.
 _NAMES = {
-    "cross": "cross window", "temporal": "temporal window", "structure": "structure window", "start": "blend_start",
-    "freeze": "blend_freeze",
+    "cross": "cross window", "temporal": "temporal window", "structure": "structure window", "fresh": "fresh_noise",
+    "start": "blend_start", "freeze": "blend_freeze",
 }  # fmt: skip
 _TENSE = {"source": "shows", "target": "is to show"}
 

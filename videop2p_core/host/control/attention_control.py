@@ -122,9 +122,12 @@ class AttentionControl:
 
     def places(self, target: int) -> tuple[Tensor, Tensor] | None:
         """Where the old and the new thing are, [frames, rows, columns] each, 0 to 1; None without words that say so."""
-        affinities = self.source_affinities, self.target_affinities[target]
-        old, new = (places_of(*pair) for pair in zip(self.word_maps(target), affinities, strict=True))
+        old, new = self.old_place(target), places_of(self.word_maps(target)[1], self.target_affinities[target])
         return None if old is None or new is None else (old, new)
+
+    def old_place(self, target: int) -> Tensor | None:
+        """As `places`, of the old thing alone, which the source shows."""
+        return places_of(self.word_maps(target)[0], self.source_affinities)
 
     # --- what the host calls -----------------------------------------------------------------------------------------
 

@@ -22,9 +22,11 @@ from ..model.input_checks import (
     check_conditioning,
     check_editable,
     check_everywhere,
+    check_fresh_noise,
     check_hints,
     check_inversion,
     check_supported,
+    shows_places,
 )
 from ..prompts.clip_tokens import read_prompt
 from .decoupled_sampling import decoupled_sample
@@ -93,6 +95,7 @@ def prepare_edit(
     """
     check_editable(model)
     structured = any(edit.plan.structure_window > 0 for edit in edits)
+    check_fresh_noise(model, inversion, any(edit.plan.fresh for edit in edits))
     check_supported(model, inversion.method, inversion.records, cache_every, structured)
     check_inversion(model, inversion)
     channels, expected = inversion.noise.shape[1], model.model.latent_format.latent_channels
@@ -123,9 +126,10 @@ def prepare_edit(
                 "this model reads more of a text than an inversion keeps (SDXL a pooled vector): connect the CLIP Text "
                 "Encode that went into the null input of DDIM Invert to the null input here as well"
             )
+    suited = [_on_noise(model, inversion, _guided(model, inversion, edit)) for edit in edits]
     compiled = [
         _for_latent_frames(model, edit.compiled(inversion.steps, target), len(inversion.noise))
-        for edit, target in zip([_guided(model, inversion, edit) for edit in edits], targets, strict=True)
+        for edit, target in zip(suited, targets, strict=True)
     ]
     source = source or (edits[0].source if edits else [])
     for target in compiled:
@@ -148,6 +152,13 @@ def _guided(model: ModelPatcher, inversion: Inversion, edit: WordEdit) -> WordEd
     if edit.plan.guidance is not None or suits is None or not inversion.is_exact:
         return edit
     return replace(edit, plan=replace(edit.plan, guidance=suits))
+
+
+def _on_noise(model: ModelPatcher, inversion: Inversion, edit: WordEdit) -> WordEdit:
+    """The edit, which by itself draws no noise anew where nothing shows the old thing's place."""
+    if edit.plan.fresh is not None or shows_places(model, inversion):
+        return edit
+    return replace(edit, plan=replace(edit.plan, fresh=0.0))
 
 
 def _for_latent_frames(model: ModelPatcher, target: Target, frames: int) -> Target:

@@ -2,16 +2,26 @@
 
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from math import prod
 from typing import Any
 
 import comfy.model_management
 import torch
+import torch.nn.functional as F
 from comfy.model_patcher import create_model_options_clone
 from torch import Tensor
 
 from ...diffusion.attention_records import WHOLE
-from ...diffusion.decoupled_guidance import Branch, Predictions, edit_clip, has_source_for_null
+from ...diffusion.decoupled_guidance import (
+    Branch,
+    Predictions,
+    edit_clip,
+    evaluation_point,
+    has_source_for_null,
+    source_branch,
+)
+from ...diffusion.fresh_noise import renewed
 from ...diffusion.inversion import Inversion
 from ...diffusion.schedule import to_z
 from ...edit.local_blend import fit_mask, local_mask
@@ -25,6 +35,8 @@ from ..families.table import family_of
 from ..model.context_passes import Pass, cut, cut_conditioning, during, merged, passes_of
 from .edit_guider import NULL, SOURCE, EditGuider, Proximal, with_pre_cfg
 from .target import Preview, Progress, StepDone, Target
+
+OLD = 0.3  # of a place, above which the old thing may be there
 
 
 class EditRun:
@@ -57,13 +69,16 @@ class EditRun:
         whole_clip = family_of(guider.model_patcher).sees_whole_clip
         # Wan 2.2 would take what a mask keeps for clean already; here it is brought back after each step.
         self.pairs = guider.pairs(noise, latent_image, None if whole_clip else denoise_mask, self.seed, null)
-        # A video model's attention over all frames takes gigabytes to keep.
-        self.control = AttentionControl(
-            guider.entry(SOURCE), [self._controlled(index) for index in range(len(targets))], inversion.records,
-            guider.cache.full, on_cpu=whole_clip, finds_places=inversion.is_exact,
-        )  # fmt: skip
-        self.model_options = create_model_options_clone(self.sampling_options)
-        install(self.control, self.model_options)
+        self._controlled_by(
+            AttentionControl(
+                guider.entry(SOURCE),
+                [self._controlled(index) for index in range(len(targets))],
+                inversion.records,
+                guider.cache.full,
+                on_cpu=whole_clip,
+                finds_places=inversion.is_exact,
+            )  # fmt: skip
+        )
         self.user_masks = [
             None if target.mask is None else fit_mask(target.mask.to(noise), len(self.clip), self.size)
             for target in targets
@@ -85,10 +100,11 @@ class EditRun:
             if callback:
                 callback(step, self._latent(self.denoised), self._latent(edited[-1]), self.inversion.steps)
 
+        starts = self._starts()
         return edit_clip(
             self.denoise, self.inversion, len(self.targets), coupled=self.coupled,
-            guidance=[target.edit.guidance for target in self.targets], source_needed=self.control.source_needed,
-            end_step=self.end_step, progress=report,
+            guidance=[target.edit.guidance for target in self.targets], starts=starts,
+            source_needed=self.control.source_needed, end_step=self.end_step, progress=report,
         )  # fmt: skip
 
     def denoise(self, sigma: Tensor, predictions: Predictions) -> list[Tensor]:
@@ -112,6 +128,36 @@ class EditRun:
         handler = self.sampling_options.get("context_handler")
         if len(self.targets) > 1 or (handler is not None and handler.cuts(self.clip)):
             check_one_after_another(self.sampling_options)
+
+    def _controlled_by(self, control: AttentionControl) -> None:
+        self.control, self.model_options = control, create_model_options_clone(self.sampling_options)
+        install(control, self.model_options)
+
+    def _starts(self) -> list[Tensor | None]:
+        """The noise that each target starts from, None for the inversion's."""
+        shares = [target.edit.fresh for target in self.targets]
+        places = self._old_places() if any(shares) else [None] * len(shares)
+        noise, starts = self.inversion.noise, []
+        for share, place, mask in zip(shares, places, self.user_masks, strict=True):
+            if share and place is not None:
+                old = (F.adaptive_max_pool2d(place[:, None], self.size)[:, 0] > OLD).float()
+                starts.append(renewed(noise, old.to(noise) * (1 if mask is None else mask.to(noise)), share, self.seed))
+            else:
+                starts.append(None)
+        return starts
+
+    def _old_places(self) -> list[Tensor | None]:
+        """Of each target where the old thing is, from one prediction of the source at its cleanest."""
+        control, step = self.control, self.inversion.steps - 1
+        looking = [target.blend and replace(target.blend, freeze=1.0) for target in control.targets]
+        targets = [replace(target, blend=blend) for target, blend in zip(control.targets, looking, strict=True)]
+        self._controlled_by(AttentionControl(control.source, targets, on_cpu=control.on_cpu, finds_places=True))
+        x = evaluation_point(self.inversion, step, self.clip.device)
+        self.denoise(self.inversion.sigmas[step], [(source_branch(self.inversion, step), x)])
+        self.control.end_step()
+        places = [self.control.old_place(index) for index in range(len(targets))]
+        self._controlled_by(control)
+        return places
 
     def _controlled(self, index: int) -> ControlledTarget:
         target, model = self.targets[index], self.guider.model_patcher

@@ -8,7 +8,7 @@ import torch
 from comfy.model_patcher import ModelPatcher
 from torch import Tensor
 
-from ...diffusion.inversion import DIRECT, ON_PATH, Inversion
+from ...diffusion.inversion import DIRECT, EXACT_METHODS, ON_PATH, Inversion
 from ...diffusion.schedule import ddim_sigmas
 from ...finite import check_finite_input
 from ..comfy.conditioning import Conditioning, embedding_of, in_use
@@ -85,6 +85,23 @@ def check_supported(
         )
     if model.model_options.get("context_handler") is not None:
         raise ValueError("a video model is edited with all frames at once: remove the node that gives context windows")
+
+
+def shows_places(model: ModelPatcher, inversion: Inversion) -> bool:
+    """Whether an edit learns where its things are."""
+    return inversion.is_exact and not family_of(model).sees_whole_clip
+
+
+def check_fresh_noise(model: ModelPatcher, inversion: Inversion, fresh: bool) -> None:
+    """fresh: whether an edit asks for noise that is drawn anew."""
+    if not fresh or shows_places(model, inversion):
+        return
+    if family_of(model).sees_whole_clip:
+        raise ValueError("a video model does not show where the old thing is: set fresh_noise to 0")
+    raise ValueError(
+        f"after an inversion by {inversion.method} nothing shows where the old thing is: choose one of "
+        f"{', '.join(EXACT_METHODS)} in DDIM Invert, or set fresh_noise to 0"
+    )
 
 
 def check_untuned(model: ModelPatcher) -> None:
