@@ -7,7 +7,7 @@ touched.
 
 import copy
 import gc
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import copy_context
 from functools import partial
@@ -241,13 +241,21 @@ def _deep_copy(model: ModelPatcher) -> ModelPatcher:
 
 
 def _bring_to_precision(module: torch.nn.Module) -> None:
-    """Layers that waited for their weights have those of the file, in the file's precision: a LoRA would be rounded to
-    it."""
+    """A LoRA would be rounded to the precision of the file."""
+    for part, name, parameter, dtype in in_own_precision(module):
+        if dtype != parameter.dtype:
+            setattr(part, name, torch.nn.Parameter(parameter.to(dtype), requires_grad=False))
+
+
+def in_own_precision(module: torch.nn.Module) -> Iterator[tuple[torch.nn.Module, str, Tensor, torch.dtype]]:
+    """(layer, name, parameter, dtype) of all parameters, the dtype being that of a copy for gradients.
+
+    Layers that waited for their weights have those of the file, in the file's precision; a copy has the model's.
+    """
     for part in module.modules():
         for name, parameter in part.named_parameters(recurse=False):
-            dtype = getattr(part, f"{name}_comfy_model_dtype", None)
-            if dtype not in (None, parameter.dtype) and type(parameter) is torch.nn.Parameter:
-                setattr(part, name, torch.nn.Parameter(parameter.to(dtype), requires_grad=False))
+            own = getattr(part, f"{name}_comfy_model_dtype", None)
+            yield part, name, parameter, own if own and type(parameter) is torch.nn.Parameter else parameter.dtype
 
 
 def _separate_skips(model: ModelPatcher) -> None:
