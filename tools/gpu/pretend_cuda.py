@@ -232,6 +232,7 @@ def _patch_torch_cuda():
     cuda.memory.memory_summary = lambda *_, **__: f"pretend device: {held()} of {MEMORY} bytes"
     cuda.random.get_rng_state, cuda.random.set_rng_state = told["get_rng_state"], told["set_rng_state"]
     torch.random.device_count = lambda *_: DEVICES
+    torch.UntypedStorage.clone = _clone
 
 
 def _pin(data, size, flags=0):
@@ -242,6 +243,13 @@ def _pin(data, size, flags=0):
 def _unpin(data):
     _library.pretend_unpin(ctypes.c_void_p(data))
     return 0
+
+
+def _clone(storage):
+    """Through tensors: to make a storage by itself asks the driver."""
+    size, device = storage.nbytes(), storage.device
+    copy = torch.empty(size, dtype=torch.uint8, device=device).untyped_storage()
+    return copy.copy_(storage)
 
 
 def _wait(what):

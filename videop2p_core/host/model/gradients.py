@@ -28,7 +28,7 @@ from ..comfy.base_weights import values_of
 from ..comfy.conditioning import Conditioning
 from ..comfy.denoiser import Denoiser, run
 from ..comfy.other_packs import has_motion
-from ..comfy.quantised_weights import is_quantised
+from ..comfy.quantised_weights import is_foreign, is_quantised
 from .frame_attention import FrameAttention
 from .inflate import inflate, inflation_of, temporal_of
 from .temporal_layers import temporal_patcher
@@ -164,7 +164,9 @@ def _hold_weights(parts: Iterable[Any]) -> None:
             part.comfy_cast_weights = True
         for name, parameter in part.named_parameters(recurse=False):
             if parameter.is_inference():
-                parameter = torch.nn.Parameter(parameter.clone(), requires_grad=False)
+                # Those of other packs are more than their data, and GGUF's clones are themselves.
+                foreign = is_foreign(parameter)
+                parameter = copy.deepcopy(parameter) if foreign else torch.nn.Parameter(parameter.clone(), False)
                 setattr(part, name, parameter)
             parameter.requires_grad_(False)
         for name, buffer in part.named_buffers(recurse=False):
