@@ -29,7 +29,7 @@ def test_an_inflated_model_has_all_its_weights(waiting, model):
     """`model` was made of layers that have theirs at once."""
     expected, found = (temporal_of(inflated).model.state_dict() for inflated in (model, waiting[0]))
     assert found.keys() == expected.keys() and len(found) == 7 * len(temporal_of(model).model.layers())
-    assert all(torch.equal(found[name], expected[name]) for name in expected)
+    assert all(torch.equal(found[name].cpu(), expected[name].cpu()) for name in expected)
     assert Layout(waiting[0]).shapes == Layout(model).shapes
 
 
