@@ -29,11 +29,13 @@ KINDS = [*PLAIN, *UNDER_SCALES, *GGUF]
 FOUR_BITS = "4 bits"  # as packs over bitsandbytes have them
 
 
-def demo_in(kind, disable_dynamic=False, changed=None):
+def demo_in(kind, changed=None, disable_dynamic=False):
     """The demo UNet as a MODEL. changed: takes and gives its weights, as another checkpoint would have them."""
     tensors, metadata = demo.read_demo_file(demo.DEMO_FILE)
     state = {name: weight.float() for name, weight in demo.with_prefix(tensors, demo.UNET_PREFIX).items()}
     state = changed(state) if changed else state
+    if kind in PLAIN:  # layers that wait for their weights take them as they come
+        state = {name: weight.to(PLAIN[kind]) for name, weight in state.items()}
     config = demo.DemoSD15(json.loads(metadata["unet"]))
     device = model_management.get_torch_device()
     config.set_inference_dtype(PLAIN.get(kind, torch.float32), torch.float32, device=device)
@@ -45,12 +47,13 @@ def demo_in(kind, disable_dynamic=False, changed=None):
         config.custom_operations = packed.FourBits
     model = config.get_model({}, "", model_management.unet_offload_device())
     model.diffusion_model.load_state_dict(state)
-    kind_of = model_patcher.ModelPatcher if disable_dynamic or kind in GGUF else model_patcher.CoreModelPatcher
+    # Dynamic VRAM makes plain parameters of those that packs pack.
+    packs_own = kind in GGUF or kind == FOUR_BITS
+    kind_of = model_patcher.ModelPatcher if disable_dynamic or packs_own else model_patcher.CoreModelPatcher
     patcher = kind_of(model, device, model_management.unet_offload_device())
     if kind in GGUF:
         return packed.GGUFModelPatcher.clone(patcher)
-    if changed is None:
-        patcher.cached_patcher_init = (demo_in, (kind,))
+    patcher.cached_patcher_init = (demo_in, (kind, changed))
     return patcher
 
 

@@ -1,9 +1,11 @@
 """Edits agree with Prompt-to-Prompt as published, by whole maps, in every layer."""
 
+import comfy.model_management
 import comfy.supported_models
 import pytest
 import torch
 from comfy.model_patcher import ModelPatcher
+from comfyui_videop2p.tests.host.checkpoints import with_weights
 from comfyui_videop2p.tests.host.random_edits import (
     REFERENCE,
     STEPS,
@@ -58,12 +60,13 @@ def deep_model():
     class Deep(comfy.supported_models.SD20):
         unet_extra_config = {"num_heads": -1, "num_head_channels": 32, "attn_precision": torch.float32}
 
-    model = Deep(config).get_model({}, "", "cpu")
+    with with_weights():
+        model = Deep(config).get_model({}, "", "cpu")
     with torch.no_grad():
         for parameter in model.diffusion_model.parameters():
             parameter.copy_(torch.randn(parameter.shape) * 0.08)
-    cpu = torch.device("cpu")
-    return ModelPatcher(model, load_device=cpu, offload_device=cpu)
+    device = comfy.model_management.get_torch_device()
+    return ModelPatcher(model, load_device=device, offload_device=torch.device("cpu"))
 
 
 def test_edits_reach_every_block_of_a_deep_transformer(monkeypatch):

@@ -107,7 +107,7 @@ def test_the_tuned_model_holds_the_tuning(model, clip):
 
     def loss(denoise, z0, sigmas):
         timesteps, noises = tuning.draw(2, z0, len(sigmas), seed=1)
-        return tuning.tuning_loss(denoise, z0, next(noises), sigmas[timesteps[0]], SOURCE).item()
+        return tuning.tuning_loss(denoise, z0, next(noises).to(z0), sigmas[timesteps[0]].to(z0), SOURCE).item()
 
     with torch.inference_mode():
         untuned = run(model, clip[0], clip[0], clip[2], sigmas, loss)
@@ -116,11 +116,11 @@ def test_the_tuned_model_holds_the_tuning(model, clip):
     assert now < untuned
     weight = weights(REFERENCE)[0][ATTENTION.removeprefix("diffusion_model.")]
     torch.testing.assert_close(
-        comfy.utils.get_attr(applied.model, ATTENTION),
+        comfy.utils.get_attr(applied.model, ATTENTION).cpu(),
         weight + tuned.deltas[ATTENTION.removeprefix("diffusion_model.")],
     )
     for name, value in temporal_of(applied).model.state_dict().items():
-        assert torch.equal(value, tuned.temporal[name])
+        assert torch.equal(value.cpu(), tuned.temporal[name])
     reload(model)
     assert fingerprint(model) == before
 
@@ -258,7 +258,7 @@ def test_a_model_without_a_way_to_load_it_again_is_copied(clip):
 
 def test_a_patch_that_stops_gradients_is_named(model, clip):
     with torch.inference_mode():
-        weight = torch.ones(1)
+        weight = torch.ones(1, device=model.load_device)
     model.set_model_attn2_output_patch(lambda n, options: n * weight)
     with pytest.raises(RuntimeError, match="another node's patch on this model holds weights"):
         null_text(model, clip)

@@ -5,6 +5,7 @@ import folder_paths
 import pytest
 import torch
 from comfyui_videop2p.tests.host.calls import FRAMES, SOURCE, STEPS, control, encode, run, sample
+from comfyui_videop2p.tests.host.models import tiny_model
 from comfyui_videop2p.tests.host.short_memory import checkpointed, free, log, long, seen_by, warnings_in
 from comfyui_videop2p.videop2p_core.diffusion.attention_records import RecordSettings
 from comfyui_videop2p.videop2p_core.host.model import free_memory as room
@@ -104,8 +105,8 @@ def test_the_size_of_records_is_foretold_exactly(model, inverting, windows, size
 # --- weights on a GPU -------------------------------------------------------------------------------------------------
 
 
-def test_on_a_gpu_weights_take_what_activations_leave_but_those_of_a_copy_stay(model, free, monkeypatch):
-    host = comfy.model_management
+def test_on_a_gpu_weights_take_what_activations_leave_but_those_of_a_copy_stay(free, monkeypatch):
+    model, host = run("InflateUNet", model=tiny_model("sd15"))[0], comfy.model_management
     monkeypatch.setattr(host, "is_device_cpu", lambda device: False)
     monkeypatch.setattr(host, "current_loaded_models", [])
     monkeypatch.setattr(host, "vram_state", host.VRAMState.NORMAL_VRAM)
@@ -119,12 +120,11 @@ def test_on_a_gpu_weights_take_what_activations_leave_but_those_of_a_copy_stay(m
         assert model.is_dynamic() or room.room(model, copied=False) == 2**30 - weights
 
 
-def test_weights_that_are_cast_count_where_activations_are_kept(model, latent, log):
-    model, cast = model.clone(), model.clone()
-    own = next(model.model.parameters()).dtype
-    model.set_model_compute_dtype(own)
+def test_weights_that_are_cast_count_where_activations_are_kept(latent, log):
+    model = tiny_model("sd15")
+    cast = model.clone()
     cast.set_model_compute_dtype(torch.bfloat16)
-    weights = model.model_size() * 2 / own.itemsize
+    weights = model.model_size() / 2
     for operation in (budget.NULL_TEXT, budget.TUNING):
         for way in (0, 1):
             found = [budget.expected(operation, m, latent["samples"], way=way)[0].needed for m in (cast, model)]

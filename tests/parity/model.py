@@ -86,7 +86,8 @@ def image_model(directory, dtype=torch.float32):
 
     device = comfy.model_management.get_torch_device()
     model = Reference(unet_config(directory, dtype)).get_model({}, "", "cpu")
-    model.diffusion_model.load_state_dict(weights(directory)[0])
+    # Layers that wait for their weights take them as they come, in whatever precision.
+    model.diffusion_model.load_state_dict({name: value.to(dtype) for name, value in weights(directory)[0].items()})
     patcher = comfy.model_patcher.ModelPatcher(model, load_device=device, offload_device=torch.device("cpu"))
     patcher.cached_patcher_init = (_reload, (directory, dtype))
     # The host's choice for CPUs takes five times as long at 64x64.

@@ -87,7 +87,7 @@ def null_text_updates(work: Work, steps: int, watch: Watch, checkpointing: bool 
         watch.begin(partial(denoise, z0, sigmas[0], SOURCE))
         null = work.null[0][0].clone().to(z0)
         null_text.optimise_null_text(
-            watched, torch.stack([z0, z0]), sigmas, SOURCE, null, inner_steps=steps, epsilon=0
+            watched, torch.stack([z0, z0]).cpu(), sigmas, SOURCE, null, inner_steps=steps, epsilon=0
         )  # fmt: skip
 
     run_differentiable(

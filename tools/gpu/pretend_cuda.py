@@ -6,7 +6,7 @@ process. Environment:
 
     PRETEND_CUDA=1          asks for the device (see site/sitecustomize.py)
     PRETEND_CUDA_BUILD      folder of the compiled library
-    PRETEND_CUDA_MEMORY     bytes of device memory that are reported and enforced (4 GiB)
+    PRETEND_CUDA_MEMORY     bytes of device memory that are reported and enforced (12 GiB)
     PRETEND_CUDA_DEVICES    number of devices (1)
     PRETEND_CUDA_CAPABILITY compute capability (8.6)
 """
@@ -21,7 +21,7 @@ from pathlib import Path
 import torch
 
 SOURCE = Path(__file__).with_name("pretend_cuda.cpp")
-MEMORY = int(os.environ.get("PRETEND_CUDA_MEMORY", 4 * 2**30))
+MEMORY = int(os.environ.get("PRETEND_CUDA_MEMORY", 12 * 2**30))  # a full-size model, its copy, a ControlNet
 DEVICES = int(os.environ.get("PRETEND_CUDA_DEVICES", 1))
 CAPABILITY = tuple(int(part) for part in os.environ.get("PRETEND_CUDA_CAPABILITY", "8.6").split("."))
 NATIVE = ("view", "as_strided", "unfold", "_reshape_alias", "set_", "is_set_to")  # about sizes alone
@@ -232,6 +232,7 @@ def _patch_torch_cuda():
     cuda.memory.memory_summary = lambda *_, **__: f"pretend device: {held()} of {MEMORY} bytes"
     cuda.random.get_rng_state, cuda.random.set_rng_state = told["get_rng_state"], told["set_rng_state"]
     torch.random.device_count = lambda *_: DEVICES
+    torch.UntypedStorage.clone = _clone
 
 
 def _pin(data, size, flags=0):
@@ -242,6 +243,13 @@ def _pin(data, size, flags=0):
 def _unpin(data):
     _library.pretend_unpin(ctypes.c_void_p(data))
     return 0
+
+
+def _clone(storage):
+    """Through tensors: to make a storage by itself asks the driver."""
+    size, device = storage.nbytes(), storage.device
+    copy = torch.empty(size, dtype=torch.uint8, device=device).untyped_storage()
+    return copy.copy_(storage)
 
 
 def _wait(what):

@@ -6,6 +6,7 @@ that are patched onto them; layers unpack them at every call, `get_weight`. Norm
 kind of tensor. bitsandbytes' have a state beside their bytes, and layers of their own class.
 """
 
+import copy
 import math
 from enum import IntEnum
 from types import SimpleNamespace
@@ -204,6 +205,11 @@ class GGUFModelPatcher(comfy.model_patcher.ModelPatcher):
 
 class Params4bit(nn.Parameter):
     """Of bitsandbytes': one column of bytes, and how they are unpacked."""
+
+    def __deepcopy__(self, memo):
+        duplicate = Params4bit(copy.deepcopy(self.data), requires_grad=False)
+        duplicate.quant_state = copy.deepcopy(self.quant_state)
+        return duplicate
 
 
 class FourBits(comfy.ops.manual_cast):

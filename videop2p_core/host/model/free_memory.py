@@ -16,7 +16,7 @@ from comfy.model_patcher import ModelPatcher
 from comfy.patcher_extension import WrappersMP
 from torch import nn
 
-from .gradients import computed_in
+from .gradients import computed_in, in_own_precision
 from .inflate import temporal_of
 
 KEY = "videop2p_room"
@@ -51,7 +51,8 @@ def cast_bytes(model: ModelPatcher) -> int:
     """Bytes of the weights of a MODEL's copy for gradients that are stored in another type than they compute in: what
     they are cast to is kept for the backward pass, where activations are."""
     dtype = torch.float32 if computed_in(model) == torch.float16 else computed_in(model)
-    cast = sum(p.numel() for p in model.get_model_object("diffusion_model").parameters() if p.dtype != dtype)
+    network = model.get_model_object("diffusion_model")
+    cast = sum(weight.numel() for *_, weight, own in in_own_precision(network) if own != dtype)
     return cast * comfy.model_management.dtype_size(dtype)
 
 
@@ -82,9 +83,12 @@ def room_left(model: ModelPatcher) -> float:
 
 
 def _copied_bytes(model: ModelPatcher) -> int:
+    wider = sum(
+        weight.numel() * (own.itemsize - weight.dtype.itemsize) for *_, weight, own in in_own_precision(model.model)
+    )
     temporal = temporal_of(model)
     layers = 0 if temporal is None else sum(4 * value.numel() for value in temporal.model.parameters())  # in float32
-    return model.model_size() + layers
+    return model.model_size() + wider + layers
 
 
 def _layer_bytes(module: nn.Module, dtype: torch.dtype) -> int:

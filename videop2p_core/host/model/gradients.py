@@ -7,7 +7,7 @@ touched.
 
 import copy
 import gc
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import copy_context
 from functools import partial
@@ -28,7 +28,7 @@ from ..comfy.base_weights import values_of
 from ..comfy.conditioning import Conditioning
 from ..comfy.denoiser import Denoiser, run
 from ..comfy.other_packs import has_motion
-from ..comfy.quantised_weights import is_quantised
+from ..comfy.quantised_weights import is_foreign, is_quantised
 from .frame_attention import FrameAttention
 from .inflate import inflate, inflation_of, temporal_of
 from .temporal_layers import temporal_patcher
@@ -164,7 +164,9 @@ def _hold_weights(parts: Iterable[Any]) -> None:
             part.comfy_cast_weights = True
         for name, parameter in part.named_parameters(recurse=False):
             if parameter.is_inference():
-                parameter = torch.nn.Parameter(parameter.clone(), requires_grad=False)
+                # Those of other packs are more than their data, and GGUF's clones are themselves.
+                foreign = is_foreign(parameter)
+                parameter = copy.deepcopy(parameter) if foreign else torch.nn.Parameter(parameter.clone(), False)
                 setattr(part, name, parameter)
             parameter.requires_grad_(False)
         for name, buffer in part.named_buffers(recurse=False):
@@ -241,13 +243,21 @@ def _deep_copy(model: ModelPatcher) -> ModelPatcher:
 
 
 def _bring_to_precision(module: torch.nn.Module) -> None:
-    """Layers that waited for their weights have those of the file, in the file's precision: a LoRA would be rounded to
-    it."""
+    """A LoRA would be rounded to the precision of the file."""
+    for part, name, parameter, dtype in in_own_precision(module):
+        if dtype != parameter.dtype:
+            setattr(part, name, torch.nn.Parameter(parameter.to(dtype), requires_grad=False))
+
+
+def in_own_precision(module: torch.nn.Module) -> Iterator[tuple[torch.nn.Module, str, Tensor, torch.dtype]]:
+    """(layer, name, parameter, dtype) of all parameters, the dtype being that of a copy for gradients.
+
+    Layers that waited for their weights have those of the file, in the file's precision; a copy has the model's.
+    """
     for part in module.modules():
         for name, parameter in part.named_parameters(recurse=False):
-            dtype = getattr(part, f"{name}_comfy_model_dtype", None)
-            if dtype not in (None, parameter.dtype) and type(parameter) is torch.nn.Parameter:
-                setattr(part, name, torch.nn.Parameter(parameter.to(dtype), requires_grad=False))
+            own = getattr(part, f"{name}_comfy_model_dtype", None)
+            yield part, name, parameter, own if own and type(parameter) is torch.nn.Parameter else parameter.dtype
 
 
 def _separate_skips(model: ModelPatcher) -> None:
