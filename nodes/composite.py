@@ -6,7 +6,7 @@ from torch import Tensor
 from ..videop2p_core.host.images.composite_edit import composite_edit
 from .types import CATEGORY
 
-THRESHOLD, GROW, FEATHER = 0.4, 1, 2
+THRESHOLD, GROW, FEATHER = 0.3, 1, 2
 
 
 class CompositeEdit(io.ComfyNode):

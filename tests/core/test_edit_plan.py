@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from comfyui_videop2p.videop2p_core.edit.edit_plan import EditPlan, parse_guidance, parse_weights, parse_words
+from comfyui_videop2p.videop2p_core.edit.edit_plan import FRESH, EditPlan, parse_guidance, parse_weights, parse_words
 from comfyui_videop2p.videop2p_core.edit.matrices import compile_edit
 from comfyui_videop2p.videop2p_core.edit.prompt import END, START, Piece, Prompt
 
@@ -81,6 +81,16 @@ def test_an_edit_of_looks_keeps_the_shape():
         assert not plan.keeps_shape and not plan.compile(10).structure.any()
     assert not replace(same, structure=0.0).compile(10).structure.any()
     assert replace(same, structure=0.2).compile(10).structure.sum() == 2
+
+
+def test_noise_is_drawn_anew_where_one_thing_takes_the_place_of_another():
+    source, target = (prompt(text) for text in ("a red ball on the beach", "a red star on the beach"))
+    swap = EditPlan(source, target, blend_source=("ball",), blend_target=("star",), fresh=None)
+    assert swap.compile(10).fresh == FRESH and replace(swap, fresh=0.5).compile(10).fresh == 0.5
+    for words in ({}, {"blend_target": ("star",)}, {"blend_source": ("red",), "blend_target": ("red",)}):
+        assert EditPlan(source, target, fresh=None, **words).compile(10).fresh == 0
+    with pytest.raises(ValueError, match="drawn where the old thing is: name it in blend_source, or set it to 0"):
+        EditPlan(source, target, fresh=0.5)
 
 
 def test_guidance_is_read_as_a_number_or_over_the_steps():

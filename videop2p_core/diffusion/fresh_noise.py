@@ -19,4 +19,4 @@ def renewed(noise: Tensor, place: Tensor, share: float, seed: int = 0) -> Tensor
     # Drawn where numbers are the same on every device.
     drawn = torch.randn(noise.shape[1:], generator=torch.Generator().manual_seed(seed)).to(noise)
     mixed = (1 - share) ** 0.5 * noise + share**0.5 * drawn
-    return noise + place[:, None].to(noise) * (mixed - noise)
+    return torch.lerp(noise, mixed, place[:, None].to(noise))
