@@ -4,9 +4,10 @@ from comfy_api.latest import io
 from torch import Tensor
 
 from ..videop2p_core.host.images.composite_edit import composite_edit
+from ..videop2p_core.images.matte import KEPT_SHAPE
 from .types import CATEGORY
 
-THRESHOLD, GROW, FEATHER = 0.3, 1, 2
+GROW, FEATHER = 1, 2
 
 
 class CompositeEdit(io.ComfyNode):
@@ -28,7 +29,7 @@ class CompositeEdit(io.ComfyNode):
                 io.Mask.Input("new_place", tooltip="Where the new thing stands, from Decoupled Sample, or any mask."),
                 io.Float.Input(
                     "threshold",
-                    default=THRESHOLD,
+                    default=KEPT_SHAPE,
                     min=0.0,
                     max=1.0,
                     step=0.05,

@@ -47,7 +47,7 @@ def edit(info: dict[str, Any]) -> Blueprint:
     )
     sampled = studio.sample(controller["edit"])
     graph.column("5 Result")
-    composite = studio.set_in(sampled)
+    composite = studio.set_in(sampled, exchanged=True)
     video = graph.add("CreateVideo", images=composite["images"], fps=studio.fps)
     return Blueprint(
         "Video-P2P edit",
@@ -151,7 +151,9 @@ def result_step(info: dict[str, Any]) -> Blueprint:
     )
     studio = Studio(graph, SD15, vae=given["vae"], frames=given["frames"], fps=given["fps"])
     graph.column("5 Result")
-    composite = studio.set_in({name: given[name.replace(" ", "_")] for name in ("edited", "old place", "new place")})
+    composite = studio.set_in(
+        {name: given[name.replace(" ", "_")] for name in ("edited", "old place", "new place")}, exchanged=True
+    )
     video = graph.add("CreateVideo", images=composite["images"], fps=studio.fps)
     compared = graph.add("VP2P_CompareVideos", before=studio.frames, after=composite["images"], fps=studio.fps)
     return Blueprint(

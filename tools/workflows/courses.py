@@ -42,7 +42,8 @@ def edit_of(studio, demo_edits, own_edits, *, set_in=True, **sampling):
     sampled = studio.sample(edit, **sampling)
     studio.graph.column("5 Result")
     if set_in:
-        composite = studio.set_in(sampled)
+        exchanged = any(words.get("blend_source") != words.get("blend_target") for _, words in edits)
+        composite = studio.set_in(sampled, exchanged)
         studio.show(composite["images"])
     else:
         studio.save(sampled["edited"])

@@ -94,7 +94,7 @@ def sweep(studio):
     swept = graph.add("VP2P_SweepEdits", edit=edit["edit"], **tried)
     sampled = studio.sample(swept["edits"])
     graph.column("5 Result")
-    frames = studio.set_in(sampled)["images"]
+    frames = studio.set_in(sampled, exchanged=False)["images"]
     graph.add(
         "VP2P_ContactSheet", images=frames, labels=swept["labels"], columns=swept["columns"], fps=studio.fps
     )  # fmt: skip
@@ -216,7 +216,7 @@ def video_helper_suite(studio):
     edit = studio.control(ROBOT, blend_source="man", blend_target="robot", **AT_THE_END)
     sampled = studio.sample(edit["edit"])
     graph.column("5 Result")
-    frames = studio.set_in(sampled)["images"]
+    frames = studio.set_in(sampled, exchanged=True)["images"]
     graph.add(
         "VHS_VideoCombine", "Save the edited clip", images=frames, filename_prefix="Video-P2P", format="video/h264-mp4",
         scripted={"pix_fmt": "yuv420p", "crf": 19, "save_metadata": True, "trim_to_audio": False},
