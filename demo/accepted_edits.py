@@ -13,7 +13,6 @@ from comfy.patcher_extension import WrappersMP
 from PIL import Image
 from torch import Tensor
 
-from ..nodes.composite import FEATHER, GROW
 from ..tools.bench.meter import Meter
 from ..videop2p_core.diffusion.inversion import DIRECT, DIRECT_EXACT, Inversion, InversionSettings
 from ..videop2p_core.host.edit.edit_inputs import pixel_places, prepare_edit, sample, word_edit
@@ -21,7 +20,7 @@ from ..videop2p_core.host.images.composite_edit import composite_edit
 from ..videop2p_core.host.model.frame_attention import Inflation
 from ..videop2p_core.host.model.inflate import inflate
 from ..videop2p_core.host.source import inversion as host_inversion
-from ..videop2p_core.images.matte import EXCHANGED, KEPT_SHAPE
+from ..videop2p_core.images.matte import EXCHANGED, MatteSettings
 from . import scenes
 from .acceptance import Acceptance, Truth, accepted
 from .evaluation_world import FRAMES, World
@@ -95,9 +94,8 @@ class AcceptedCase:
         frames, places = self.edited(
             self.inversion, **self.blended, start=1.0, structure=0.0 if behind else None, fresh=None
         )
-        threshold = EXCHANGED if self.kind == "object" else KEPT_SHAPE
-        settings = {"threshold": threshold, "grow": GROW, "feather": FEATHER, "keep_things": behind}
-        return composite_edit(self.frames, frames, *places, **settings)
+        settings = EXCHANGED if self.kind == "object" else MatteSettings(keep_things=behind)
+        return composite_edit(self.frames, frames, *places, settings)
 
     def published(self) -> Tensor:
         """Direct inversion as published, blended from the paper's step on; a new background is not blended."""

@@ -4,10 +4,8 @@ from comfy_api.latest import io
 from torch import Tensor
 
 from ..videop2p_core.host.images.composite_edit import composite_edit
-from ..videop2p_core.images.matte import KEPT_SHAPE
+from ..videop2p_core.images.matte import MatteSettings
 from .types import CATEGORY
-
-GROW, FEATHER = 1, 2
 
 
 class CompositeEdit(io.ComfyNode):
@@ -29,7 +27,7 @@ class CompositeEdit(io.ComfyNode):
                 io.Mask.Input("new_place", tooltip="Where the new thing stands, from Decoupled Sample, or any mask."),
                 io.Float.Input(
                     "threshold",
-                    default=KEPT_SHAPE,
+                    default=MatteSettings.threshold,
                     min=0.0,
                     max=1.0,
                     step=0.05,
@@ -38,10 +36,12 @@ class CompositeEdit(io.ComfyNode):
                         "where background around the new one is redrawn."
                     ),
                 ),
-                io.Int.Input("grow", default=GROW, min=0, max=256, tooltip="Pixels by which the matte is grown."),
+                io.Int.Input(
+                    "grow", default=MatteSettings.grow, min=0, max=256, tooltip="Pixels by which the matte is grown."
+                ),
                 io.Int.Input(
                     "feather",
-                    default=FEATHER,
+                    default=MatteSettings.feather,
                     min=0,
                     max=256,
                     tooltip="Pixels over which the edited thing fades into the source. 0 for a hard edge.",
@@ -52,6 +52,15 @@ class CompositeEdit(io.ComfyNode):
                     tooltip=(
                         "Off: the things are new and all around them is kept. On: the things are kept and all around "
                         "them is new, as for another background."
+                    ),
+                ),
+                io.Boolean.Input(
+                    "rests",
+                    default=MatteSettings.rests,
+                    optional=True,
+                    tooltip=(
+                        "For one thing in the place of another: takes in what joins the old thing and looks otherwise "
+                        "in the edit, its wheels, tail or tips, for instance."
                     ),
                 ),
             ],
@@ -72,9 +81,10 @@ class CompositeEdit(io.ComfyNode):
         grow: int,
         feather: int,
         keep_things: bool,
+        rests: bool = MatteSettings.rests,
     ) -> io.NodeOutput:
-        settings = {"threshold": threshold, "grow": grow, "feather": feather, "keep_things": keep_things}
-        return io.NodeOutput(*composite_edit(source, edited, old_place, new_place, **settings))
+        settings = MatteSettings(threshold, rests, grow, feather, keep_things)
+        return io.NodeOutput(*composite_edit(source, edited, old_place, new_place, settings))
 
 
 NODES = [CompositeEdit]

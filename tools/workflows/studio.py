@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
-from ...videop2p_core.images.matte import EXCHANGED, KEPT_SHAPE
+from ...videop2p_core.images.matte import EXCHANGED, MatteSettings
 from .graph import Graph, Link, Node
 from .worlds import DEMO, OWN_CLIP, WORLDS, World
 
@@ -122,10 +122,10 @@ class Studio:
     def set_in(self, sampled: Node | dict[str, Link], exchanged: bool) -> Node:
         """The edited frames of Decoupled Sample, set into the clip's own. exchanged: whether one thing takes the place
         of another."""
-        threshold = EXCHANGED if exchanged else KEPT_SHAPE
+        settings = asdict(EXCHANGED if exchanged else MatteSettings())
         frames = self.graph.add("VAEDecode", "Decode the edit", samples=sampled["edited"], vae=self.vae)
         places = {"old_place": sampled["old place"], "new_place": sampled["new place"]}
-        return self.graph.add("VP2P_CompositeEdit", source=self.frames, edited=frames, threshold=threshold, **places)
+        return self.graph.add("VP2P_CompositeEdit", source=self.frames, edited=frames, **settings, **places)
 
     def save(self, edited: Link, name: str = "Video-P2P") -> Node:
         """The edited latents as a video, and their frames to look at, which come back."""

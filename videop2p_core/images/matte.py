@@ -6,16 +6,33 @@ ECCV 2010): the old thing's along the source frames, the new one's along the edi
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
+import numpy as np
 import torch
 import torch.nn.functional as F
 from einops import rearrange
+from scipy.ndimage import binary_propagation
 from torch import Tensor
 
 RADIUS, SMOOTHNESS = 4, 1e-3  # of the guided filter, at 128 pixels: pixels, and the variance of an edge
 
-# What of a place belongs to the thing: less where one takes the place of another, as tips and wheels of the old one are
-# found less surely than its middle.
-KEPT_SHAPE, EXCHANGED = 0.4, 0.35
+BLUR, FAINT, TAKEN_AWAY = 1, 0.12, 0.5  # of rests: pixels at 128, the place they have, and a colour distance
+
+
+@dataclass(frozen=True)
+class MatteSettings:
+    """threshold: what of a place belongs to the thing; rests: whether what the edit takes away beside the old thing
+    goes with it; grow, feather: in pixels; keep_things: whether the things are kept and all around them is new."""
+
+    threshold: float = 0.4
+    rests: bool = False
+    grow: int = 1
+    feather: int = 2
+    keep_things: bool = False
+
+
+EXCHANGED = MatteSettings(rests=True, grow=2, feather=1)  # where one thing takes the place of another
 
 
 def along_edges(place: Tensor, frames: Tensor) -> Tensor:
@@ -26,16 +43,39 @@ def along_edges(place: Tensor, frames: Tensor) -> Tensor:
     guide = rearrange(frames, "frames height width colours -> frames colours height width")
     height, width = guide.shape[-2:]
     soft = F.interpolate(place[:, None].to(guide), size=(height, width), mode="bicubic").clamp(0, 1)
-    kernel = 2 * max(round(RADIUS * min(height, width) / 128), 1) + 1  # as wide in a larger picture
-    return guided_blur(guide, soft, kernel, SMOOTHNESS)[:, 0].clamp(0, 1)
+    return guided_blur(guide, soft, _kernel(RADIUS, height, width), SMOOTHNESS)[:, 0].clamp(0, 1)
 
 
-def things(old: Tensor, new: Tensor, source: Tensor, edited: Tensor, threshold: float) -> Tensor:
+def things(old: Tensor, new: Tensor, source: Tensor, edited: Tensor, threshold: float, rests: bool = False) -> Tensor:
     """Where the old and the new thing are: bool [frames, height, width].
 
     old, new: places [frames, rows, columns]; source, edited: [frames, height, width, 3] of one size
+    rests: with wheels, tails and tips, whose place is faint as they look unlike the rest of the old thing: what joins
+        it and looks otherwise in the edit
     """
-    return torch.maximum(along_edges(old, source), along_edges(new, edited)) > threshold
+    old_place = along_edges(old, source)
+    region = torch.maximum(old_place, along_edges(new, edited)) > threshold
+    return joined(region, (old_place > FAINT) & (changes(source, edited) > TAKEN_AWAY)) if rests else region
+
+
+def changes(source: Tensor, edited: Tensor) -> Tensor:
+    """Colour distance of the frames' means over a few pixels: [frames, height, width]."""
+    difference = rearrange(edited - source, "frames height width colours -> frames colours height width")
+    kernel = _kernel(BLUR, *difference.shape[-2:])
+    return F.avg_pool2d(difference, kernel, 1, kernel // 2, count_include_pad=False).norm(dim=1)
+
+
+def joined(region: Tensor, others: Tensor) -> Tensor:
+    """A region, and what of the others is joined to it within its frame: bool [frames, height, width]."""
+    within = np.zeros((3, 3, 3), dtype=bool)
+    within[1] = [[0, 1, 0], [1, 1, 1], [0, 1, 0]]
+    grown = binary_propagation(region.cpu().numpy(), within, mask=(region | others).cpu().numpy())
+    return torch.from_numpy(grown).to(region.device)
+
+
+def _kernel(radius: int, height: int, width: int) -> int:
+    """As wide in a larger picture."""
+    return 2 * max(round(radius * min(height, width) / 128), 1) + 1
 
 
 def feathered(region: Tensor, feather: int) -> Tensor:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from ...images.comparison import resized
-from ...images.matte import composite, feathered, things
+from ...images.matte import MatteSettings, composite, feathered, things
 from .edit_region import shaped
 from .frames import frames_of
 from .masks import one_for_each
@@ -20,18 +20,13 @@ def composite_edit(
     edited: Tensor,
     old: Tensor,
     new: Tensor,
-    *,
-    threshold: float,
-    grow: int,
-    feather: int,
-    keep_things: bool = False,
+    settings: MatteSettings,
 ) -> tuple[Tensor, Tensor]:
     """(frames [frames, height, width, 3] at the source's size, matte [frames, height, width]).
 
     source, edited: IMAGEs of as many frames, the edited ones of any size
     old, new: MASKs of where the old and the new thing are, soft, one for each frame or one for all
-    threshold: what of a place belongs to the thing; grow, feather: in pixels of the source
-    keep_things: whether the things are the source's and all around them is edited
+    settings: pixels are the source's
 
     Raises ValueError, in a sentence, for what does not fit.
     """
@@ -46,9 +41,14 @@ def composite_edit(
         inside = resized(edited[part], source.shape[1:3])
         pictures = source[part].float(), inside.float()  # the filters have no halves
         old_place, new_place = (place[part].to(source.device) for place in places)
-        region = torch.stack([shaped(one, False, grow) for one in things(old_place, new_place, *pictures, threshold)])
-        mask = feathered(region.float(), feather)
-        mask = 1 - mask if keep_things else mask
+        region = torch.stack(
+            [
+                shaped(one, False, settings.grow)
+                for one in things(old_place, new_place, *pictures, settings.threshold, settings.rests)
+            ]
+        )
+        mask = feathered(region.float(), settings.feather)
+        mask = 1 - mask if settings.keep_things else mask
         frames.append(composite(source[part], inside, mask))
         mattes.append(mask)
     return torch.cat(frames), torch.cat(mattes)
