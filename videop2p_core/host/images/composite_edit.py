@@ -41,12 +41,8 @@ def composite_edit(
         inside = resized(edited[part], source.shape[1:3])
         pictures = source[part].float(), inside.float()  # the filters have no halves
         old_place, new_place = (place[part].to(source.device) for place in places)
-        region = torch.stack(
-            [
-                shaped(one, False, settings.grow)
-                for one in things(old_place, new_place, *pictures, settings.threshold, settings.rests)
-            ]
-        )
+        inside_matte = things(old_place, new_place, *pictures, settings.threshold, settings.rests)
+        region = torch.stack([shaped(one, False, settings.grow) for one in inside_matte])
         mask = feathered(region.float(), settings.feather)
         mask = 1 - mask if settings.keep_things else mask
         frames.append(composite(source[part], inside, mask))
