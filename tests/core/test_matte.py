@@ -50,17 +50,3 @@ def test_outside_every_pixel_is_the_sources():
     assert torch.equal(frames[:, 5:], source[:, 5:])
     torch.testing.assert_close(frames[:, :4], edited[:, :4])
     torch.testing.assert_close(frames[:, 4], (source[:, 4] + edited[:, 4]) / 2)
-
-
-def test_rests_of_the_old_thing_join_it_and_nothing_else_does():
-    """A wheel, whose place is faint, and a spot elsewhere; the edit takes both away."""
-    body, wheel, spot = (torch.zeros(1, SIDE, SIDE) for _ in range(3))
-    body[:, 40:80, 40:80], wheel[:, 80:96, 48:64], spot[:, 10:24, 100:114] = 1, 1, 1
-    edited = torch.full((1, SIDE, SIDE, 3), 0.8)
-    source = torch.where((body + wheel + spot)[..., None] > 0, torch.zeros(3), edited)
-    place, nowhere = body + 0.25 * (wheel + spot), torch.zeros_like(body)
-    plain, whole = (things(place, nowhere, source, edited, 0.5, rests) for rests in (False, True))
-    assert not plain[:, 86:94, 50:62].any() and whole[:, 86:94, 50:62].all()
-    assert not whole[spot > 0].any() and whole[plain].all()
-    unchanged = things(place, nowhere, source, source, 0.5, rests=True)
-    assert torch.equal(unchanged, things(place, nowhere, source, source, 0.5))

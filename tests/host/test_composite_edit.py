@@ -66,6 +66,23 @@ def test_a_place_is_grown_by_so_many_pixels(clips):
     assert torch.equal(grown, torch.from_numpy(away <= 3)) and grown.sum() > exact.sum()
 
 
+def test_rests_of_the_old_thing_go_with_it_and_nothing_else_does():
+    """A wheel, whose place is faint, and a spot elsewhere; the edit takes both away."""
+    body, wheel, spot = (torch.zeros(FRAMES, 2 * SIDE, 2 * SIDE) for _ in range(3))
+    body[:, 40:80, 40:80], wheel[:, 80:96, 48:64], spot[:, 10:24, 100:114] = 1, 1, 1
+    edited = torch.full((*body.shape, 3), 0.8)
+    source = torch.where((body + wheel + spot)[..., None] > 0, torch.zeros(3), edited)
+    places = {"old_place": body + 0.25 * (wheel + spot), "new_place": torch.zeros_like(body)}
+
+    def images(edited, rests):
+        return run("CompositeEdit", source=source, edited=edited, **places, **PLAIN, rests=rests)[0]
+
+    plain, whole = (images(edited, rests) for rests in (False, True))
+    assert (plain[:, 86:94, 50:62] == 0).all() and (whole[:, 86:94, 50:62] == 0.8).all()
+    assert torch.equal(whole[spot > 0], source[spot > 0])
+    assert torch.equal(images(source, True), source)
+
+
 def test_many_frames_are_what_each_alone_is(clips, monkeypatch):
     monkeypatch.setattr(composite_edit, "AT_ONCE", 3 * SIDE**2)
     source, edited, old, new = (clip.repeat(10, *[1] * (clip.ndim - 1)) for clip in clips)

@@ -8,11 +8,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from einops import rearrange
-from scipy.ndimage import binary_propagation
 from torch import Tensor
 
 RADIUS, SMOOTHNESS = 4, 1e-3  # of the guided filter, at 128 pixels: pixels, and the variance of an edge
@@ -46,16 +44,18 @@ def along_edges(place: Tensor, frames: Tensor) -> Tensor:
     return guided_blur(guide, soft, _kernel(RADIUS, height, width), SMOOTHNESS)[:, 0].clamp(0, 1)
 
 
-def things(old: Tensor, new: Tensor, source: Tensor, edited: Tensor, threshold: float, rests: bool = False) -> Tensor:
+def things(old: Tensor, new: Tensor, source: Tensor, edited: Tensor, threshold: float) -> Tensor:
     """Where the old and the new thing are: bool [frames, height, width].
 
     old, new: places [frames, rows, columns]; source, edited: [frames, height, width, 3] of one size
-    rests: with wheels, tails and tips, whose place is faint as they look unlike the rest of the old thing: what joins
-        it and looks otherwise in the edit
     """
-    old_place = along_edges(old, source)
-    region = torch.maximum(old_place, along_edges(new, edited)) > threshold
-    return joined(region, (old_place > FAINT) & (changes(source, edited) > TAKEN_AWAY)) if rests else region
+    return torch.maximum(along_edges(old, source), along_edges(new, edited)) > threshold
+
+
+def rests(old: Tensor, source: Tensor, edited: Tensor) -> Tensor:
+    """What may belong to the old thing and looks otherwise in the edit: wheels, tails and tips, whose place is faint as
+    they look unlike the rest of it. bool [frames, height, width], of what `things` takes."""
+    return (along_edges(old, source) > FAINT) & (changes(source, edited) > TAKEN_AWAY)
 
 
 def changes(source: Tensor, edited: Tensor) -> Tensor:
@@ -63,14 +63,6 @@ def changes(source: Tensor, edited: Tensor) -> Tensor:
     difference = rearrange(edited - source, "frames height width colours -> frames colours height width")
     kernel = _kernel(BLUR, *difference.shape[-2:])
     return F.avg_pool2d(difference, kernel, 1, kernel // 2, count_include_pad=False).norm(dim=1)
-
-
-def joined(region: Tensor, others: Tensor) -> Tensor:
-    """A region, and what of the others is joined to it within its frame: bool [frames, height, width]."""
-    within = np.zeros((3, 3, 3), dtype=bool)
-    within[1] = [[0, 1, 0], [1, 1, 1], [0, 1, 0]]
-    grown = binary_propagation(region.cpu().numpy(), within, mask=(region | others).cpu().numpy())
-    return torch.from_numpy(grown).to(region.device)
 
 
 def _kernel(radius: int, height: int, width: int) -> int:

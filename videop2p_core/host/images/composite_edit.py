@@ -2,11 +2,13 @@
 
 from collections.abc import Iterator
 
+import numpy as np
 import torch
+from scipy.ndimage import binary_propagation
 from torch import Tensor
 
 from ...images.comparison import resized
-from ...images.matte import MatteSettings, composite, feathered, things
+from ...images.matte import MatteSettings, composite, feathered, rests, things
 from .edit_region import shaped
 from .frames import frames_of
 from .masks import one_for_each
@@ -41,13 +43,23 @@ def composite_edit(
         inside = resized(edited[part], source.shape[1:3])
         pictures = source[part].float(), inside.float()  # the filters have no halves
         old_place, new_place = (place[part].to(source.device) for place in places)
-        inside_matte = things(old_place, new_place, *pictures, settings.threshold, settings.rests)
+        inside_matte = things(old_place, new_place, *pictures, settings.threshold)
+        if settings.rests:
+            inside_matte = joined(inside_matte, rests(old_place, *pictures))
         region = torch.stack([shaped(one, False, settings.grow) for one in inside_matte])
         mask = feathered(region.float(), settings.feather)
         mask = 1 - mask if settings.keep_things else mask
         frames.append(composite(source[part], inside, mask))
         mattes.append(mask)
     return torch.cat(frames), torch.cat(mattes)
+
+
+def joined(region: Tensor, others: Tensor) -> Tensor:
+    """A region, and what of the others touches it within its frame: bool [frames, height, width]."""
+    neighbours = np.zeros((3, 3, 3), dtype=bool)
+    neighbours[1] = [[0, 1, 0], [1, 1, 1], [0, 1, 0]]
+    grown = binary_propagation(region.cpu().numpy(), neighbours, mask=(region | others).cpu().numpy())
+    return torch.from_numpy(grown).to(region.device)
 
 
 def _parts(frames: Tensor) -> Iterator[slice]:
