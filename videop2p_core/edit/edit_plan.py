@@ -13,7 +13,7 @@ from .local_blend import Blend, word_columns
 from .matrices import Edit, KeyFrames, compile_edit, word_weights
 from .prompt import Prompt, find_word, shortened, word_tokens
 
-FRESH = 0.9  # of the noise: with half of it more edits tremble
+FRESH = 0.9  # of the noise: with half of it more edits tremble; outlines suffer with all
 HEAVIEST = 1000  # of a word's weight: with far larger ones a model's numbers overflow
 
 
