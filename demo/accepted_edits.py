@@ -113,13 +113,14 @@ def accepted_part(world: World) -> dict[str, Any]:
         case = AcceptedCase(world, model, scene.seed)
         meter.forwards()  # of the case before
         frames, matte = case.by_default()
+        forwards = meter.forwards()  # before the published way's
         judged = {
             "default": accepted(case.truth, frames.numpy(), world.judge),
             "published": accepted(case.truth, case.published().numpy(), world.judge),
             "truth": accepted(case.truth, case.truth.true_round_trip, world.judge),
             "source": accepted(case.truth, case.truth.round_trip, world.judge),
         }
-        rows.append(row(case, judged, fit(case, matte), meter.forwards()))
+        rows.append(row(case, judged, fit(case, matte), forwards))
         print(line(rows[-1]), flush=True)
         world.save(f"accepted_{scene.seed}.png", sheet(case, frames, matte))
     kinds = {kind: [one for one in rows if one["kind"] == kind] for kind in KINDS}
