@@ -91,9 +91,7 @@ class AcceptedCase:
     def by_default(self) -> tuple[Tensor, Tensor]:
         """(frames, matte): an exact source, its structure where the shape is kept, and one matte at the end."""
         behind = self.kind == "background"
-        frames, places = self.edited(
-            self.inversion, **self.blended, start=1.0, structure=0.0 if behind else None, fresh=None
-        )
+        frames, places = self.edited(self.inversion, **self.blended, start=1.0, structure=0.0 if behind else None)
         settings = EXCHANGED if self.kind == "object" else MatteSettings(keep_things=behind)
         return composite_edit(self.frames, frames, *places, settings)
 

@@ -11,7 +11,7 @@ from ..videop2p_core.host.edit.edit_inputs import word_edit
 from .types import CATEGORY, Edit
 
 MASK_MODES = ("limit", "replace")
-AUTO = -1.0  # as the words say
+AUTO = -1.0  # the blend words decide
 
 
 class AttentionController(io.ComfyNode):

@@ -98,9 +98,9 @@ def edit_clip(
     inversion runs (`Inversion.on`).
 
     All predictions of a step are asked for at once, so that `denoise` may take the clip in parts, each with all of its
-    branches. guidance: of each target the scale of every step, None for the inversion's; starts: the
-    noise z_T that it starts from, None for the inversion's. `source_needed(step)` says
-    whether any target looks at the source; the direct methods leave its prediction out where none does
+    branches. guidance: of each target the scale of every step, None for the inversion's; starts: the noise
+    z_T that it starts from, None for the inversion's. `source_needed(step)` says whether any target looks at the
+    source; the direct methods leave its prediction out where none does
     (arXiv 2310.01506). `end_step(step)`, asked once after the step's predictions, gives the masks where the targets are
     kept; elsewhere the source is brought back. Values that are no numbers end it with a ValueError.
 
