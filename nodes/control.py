@@ -14,6 +14,12 @@ MASK_MODES = ("limit", "replace")
 AUTO = -1.0  # the blend words decide
 
 
+def share_or_auto(name: str, tooltip: str) -> io.Float.Input:
+    return io.Float.Input(
+        name, optional=True, default=0.0, min=AUTO, max=1.0, step=0.05, advanced=True, tooltip=tooltip
+    )
+
+
 class AttentionController(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -169,15 +175,9 @@ class AttentionController(io.ComfyNode):
                         "the middle half of them. An image model's are given by its resolution."
                     ),
                 ),
-                io.Float.Input(
+                share_or_auto(
                     "structure_window",
-                    optional=True,
-                    default=0.0,
-                    min=AUTO,
-                    max=1.0,
-                    step=0.05,
-                    advanced=True,
-                    tooltip=(
+                    (
                         "For this share of the steps each frame is built as the source's is, so that outlines stay: "
                         "for colours, materials and styles. -1: 1 where the blend words are the same in both "
                         "prompts, else 0."
@@ -194,15 +194,9 @@ class AttentionController(io.ComfyNode):
                         "several over the steps. Empty: what suits the model, else the cfg of DDIM Invert."
                     ),
                 ),
-                io.Float.Input(
+                share_or_auto(
                     "fresh_noise",
-                    optional=True,
-                    default=0.0,
-                    min=AUTO,
-                    max=1.0,
-                    step=0.05,
-                    advanced=True,
-                    tooltip=(
+                    (
                         "After a direct-exact inversion: how much of the noise is drawn anew where the old thing is, "
                         "so that the new one is not built from its parts. -1: 0.9 where the blend words differ, else 0."
                     ),
