@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 import time
@@ -27,6 +28,7 @@ from ...tests.gpu.report import Report, read, walk, walk_on_cpu  # noqa: E402
 from ..bench.model import sd15, work_on  # noqa: E402
 from ..bench.operations import edit_steps, inversion_steps, null_text_updates, tuning_steps  # noqa: E402
 from ..environment import ROOT  # noqa: E402
+from .modes import FLOAT32  # noqa: E402
 
 TESTS = [
     f"tests/host/test_{name}.py"
@@ -35,6 +37,8 @@ TESTS = [
         "edits_refused", "nodes", "gradients", "context_passes", "attention_recorder", "precision",
     )
 ]  # fmt: skip
+# The tests' tolerances are those of float32: neither the half precision that the host chooses on a card, nor TF32.
+EXACT = {"VP2P_HOST_FLAGS": FLOAT32, "NVIDIA_TF32_OVERRIDE": "0"}
 STEPS = 3
 GRADIENTS = {"null-text update": null_text_updates, "tuning step": tuning_steps}
 OPERATIONS = {
@@ -106,7 +110,9 @@ def main() -> int:
     with TemporaryDirectory() as place:
         reports = paths(Path(place))
     print("\n".join(map(str, reports)), flush=True)
-    tests = subprocess.run([sys.executable, "-m", "pytest", "-q", "-n", "4", *TESTS], cwd=ROOT).returncode
+    tests = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-n", "4", *TESTS], cwd=ROOT, env=os.environ | EXACT
+    ).returncode
     if asked.json:
         asked.json.write_text(json.dumps({"device": device, "figures": measured}, indent=1) + "\n")
     return tests or not all(report.right for report in reports)
