@@ -9,8 +9,8 @@ from ..videop2p_core.edit.edit_plan import parse_words
 from ..videop2p_core.host.comfy.conditioning import Conditioning
 from ..videop2p_core.host.edit.attention_maps import BRANCHES, attention_maps
 from ..videop2p_core.host.edit.edit_inputs import WordEdit, prepare_edit
-from .sample import replacements
-from .types import CATEGORY, Edit, Inversion
+from .inputs import an_edit, replacements
+from .types import CATEGORY
 
 
 class AttentionMaps(io.ComfyNode):
@@ -26,9 +26,7 @@ class AttentionMaps(io.ComfyNode):
                 "at what threshold; as masks the maps serve any other node."
             ),
             inputs=[
-                io.Model.Input("model", tooltip="The model that the clip was inverted with."),
-                Inversion.Input("inversion", tooltip="From DDIM Invert or Load Inversion."),
-                Edit.Input("edit", tooltip="From Attention Controller: its two prompts hold the words."),
+                *an_edit("From Attention Controller: its two prompts hold the words."),
                 io.String.Input(
                     "words",
                     default="",

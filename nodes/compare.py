@@ -9,7 +9,8 @@ from torch import Tensor
 from ..videop2p_core.host.images.compare_videos import MODES, compare
 from ..videop2p_core.host.images.edit_metrics import measure
 from ..videop2p_core.host.images.preview import checked_fps
-from .types import CATEGORY, animated, fps
+from .inputs import fps
+from .types import CATEGORY, animated
 
 
 class CompareVideos(io.ComfyNode):

@@ -15,6 +15,7 @@ from ..videop2p_core.host.source.graph_signature import ancestors_of
 from ..videop2p_core.host.source.inversion import invert, new_folder
 from ..videop2p_core.host.source.reconstruction import SourceFrames
 from ..videop2p_core.host.storage import files
+from .inputs import filename_prefix
 from .types import CATEGORY, KEEPING, MEMORY, Inversion
 
 # What stands behind these outputs stops with this sentence.
@@ -222,11 +223,7 @@ class SaveInversion(io.ComfyNode):
             description="Keeps an inversion in models/videop2p/inversions, so that later edits need not invert again.",
             inputs=[
                 Inversion.Input("inversion", tooltip="The inversion to keep."),
-                io.String.Input(
-                    "filename_prefix",
-                    default="inversion",
-                    tooltip="The beginning of the file's name; a number is added, so nothing is overwritten.",
-                ),
+                filename_prefix("inversion"),
             ],
             outputs=[],
             is_output_node=True,

@@ -12,7 +12,8 @@ from ..videop2p_core.host.comfy.conditioning import Conditioning
 from ..videop2p_core.host.comfy.latents import latent_out
 from ..videop2p_core.host.edit.custom_sampler import DecoupledGuider, DecoupledSampler
 from ..videop2p_core.host.edit.edit_inputs import WordEdit, pixel_mask, pixel_places, prepare_edit, sample
-from .types import CATEGORY, Edit, Inversion
+from .inputs import an_edit, replacements
+from .types import CATEGORY
 
 GUIDANCES = ("decoupled", "coupled")
 
@@ -44,32 +45,6 @@ def cache_every() -> io.Int.Input:
     )
 
 
-def replacements() -> list[io.Conditioning.Input]:
-    return [
-        io.Conditioning.Input(
-            "source",
-            optional=True,
-            tooltip=(
-                "In the place of the controller's source conditioning: the same prompt with a ControlNet applied, or "
-                "with the picture that a node for inpainting or Wan adds."
-            ),
-        ),
-        io.Conditioning.Input(
-            "target",
-            optional=True,
-            tooltip=(
-                "In the place of the controller's target conditioning: the same prompt with a ControlNet applied, or "
-                "with the picture that a node for inpainting or Wan adds."
-            ),
-        ),
-        io.Conditioning.Input(
-            "null",
-            optional=True,
-            tooltip="The null conditioning of the inversion, where it carries more than text: needed for SDXL.",
-        ),
-    ]
-
-
 class DecoupledSample(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -84,9 +59,7 @@ class DecoupledSample(io.ComfyNode):
             ),
             is_input_list=True,
             inputs=[
-                io.Model.Input("model", tooltip="The model that the clip was inverted with."),
-                Inversion.Input("inversion", tooltip="From DDIM Invert or Load Inversion: sets steps, size and cfg."),
-                Edit.Input("edit", tooltip="From Attention Controller, or a list from several of them."),
+                *an_edit("From Attention Controller, or a list from several of them."),
                 guidance(),
                 *replacements(),
                 cache_every(),
@@ -170,9 +143,7 @@ class DecoupledGuiderNode(io.ComfyNode):
             search_aliases=["video p2p", "guider", "samplercustomadvanced", "prompt to prompt"],
             description="The edit as a guider: for SamplerCustomAdvanced, together with Decoupled Sampler.",
             inputs=[
-                io.Model.Input("model", tooltip="The model that the clip was inverted with."),
-                Inversion.Input("inversion", tooltip="From DDIM Invert or Load Inversion: sets steps, size and cfg."),
-                Edit.Input("edit", tooltip="From Attention Controller."),
+                *an_edit("From Attention Controller."),
                 *replacements(),
                 cache_every(),
             ],

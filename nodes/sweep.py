@@ -9,7 +9,8 @@ from ..videop2p_core.host.edit.edit_inputs import WordEdit
 from ..videop2p_core.host.edit.sweep import sweep_edits
 from ..videop2p_core.host.images.contact_sheet import contact_sheet
 from ..videop2p_core.host.images.preview import checked_fps
-from .types import CATEGORY, Edit, animated, fps
+from .inputs import fps
+from .types import CATEGORY, Edit, animated
 
 
 class SweepEdits(io.ComfyNode):

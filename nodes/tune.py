@@ -12,6 +12,7 @@ from ..videop2p_core.host.images.plots import loss_plot
 from ..videop2p_core.host.source.graph_signature import ancestors_of
 from ..videop2p_core.host.source.tuning import tune, tuned
 from ..videop2p_core.host.storage import files
+from .inputs import filename_prefix
 from .types import CATEGORY, MEMORY, Tuning
 
 
@@ -129,11 +130,7 @@ class SaveTuning(io.ComfyNode):
             description="Keeps a tuning in models/videop2p/tunings.",
             inputs=[
                 Tuning.Input("tuning", tooltip="The tuning to keep."),
-                io.String.Input(
-                    "filename_prefix",
-                    default="tuning",
-                    tooltip="The beginning of the file's name; a number is added, so nothing is overwritten.",
-                ),
+                filename_prefix("tuning"),
             ],
             outputs=[],
             is_output_node=True,

@@ -1,9 +1,9 @@
-"""What the nodes of this pack pass to each other, and the choices that several share."""
+"""What the nodes of this pack pass to each other and show, and the choices that several share."""
 
 from comfy_api.latest import io, ui
 from torch import Tensor
 
-from ..videop2p_core.host.images.preview import SLOWEST, previewed
+from ..videop2p_core.host.images.preview import previewed
 
 CATEGORY = "video/Video-P2P"
 MEMORY = ("fast", "save memory")  # whether activations are kept for the backward pass
@@ -12,17 +12,6 @@ KEEPING = ("off", "in memory", "on disk")  # where the source's queries and keys
 Edit = io.Custom("VP2P_EDIT")
 Inversion = io.Custom("VP2P_INVERSION")
 Tuning = io.Custom("VP2P_TUNING")
-
-
-def fps() -> io.Float.Input:
-    return io.Float.Input(
-        "fps",
-        default=8.0,
-        min=SLOWEST,
-        max=120.0,
-        step=0.1,
-        tooltip="Frames a second of the preview on the node; the output is the same at any.",
-    )
 
 
 def animated(frames: Tensor, fps: float) -> ui.SavedImages:
