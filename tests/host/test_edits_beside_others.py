@@ -19,6 +19,7 @@ from comfyui_videop2p.tests.host.random_edits import (
 )
 from comfyui_videop2p.videop2p_core.diffusion import attention
 from comfyui_videop2p.videop2p_core.edit.local_blend import Blend, word_columns
+from comfyui_videop2p.videop2p_core.host.comfy.model_patches import AttentionCall
 from comfyui_videop2p.videop2p_core.host.control.attention_control import AttentionControl, ControlledTarget
 
 __all__ = ["model", "seed"]
@@ -62,7 +63,7 @@ def test_only_the_entry_of_the_edit_is_edited():
     options = {"n_heads": heads, "activations_shape": [0, 0, 4, 4], "cond_or_uncond": [0], "uuids": [source_entry]}
     source_q, source_k = torch.randn(frames, 16, 8), torch.randn(frames, TOKENS, 8)
     with control.evaluation(0):
-        control.cross_attention("layer", None, source_q, source_k, source_k, options)
+        control.cross_attention(AttentionCall("layer", None, source_q, source_k, source_k, options))
 
     q, k, v = torch.randn(3 * frames, 16, 8), torch.randn(3 * frames, TOKENS, 8), torch.randn(3 * frames, TOKENS, 8)
     options |= {"cond_or_uncond": [0, 0, 1], "uuids": entries}
@@ -73,7 +74,7 @@ def test_only_the_entry_of_the_edit_is_edited():
     )
     for occupant in (None, adds_something):
         with control.evaluation(0, 0):
-            out = control.cross_attention("layer", occupant, q, k, v, options)
+            out = control.cross_attention(AttentionCall("layer", occupant, q, k, v, options))
         base = expected + (0 if occupant is None else 0.1 * q)
         change_of_own = edited - expected[rows]
         base[rows] += change_of_own
@@ -86,7 +87,7 @@ def test_an_entry_in_another_call_is_left_alone():
     q, k = torch.randn(2, 16, 8), torch.randn(2, TOKENS, 8)
     options = {"n_heads": 2, "activations_shape": [0, 0, 4, 4], "cond_or_uncond": [1], "uuids": [uuid4()]}
     with control.evaluation(0, 0):
-        out = control.cross_attention("layer", None, q, k, k, options)
+        out = control.cross_attention(AttentionCall("layer", None, q, k, k, options))
     assert torch.equal(out, same_as_stock(q, k, k, options))
 
 

@@ -129,7 +129,7 @@ DICTIONARIES = {
     "conds", "denoise.guider.conds[SOURCE][0]", "extra_args", "first", "graph.get_node(node_id)", "kwargs", "latent",
     "model.model.model_config.unet_config", "model.model_options", "model.model_options['transformer_options']",
     "model_options", "node", "model_options['transformer_options']", "options", "options['transformer_options']",
-    "options['transformer_options']['patches']", "other.model_options", "patches", "self.guider.conds",
+    "options['transformer_options']['patches']", "other.model_options", "patches", "self.guider.conds", "self.options",
     "self.sampling_options", "self.unprocessed[key][0]", "slots", "transformer_options", "_told(window, model_options)",
 }  # fmt: skip
 OWN_DICTIONARIES = {

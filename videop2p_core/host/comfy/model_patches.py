@@ -14,22 +14,51 @@ from ...diffusion.attention import Attend
 
 OPTIONS = 5  # where transformer_options stand by position: x, timestep, two contexts or a context and y, control
 CONTROL = "videop2p_control"  # where transformer_options carry an edit's control
-
-
 READ = "videop2p_frames_read"  # where a layer's options say which frames each frame reads [frames, reads]
+
+
+def host_attention(options: dict[str, Any]) -> Attend:
+    """attend(q, k, v, heads) as the host itself would in this call."""
+    return partial(optimized_attention, attn_precision=options.get("attn_precision"), transformer_options=options)
+
+
+@dataclass(frozen=True)
+class AttentionCall:
+    """One call of an attention slot. slot: its name; occupant: what another node had put there, or None; q, k, v:
+    [rows, tokens or places, channels], rows = conditioning entries x frames; options: the call's own."""
+
+    slot: Hashable
+    occupant: Callable[..., Tensor] | None
+    q: Tensor
+    k: Tensor
+    v: Tensor
+    options: dict[str, Any]
+
+    @property
+    def heads(self) -> int:
+        return self.options["n_heads"]
+
+    def attended(self, part: slice = slice(None)) -> Tensor:
+        """By the occupant, or as the host would, of some of the rows."""
+        q, k, v = self.q[part], self.k[part], self.v[part]
+        if self.occupant:
+            return self.occupant(q, k, v, self.options)
+        return host_attention(self.options)(q, k, v, self.heads)
+
+
+SlotAttention = Callable[[AttentionCall], Tensor]
 
 
 @dataclass(frozen=True)
 class ControlledSlot:
-    """An attention slot that an edit's control holds. attend(layer, occupant, q, k, v, options); occupant: what another
-    node had put there, or None."""
+    """An attention slot that an edit's control holds. occupant: what another node had put there, or None."""
 
-    attend: Callable[..., Tensor]
+    attend: SlotAttention
     layer: Hashable
     occupant: Callable[..., Tensor] | None = None
 
     def __call__(self, q: Tensor, k: Tensor, v: Tensor, options: dict[str, Any]) -> Tensor:
-        return self.attend(self.layer, self.occupant, q, k, v, options)
+        return self.attend(AttentionCall(self.layer, self.occupant, q, k, v, options))
 
 
 def options_of(args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
@@ -44,11 +73,6 @@ def with_options(
     if "transformer_options" in kwargs:
         return args, {**kwargs, "transformer_options": options}
     return (*args[:OPTIONS], options, *args[OPTIONS + 1 :]), kwargs
-
-
-def host_attention(options: dict[str, Any]) -> Attend:
-    """attend(q, k, v, heads) as the host itself would in this call."""
-    return partial(optimized_attention, attn_precision=options.get("attn_precision"), transformer_options=options)
 
 
 def may_lock_pages() -> bool:

@@ -6,7 +6,7 @@ all other patches are known, wraps whatever sits in them, and leaves nothing beh
 
 from collections.abc import Callable, Generator, Hashable, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, partial
 from typing import Any, NamedTuple, TypeVar
 from uuid import UUID
@@ -19,7 +19,7 @@ from ...diffusion.attention import Attend, attention, edited_attention, read_fra
 from ...diffusion.attention_records import WHOLE, AttentionRecords, FileLayers, QueryKey
 from ...edit.local_blend import Blend
 from ...edit.matrices import Edit
-from ..comfy.model_patches import READ, host_attention, may_lock_pages
+from ..comfy.model_patches import READ, AttentionCall, host_attention, may_lock_pages
 from ..families.family import WordMapLayers
 from ..families.table import family_of_network
 from .affinities import Affinities, places_of
@@ -143,36 +143,22 @@ class AttentionControl:
             self.unseen = set(family.cross_attention_layers(network))
         return family.fill_attention(cross, frame, executor, *args, **kwargs)
 
-    def cross_attention(
-        self,
-        layer: Hashable,
-        occupant: Callable[..., Tensor] | None,
-        q: Tensor,
-        k: Tensor,
-        v: Tensor,
-        options: dict[str, Any],
-    ) -> Tensor:
-        """An attn2 slot: [rows, tokens, channels] each, rows = conditioning entries x frames."""
+    def cross_attention(self, call: AttentionCall) -> Tensor:
+        """An attn2 slot."""
+        layer, options, heads = call.slot, call.options, call.heads
         if self.unseen is not None:
             self.unseen.discard(layer)
-        heads = options["n_heads"]
-        attend = host_attention(options)
-
-        def unedited(part: slice = slice(None)) -> Tensor:
-            return (
-                occupant(q[part], k[part], v[part], options) if occupant else attend(q[part], k[part], v[part], heads)
-            )
-
+        q, k, v = call.q, call.k, call.v
         rows = self._own_rows(len(q), options)
         if rows is None:
-            return unedited()
+            return call.attended()
         if self.mode == RECORD:
             source_k = once(k[rows], self.targets[0].edit.source.shape[1], "source")
             if self._cross_edited(self.step):
                 self._keep(layer, q[rows], source_k)
             for index in range(len(self.targets)):
                 self._add_source_words(index, layer, q[rows], source_k, options)
-            return unedited()
+            return call.attended()
 
         target = self.targets[self.target]
         tokens = target.edit.target.shape[1]
@@ -185,40 +171,33 @@ class AttentionControl:
             if self.records is not None:
                 self._add_source_words(self.target, layer, *recorded(), options)
         if target.edit.is_identity(self.step) or self._left_out(layer):
-            return unedited()
+            return call.attended()
         pair = self._matrix(("pair", v.dtype), lambda: target.edit.pair(self.step, v))
+        attend = host_attention(options)
         edited = edited_attention(*own, *recorded(), *pair, heads, attend)
-        if occupant:
-            whole = unedited()
+        if call.occupant:
+            whole = call.attended()
             return splice(whole, rows, whole[rows] + edited - attend(*own, heads))
         around = slice(0, rows.start), slice(rows.stop, len(q))
-        before, after = ([unedited(part)] if part.start < part.stop else [] for part in around)
+        before, after = ([call.attended(part)] if part.start < part.stop else [] for part in around)
         return torch.cat([*before, edited, *after])
 
-    def frame_attention(
-        self,
-        layer: Hashable,
-        occupant: Callable[..., Tensor] | None,
-        q: Tensor,
-        k: Tensor,
-        v: Tensor,
-        options: dict[str, Any],
-    ) -> Tensor:
-        """An attn1 slot: [rows, places, channels] each, of each frame itself; what it reads of others is added here."""
+    def frame_attention(self, call: AttentionCall) -> Tensor:
+        """An attn1 slot, of each frame itself; what it reads of others is added here."""
+        layer, options, q, k = f"frame {call.slot}", call.options, call.q, call.k
         rows = self._own_rows(len(q), options)
-        if self.mode == REPLAY and self._structured_target() and not self._left_out(f"frame {layer}"):
-            source = self._recorded(f"frame {layer}", q[: len(q) // len(options["uuids"])])
+        if self.mode == REPLAY and self._structured_target() and not self._left_out(layer):
+            source = self._recorded(layer, q[: len(q) // len(options["uuids"])])
             q, k = (x.repeat(len(q) // len(x), 1, 1) for x in source)  # of all conditioning entries alike
         elif rows is not None and self.mode == RECORD and self._structured(self.step):
-            self._keep(f"frame {layer}", q[rows], k[rows])
+            self._keep(layer, q[rows], k[rows])
         if rows is not None and self._shows_places(self.step, self.mode):
             affinities = self.source_affinities if self.mode == RECORD else self.target_affinities[self.target]
             affinities.add(q[rows], k[rows], options)
-        if occupant:
-            return occupant(q, k, v, options)
-        table = options.get(READ)
-        k, v = (x if table is None else read_frames(x, table) for x in (k, v))
-        return host_attention(options)(q, k, v, options["n_heads"])
+        v, table = call.v, options.get(READ)
+        if not call.occupant and table is not None:
+            k, v = (read_frames(x, table) for x in (k, v))
+        return replace(call, q=q, k=k, v=v).attended()
 
     def temporal(self, layer: Hashable, options: dict[str, Any], attend: Attend = attention) -> Attend:
         """attend(q, k, v, heads) of a temporal layer: [rows, frames, channels], rows = entries x places; of a video

@@ -1,6 +1,6 @@
 """Keeping the source's queries and keys while its inversion runs (attention_records.py says what for)."""
 
-from collections.abc import Callable, Generator, Hashable
+from collections.abc import Generator, Hashable
 from contextlib import contextmanager
 from typing import Any
 from uuid import UUID
@@ -15,7 +15,7 @@ from ...diffusion.attention_records import WHOLE, AttentionRecords
 from ...diffusion.inversion import Denoise
 from ...edit.local_blend import blend_grid
 from ..comfy.denoiser import SOURCE, Denoiser
-from ..comfy.model_patches import host_attention, install, may_lock_pages
+from ..comfy.model_patches import AttentionCall, install, may_lock_pages
 from ..families.table import family_of_network
 from .attention_slots import once, rows_of
 
@@ -47,20 +47,13 @@ class AttentionRecorder:
         family = family_of_network(executor.class_obj.diffusion_model)
         return family.fill_attention(self.cross_attention, None, executor, *args, **kwargs)
 
-    def cross_attention(
-        self,
-        layer: Hashable,
-        occupant: Callable[..., Tensor] | None,
-        q: Tensor,
-        k: Tensor,
-        v: Tensor,
-        options: dict[str, Any],
-    ) -> Tensor:
-        rows = rows_of(self.entry, len(q), options)
+    def cross_attention(self, call: AttentionCall) -> Tensor:
+        options = call.options
+        rows = rows_of(self.entry, len(call.q), options)
         makes_maps = tuple(options["activations_shape"][-2:]) == self.grid
         if rows is not None and (makes_maps or self.records.has_cross(self.step)):
-            self._keep(layer, q[rows], once(k[rows], self.tokens, "source"), options)
-        return occupant(q, k, v, options) if occupant else host_attention(options)(q, k, v, options["n_heads"])
+            self._keep(call.slot, call.q[rows], once(call.k[rows], self.tokens, "source"), options)
+        return call.attended()
 
     def temporal(self, layer: Hashable, options: dict[str, Any]) -> Attend:
         """attend(q, k, v, heads) of a temporal layer, as AttentionControl has it."""

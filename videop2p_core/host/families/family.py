@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Hashable, Sequence
 from typing import Any, ClassVar, Protocol
 
 from torch import Tensor, nn
 
 from ...edit.matrices import KeyFrames
-
-SlotAttention = Callable[..., Tensor]  # (layer, occupant, q, k, v, options) -> attended
+from ..comfy.model_patches import SlotAttention
 
 
 class WordMapLayers(Protocol):

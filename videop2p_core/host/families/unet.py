@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from ...edit.local_blend import blend_grid, check_grid
 from ...edit.matrices import KeyFrames
-from ..comfy.model_patches import ControlledSlot, options_of, with_options
-from .family import Family, SlotAttention, WordMapLayers
+from ..comfy.model_patches import ControlledSlot, SlotAttention, options_of, with_options
+from .family import Family, WordMapLayers
 
 PICTURE = "concat_latent_image"  # of an inpainting model
 

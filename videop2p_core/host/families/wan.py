@@ -18,8 +18,8 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from ...edit.prompt import shortened
-from ..comfy.model_patches import CONTROL, host_attention
-from .family import Family, SlotAttention, WordMapLayers
+from ..comfy.model_patches import CONTROL, AttentionCall, SlotAttention, host_attention
+from .family import Family, WordMapLayers
 from .unet import PICTURE
 
 NETWORKS = (WanModel, VaceWanModel)  # others attend to more than text and time: a camera, a voice, an actor
@@ -129,7 +129,7 @@ class CrossAttentionSlot(AttentionSlot):
         def override(_: Any, q: Tensor, k: Tensor, v: Tensor, heads: int, **kwargs: Any) -> Tensor:
             if next(turns) != text:
                 return host_attention(options)(q, k, v, heads)
-            return control.cross_attention(self.name, None, q, k, v, {**options, "n_heads": heads})
+            return control.cross_attention(AttentionCall(self.name, None, q, k, v, {**options, "n_heads": heads}))
 
         return override
 
