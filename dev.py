@@ -48,7 +48,7 @@ DRAWN += [
 TIMES = "30"
 
 
-def setup(arguments):
+def setup(_arguments):
     """make the environment and fetch ComfyUI; every other command does so by itself"""
     python, comfyui = environment.ready()
     print(f"Python:  {python}\nComfyUI: {comfyui}")

@@ -171,7 +171,7 @@ class LoadTuning(io.ComfyNode):
         )
 
     @classmethod
-    def fingerprint_inputs(cls, model: ModelPatcher, tuning_name: str) -> str:
+    def fingerprint_inputs(cls, tuning_name: str, **_inputs: Any) -> str:
         return files.changed(files.TUNINGS, tuning_name)
 
     @classmethod

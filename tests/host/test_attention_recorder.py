@@ -11,6 +11,7 @@ import torch
 from comfy.patcher_extension import WrappersMP
 from comfyui_videop2p.demo import videos
 from comfyui_videop2p.tests.host.calls import FRAMES, SOURCE, control, encode, run, sample
+from comfyui_videop2p.tools.bench.meter import Meter
 from comfyui_videop2p.videop2p_core.diffusion import schedule
 from comfyui_videop2p.videop2p_core.diffusion.attention_records import AttentionRecords, RecordSettings
 from comfyui_videop2p.videop2p_core.host.comfy import denoiser
@@ -44,20 +45,11 @@ def edited(model, inversion, clip, **settings):
     return latent["samples"], mask
 
 
-class Meter:
-    """Counts the clips that a UNet is given."""
-
-    def __init__(self, model):
-        self.model, self.rows = model.clone(), 0
-        self.model.add_wrapper(WrappersMP.DIFFUSION_MODEL, self)
-
-    def __call__(self, executor, x, *args, **kwargs):
-        self.rows += len(x)
-        return executor(x, *args, **kwargs)
-
-    def forwards(self):
-        rows, self.rows = self.rows, 0
-        return rows / FRAMES
+def metered(model):
+    """A clone, and the counter of the clips that its UNet is given."""
+    clone, meter = model.clone(), Meter(FRAMES)
+    clone.add_wrapper(WrappersMP.DIFFUSION_MODEL, meter)
+    return clone, meter
 
 
 @torch.inference_mode()
@@ -110,12 +102,12 @@ def test_on_a_real_clip_a_kept_edit_is_near_the_exact_one_and_fixed_point_rounds
 
 
 def test_a_kept_source_is_not_run_again(tuned, clip, latent):
-    meter = Meter(tuned)
-    inversion = inverted(meter.model, clip, latent, "in memory", **KEPT)
+    model, meter = metered(tuned)
+    inversion = inverted(model, clip, latent, "in memory", **KEPT)
     assert meter.forwards() == STEPS
-    edited(meter.model, inversion, clip)
+    edited(model, inversion, clip)
     assert meter.forwards() == 2 * STEPS
-    edited(meter.model, replace(inversion, records=None), clip)
+    edited(model, replace(inversion, records=None), clip)
     assert meter.forwards() == 3 * STEPS
 
 
@@ -132,13 +124,13 @@ def test_records_on_disk_are_those_in_memory_and_go_with_the_inversion(tuned, cl
 
 
 def test_an_emptied_temporary_folder_is_named_before_the_model_runs(tuned, clip, latent, temporary):
-    meter = Meter(tuned)
-    inversion = inverted(meter.model, clip, latent, "on disk", **KEPT)
+    model, meter = metered(tuned)
+    inversion = inverted(model, clip, latent, "on disk", **KEPT)
     meter.forwards()
     for left in temporary.iterdir():
         shutil.rmtree(left)
     with pytest.raises(ValueError, match="the kept source is gone from the temporary folder"):
-        edited(meter.model, inversion, clip)
+        edited(model, inversion, clip)
     assert not meter.forwards()
 
 
@@ -188,12 +180,12 @@ def test_passes_keep_as_well_and_must_be_the_same(demo, clip):
 
 
 def test_a_frozen_mask_costs_no_more_source(tuned, clip, latent):
-    meter, inversion = Meter(tuned), inverted(tuned, clip, latent)
+    (model, meter), inversion = metered(tuned), inverted(tuned, clip, latent)
     settings = {"cross_window": 0.2, "temporal_window": 0.2}
-    moving, mask = edited(meter.model, inversion, clip, **settings)
+    moving, mask = edited(model, inversion, clip, **settings)
     assert meter.forwards() == 3 * STEPS
-    frozen, frozen_mask = edited(meter.model, inversion, clip, **settings, blend_freeze=0.5)
+    frozen, frozen_mask = edited(model, inversion, clip, **settings, blend_freeze=0.5)
     assert meter.forwards() == 2 * STEPS + STEPS // 2
     assert not torch.equal(moving, frozen)
-    late, late_mask = edited(meter.model, inversion, clip, **settings, blend_freeze=1.0)
+    late, late_mask = edited(model, inversion, clip, **settings, blend_freeze=1.0)
     assert torch.equal(late, moving) and torch.equal(late_mask, mask)

@@ -112,7 +112,7 @@ class SelfAttentionSlot(AttentionSlot):
     """Of all places of all frames to each other: what stands for the attention over time of an inflated model."""
 
     def asking(self, control: Any, options: dict[str, Any]) -> Callable[..., Tensor]:
-        def override(_: Any, q: Tensor, k: Tensor, v: Tensor, heads: int, **kwargs: Any) -> Tensor:
+        def override(_: Any, q: Tensor, k: Tensor, v: Tensor, heads: int, **_kwargs: Any) -> Tensor:
             return control.temporal(self.name, options, host_attention(options))(q, k, v, heads)
 
         return override
@@ -126,7 +126,7 @@ class CrossAttentionSlot(AttentionSlot):
         # An image-to-video block looks at the picture first, at the text last.
         text = 1 if isinstance(self.module, WanI2VCrossAttention) else 0
 
-        def override(_: Any, q: Tensor, k: Tensor, v: Tensor, heads: int, **kwargs: Any) -> Tensor:
+        def override(_: Any, q: Tensor, k: Tensor, v: Tensor, heads: int, **_kwargs: Any) -> Tensor:
             if next(turns) != text:
                 return host_attention(options)(q, k, v, heads)
             return control.cross_attention(AttentionCall(self.name, None, q, k, v, {**options, "n_heads": heads}))

@@ -181,7 +181,7 @@ def _told(window: Pass, model_options: dict[str, Any]) -> dict[str, Any]:
     return {**model_options, "transformer_options": transformer}
 
 
-def _even(frames: int, handler: IndexListContextHandler, model_options: dict[str, Any]) -> list[list[int]]:
+def _even(frames: int, handler: IndexListContextHandler, _model_options: dict[str, Any]) -> list[list[int]]:
     return even_windows(frames, handler.context_length, handler.context_overlap)
 
 

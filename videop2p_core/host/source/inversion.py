@@ -244,7 +244,7 @@ def reconstruct(
     path, which the direct method would put it back on."""
     way = inversions.replay if replay else inversions.reconstruct
 
-    def algorithm(denoise: Denoiser, z0: Tensor, sigmas: Tensor) -> Tensor:
+    def algorithm(denoise: Denoiser, z0: Tensor, _sigmas: Tensor) -> Tensor:
         return way(denoise, inverted.on(z0.device), SOURCE, progress=progress)
 
     latent = as_clip(latent_out(model.model, inverted.trajectory[0]))
