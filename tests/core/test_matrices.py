@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from comfyui_videop2p.tests.core.published_pairs import refine, swap
 from comfyui_videop2p.tests.core.test_prompt import prompt_of
 from comfyui_videop2p.videop2p_core.edit import matrices as edit
 from comfyui_videop2p.videop2p_core.edit.matrices import DEFAULT_WINDOW, Edit, KeyFrames, compile_edit
@@ -57,20 +58,16 @@ def edits(draw):
 
     if draw(st.booleans()):
         mapper = random(source_tokens, target_tokens, generator=generator)
-        pair, edited = edit.swap(mapper), swapped_map(source, target, mapper)
+        pair, edited = swap(mapper), swapped_map(source, target, mapper)
     else:
         columns = torch.randint(-1, source_tokens, (target_tokens,), generator=generator)
         gain = random(target_tokens, generator=generator) * (columns >= 0)
-        pair, edited = edit.refine(columns, gain, source_tokens), refined_map(source, target, columns, gain)
+        pair, edited = refine(columns, gain, source_tokens), refined_map(source, target, columns, gain)
 
-    for step in draw(st.lists(st.sampled_from(["weights", "window", "binary window", "compose"]), max_size=4)):
+    for step in draw(st.lists(st.sampled_from(["weights", "window", "binary window"]), max_size=4)):
         factor = random(target_tokens, generator=generator)
         if step == "weights":
             pair, edited = edit.reweight(pair, 8 * factor - 3), reweighted_map(edited, 8 * factor - 3)
-        elif step == "compose":
-            columns = torch.randint(-1, source_tokens, (target_tokens,), generator=generator)
-            pair = edit.compose(pair, edit.refine(columns, factor * (columns >= 0), source_tokens))
-            edited = refined_map(source, edited, columns, factor)
         else:
             window = factor.round() if step == "binary window" else factor
             pair, edited = edit.within(pair, window), windowed_map(edited, target, window)
@@ -91,14 +88,6 @@ def test_a_closed_window_is_no_edit_bit_for_bit(case):
     source, target, values, pair, _ = case
     taken, kept = edit.within(pair, torch.zeros_like(pair[1]))
     assert torch.equal(taken, torch.zeros_like(taken)) and torch.equal(kept, torch.ones_like(kept))
-
-
-def test_no_edit_composes_to_what_the_other_is():
-    generator = torch.Generator().manual_seed(0)
-    pair = edit.swap(random(4, 5, generator=generator))
-    nothing = edit.no_edit(4, 5, torch.float64)
-    for composed in (edit.compose(pair, nothing), edit.compose(nothing, pair)):
-        assert all(torch.equal(a, b) for a, b in zip(composed, pair, strict=True))
 
 
 # --- from words ------------------------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@ import math
 
 import pytest
 import torch
+from comfyui_videop2p.tests.core.sd_schedule import alphas_cumprod, sigmas_of
 from comfyui_videop2p.videop2p_core.diffusion import schedule, tuning
 from comfyui_videop2p.videop2p_core.diffusion.tuning import TuningSettings
 from torch import nn
@@ -24,8 +25,7 @@ LEFT = {
 
 @pytest.fixture
 def table():
-    betas = torch.linspace(0.00085**0.5, 0.012**0.5, 1000) ** 2
-    return schedule.sigmas_from_alphas_cumprod(torch.cumprod(1 - betas, dim=0))
+    return sigmas_of(alphas_cumprod(torch.float32))
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from comfyui_videop2p.tests.core.sd_schedule import alphas_cumprod, sigmas_of
 from comfyui_videop2p.videop2p_core.diffusion import schedule
 from torch import nn
 
@@ -15,8 +16,7 @@ def seed():
 
 @pytest.fixture
 def sigmas():
-    betas = torch.linspace(0.00085**0.5, 0.012**0.5, 1000, dtype=torch.float64) ** 2
-    return schedule.ddim_sigmas(schedule.sigmas_from_alphas_cumprod(torch.cumprod(1 - betas, dim=0)), 10)
+    return schedule.ddim_sigmas(sigmas_of(alphas_cumprod()), 10)
 
 
 @pytest.fixture

@@ -3,8 +3,9 @@
 import torch
 from einops import rearrange
 
-from ...videop2p_core.diffusion.schedule import ddim_sigmas, sigmas_from_alphas_cumprod
+from ...videop2p_core.diffusion.schedule import ddim_sigmas
 from ...videop2p_core.host.source.inversion import optimise_null_text
+from ..core.sd_schedule import alphas_cumprod, sigmas_of
 from .g2 import relative
 from .model import inflated_model, load_json, load_tensors
 from .result import Result
@@ -52,8 +53,7 @@ def check(directory):
 
 def reference_sigmas(steps):
     """The levels that the reference ran on: it accumulates its alphas in float32, the host in float64."""
-    betas = torch.linspace(0.00085**0.5, 0.012**0.5, 1000) ** 2
-    return ddim_sigmas(sigmas_from_alphas_cumprod(torch.cumprod(1 - betas, dim=0)), steps)
+    return ddim_sigmas(sigmas_of(alphas_cumprod(torch.float32)), steps)
 
 
 def l2(tensor):

@@ -10,6 +10,7 @@ from ...videop2p_core.edit import matrices as edit
 from ...videop2p_core.edit import prompt as prompts
 from ...videop2p_core.edit.alignment import align
 from ...videop2p_core.edit.prompt import END, PAD, START, TEXT, Piece, Prompt
+from ..core.published_pairs import refine
 from .result import Result
 
 VALUES = 1e-6  # the reference is printed with seven digits
@@ -60,7 +61,7 @@ def refinement_error(source, target, reference, length):
     for j, i in reference["mapper_diff_from_identity"]:
         columns[j] = i
     alphas[reference["alpha_zero_at"]] = 0
-    expected, own = edit.refine(columns, alphas, length)
+    expected, own = refine(columns, alphas, length)
     aligned = align(source, target, "refine", "official")
     return max(distance(aligned.source, expected), distance(aligned.own, own))
 

@@ -35,16 +35,6 @@ def ddim_sigmas(model_sigmas: Tensor, steps: int) -> Tensor:
     return torch.cat([model_sigmas[timesteps.to(model_sigmas.device)], model_sigmas[:1]])
 
 
-def sigmas_from_alphas_cumprod(alphas_cumprod: Tensor) -> Tensor:
-    """sigma = sqrt((1 - a) / a)."""
-    return ((1 - alphas_cumprod) / alphas_cumprod).sqrt()
-
-
-def alphas_cumprod_from_sigmas(sigmas: Tensor) -> Tensor:
-    """a = 1 / (1 + sigma^2)."""
-    return 1 / (1 + sigmas**2)
-
-
 def to_x(z: Tensor, sigma: Tensor, *, flow: bool = False) -> Tensor:
     """The denoiser's input for latent z under the label of level `sigma`.
 

@@ -93,23 +93,9 @@ class Edit:
 # --- the algebra of pairs --------------------------------------------------------------------------------------------
 
 
-def no_edit(source_tokens: int, target_tokens: int, dtype: torch.dtype = torch.float32) -> Pair:
+def no_edit(source_tokens: int, target_tokens: int) -> Pair:
     """The pair under which a target keeps all of its own maps."""
-    return torch.zeros(source_tokens, target_tokens, dtype=dtype), torch.ones(target_tokens, dtype=dtype)
-
-
-def swap(mapper: Tensor) -> Pair:
-    """Source maps sent through a word-to-word mapper [N_source, N_target] (Prompt-to-Prompt, arXiv 2208.01626, 3.1)."""
-    return mapper, torch.zeros_like(mapper[..., 0, :])
-
-
-def refine(columns: Tensor, gain: Tensor, source_tokens: int) -> Pair:
-    """Each target column n takes gain[n] of source column columns[n] and keeps the rest (arXiv 2208.01626, 3.2).
-
-    columns: [N_target] source token of each target token, -1 for none (its gain must be 0).
-    """
-    taken = torch.arange(source_tokens)[:, None] == columns  # [N_source, N_target]
-    return taken * gain, 1 - gain
+    return torch.zeros(source_tokens, target_tokens), torch.ones(target_tokens)
 
 
 def reweight(pair: Pair, weights: Tensor) -> Pair:
@@ -122,12 +108,6 @@ def within(pair: Pair, window: Tensor) -> Pair:
     """The pair where window [..., N_target] is 1, no edit where it is 0, a blend of the two between."""
     source, target = pair
     return source * window[..., None, :], target * window + (1 - window)
-
-
-def compose(inner: Pair, outer: Pair) -> Pair:
-    """The pair of `outer` applied to the maps that `inner` has edited."""
-    (source, target), (outer_source, outer_target) = inner, outer
-    return outer_source + source * outer_target[..., None, :], target * outer_target
 
 
 # --- curves over the steps -------------------------------------------------------------------------------------------
