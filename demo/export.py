@@ -54,6 +54,7 @@ def networks_of(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
 
 def restore() -> None:
     """The committed file taken apart again into demo/runs, for training to go on from."""
+    UNET_FILE.parent.mkdir(exist_ok=True)
     tensors, _ = read_demo_file(DEMO_FILE)
     vae = {name: tensor.float() for name, tensor in with_prefix(tensors, VAE_PREFIX).items()}
     save_file(networks_of(tensors), UNET_FILE)
