@@ -4,8 +4,8 @@ import shutil
 from pathlib import Path
 
 import pytest
-from comfyui_videop2p.tests.core.test_direction import ROOT
-from comfyui_videop2p.tests.core.test_types import complaints
+from comfyui_videop2p.tests.repository.test_direction import ROOT
+from comfyui_videop2p.tests.repository.test_types import complaints
 from comfyui_videop2p.tools.pack import host_path
 
 FAULT = "\n\ndef planted(model: ModelPatcher) -> str:\n    return model\n"

@@ -5,7 +5,7 @@ from urllib.parse import unquote
 
 import pytest
 import yaml
-from comfyui_videop2p.tests.core.tracked import tracked
+from comfyui_videop2p.tests.repository.tracked import tracked
 from comfyui_videop2p.tools.environment import ROOT
 
 PAGES = sorted(

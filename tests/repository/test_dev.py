@@ -297,7 +297,7 @@ def test_all_tests_run_and_some_once_more_on_the_oldest_host_and_the_newest_fron
 
 
 def test_what_is_chosen_runs_once(ran):
-    assert ran("tests/core/test_dev.py::test_x") == [["comfyui-0.30.0", " tests/core/test_dev.py::test_x"]]
+    assert ran("tests/repository/test_dev.py::test_x") == [["comfyui-0.30.0", " tests/repository/test_dev.py::test_x"]]
     assert ran("-k", "word") == [["comfyui-0.30.0", " -k word"]]
     assert ran("--host", "0.27.0", "-x") == [["comfyui-0.27.0", " -x"]]
     assert ran(VP2P_HOST="0.27.0") == [["comfyui-0.27.0", ""]]

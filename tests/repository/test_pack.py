@@ -5,7 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from comfyui_videop2p.tests.core.tracked import tracked
+from comfyui_videop2p.tests.repository.tracked import tracked
 from comfyui_videop2p.tools.environment import key
 
 ROOT = Path(__file__).parents[2]
@@ -34,7 +34,7 @@ def run_module(*arguments, **options):
 
 
 def test_a_module_runs_from_anywhere_and_its_processes_know_the_pack(tmp_path):
-    answer = run_module("tests.core.spawning", "torch==2.14.1", "3.11", cwd=tmp_path)
+    answer = run_module("tests.repository.spawning", "torch==2.14.1", "3.11", cwd=tmp_path)
     assert answer.stdout.strip() == key("torch==2.14.1", "3.11"), answer.stderr
 
 

@@ -11,8 +11,8 @@ import tomllib
 
 import pytest
 import yaml
-from comfyui_videop2p.tests.core.test_direction import imported
-from comfyui_videop2p.tests.core.tracked import git, tracked
+from comfyui_videop2p.tests.repository.test_direction import imported
+from comfyui_videop2p.tests.repository.tracked import git, tracked
 from comfyui_videop2p.tools import lock
 from comfyui_videop2p.tools.environment import ROOT
 from PIL import Image

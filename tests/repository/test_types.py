@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from comfyui_videop2p.tests.core.test_direction import CORE, HOST
+from comfyui_videop2p.tests.repository.test_direction import CORE, HOST
 
 # Beside this Python.
 TY = shutil.which("ty", path=Path(sys.executable).parent)
