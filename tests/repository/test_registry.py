@@ -241,7 +241,7 @@ def jobs(name):
 
 
 def test_what_is_published_passed_the_readmes_tests():
-    (test,) = jobs("tests").values()
+    test = jobs("tests")["test"]
     command = "python dev.py test"
     assert command in [step.get("run") for step in test["steps"]]
     assert command in (ROOT / "README.md").read_text(encoding="utf-8")
@@ -251,6 +251,11 @@ def test_what_is_published_passed_the_readmes_tests():
     *_, action = publishing["publish"]["steps"]
     assert action["uses"].startswith("Comfy-Org/publish-node-action@")
     assert re.fullmatch(r"\$\{\{ secrets\.\w+ \}\}", action["with"]["personal_access_token"])
+
+
+def test_the_engine_is_tested_by_itself():
+    commands = [step.get("run", "") for step in jobs("tests")["engine"]["steps"]]
+    assert commands[-1] == "python -m pytest tests/core" and "comfyui" not in " ".join(commands).lower()
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="the workflow's steps are for a shell")
