@@ -5,7 +5,7 @@ from comfy_api.latest import io
 from torch import Tensor
 
 from ..videop2p_core.diffusion.inversion import Inversion as Inverted
-from ..videop2p_core.edit.edit_plan import parse_words
+from ..videop2p_core.edit.edit_fields import parse_words
 from ..videop2p_core.host.comfy.conditioning import Conditioning
 from ..videop2p_core.host.edit.attention_maps import BRANCHES, attention_maps
 from ..videop2p_core.host.edit.edit_inputs import WordEdit, prepare_edit

@@ -5,7 +5,8 @@ from comfy_api.latest import io
 from torch import Tensor
 
 from ..videop2p_core.edit.alignment import KINDS
-from ..videop2p_core.edit.edit_plan import EditPlan, parse_guidance, parse_weights, parse_words
+from ..videop2p_core.edit.edit_fields import parse_guidance, parse_weights, parse_windows, parse_words
+from ..videop2p_core.edit.edit_plan import EditPlan
 from ..videop2p_core.edit.local_blend import checked_mask
 from ..videop2p_core.host.edit.edit_inputs import word_edit
 from .types import CATEGORY, Edit
@@ -109,7 +110,9 @@ class AttentionController(io.ComfyNode):
                     placeholder="origami: 2",
                     tooltip=(
                         "How strongly words of the target prompt show, one a line or separated by commas: 'origami: 2, "
-                        "red: 0.5'. 1 is as it is, 0 takes a word out. Acts inside the cross window."
+                        "red: 0.5'. 1 is as it is, 0 takes a word out. Over the steps (0 the first, 1 the last): "
+                        "'origami: 1 @ 0, 2.5 @ 0.5'. Acts inside the cross window, or in the word's own: 'robot: "
+                        "window 0.1 - 0.6'."
                     ),
                 ),
                 io.String.Input(
@@ -244,6 +247,7 @@ class AttentionController(io.ComfyNode):
             clip, source_prompt, target_prompt, mask, mask_mode == "replace", blend_blocks, kind=edit,
             cross=cross_window, temporal=temporal_window, blend_source=parse_words(blend_source),
             blend_target=parse_words(blend_target), weights=parse_weights(word_weights),
+            windows=parse_windows(word_weights),
             subtracted=parse_words(subtract), threshold=threshold, start=blend_start, freeze=blend_freeze,
             structure=None if structure_window == AUTO else structure_window, guidance=parse_guidance(guidance),
             fresh=None if fresh_noise == AUTO else fresh_noise,

@@ -16,6 +16,7 @@ const LATER = 5000 // ms until a server that did not answer is asked again
 const SILENT = Symbol("no answer")
 const PASSING = new Set(["PrimitiveNode", "PrimitiveString", "PrimitiveStringMultiline"]) // give on what they hold
 const TALLEST = 240 // pixels of it on a canvas; more is scrolled to
+const [WIDE, HIGH] = [36, 10] // pixels of a curve beside a word
 const KINDS = { replace: "word by word, each onto its counterpart", refine: "shared words stay, new ones join" }
 const MEANINGS = { kept: "as in the source", swapped: "takes over", added: "new", dropped: "left out" }
 const STYLE = `
@@ -30,6 +31,10 @@ const STYLE = `
   border: 1px solid color-mix(in srgb, var(--hue) 55%, transparent);
   background: color-mix(in srgb, var(--hue) 22%, transparent); }
 .vp2p-word small { opacity: 0.75; margin-left: 4px; }
+.vp2p-curve { width: ${WIDE + 2}px; height: ${HIGH + 2}px; margin-left: 4px; vertical-align: middle; opacity: 0.75;
+  border-bottom: 1px solid color-mix(in srgb, var(--hue) 55%, transparent); }
+.vp2p-curve polyline { fill: none; stroke: currentColor; stroke-width: 1.5; }
+.vp2p-curve rect { fill: currentColor; }
 .vp2p-swapped { --hue: #f5a524; }
 .vp2p-added { --hue: #3fbf6b; }
 .vp2p-dropped { --hue: #f05252; text-decoration: line-through; }`
@@ -121,12 +126,12 @@ async function difference(fields) {
   }
 }
 
-function rows({ difference: { kind, source, target }, weights, faults }) {
+function rows({ difference: { kind, source, target }, weights, windows, faults }) {
   const before = source.map(({ text, change }) => word(text, change))
   const after = target.map(({ text, change, partners }, i) => {
     const from = change === "swapped" ? [made("small", "", `← ${partners.map((j) => source[j].text).join(" ")}`)] : []
-    const weight = weights[i] === 1 ? [] : [made("small", "", `× ${weights[i]}`)]
-    return word(text, change, ...from, ...weight)
+    const window = windows[i] ? [made("small", "", `${windows[i][0]} – ${windows[i][1]}`), span(windows[i])] : []
+    return word(text, change, ...from, ...weight(weights[i]), ...window)
   })
   return [
     ...row("source", before),
@@ -134,6 +139,33 @@ function rows({ difference: { kind, source, target }, weights, faults }) {
     ...row(kind, [made("span", "vp2p-label", KINDS[kind])]),
     ...Object.values(faults).flat().map((fault) => made("div", "vp2p-fault", fault)),
   ]
+}
+
+/** The weight of a word, as a number or as a curve over the steps. */
+function weight(value) {
+  if (!Array.isArray(value)) return value === 1 ? [] : [made("small", "", `× ${value}`)]
+  const low = Math.min(0, ...value)
+  const height = Math.max(1, ...value) - low
+  const points = value.map((one, i) => [(i / (value.length - 1)) * WIDE, HIGH - ((one - low) / height) * HIGH])
+  return [made("small", "", `× ${short(value[0])} … ${short(value.at(-1))}`), drawn("polyline", { points: points.join(" ") })]
+}
+
+const short = (number) => Number(number.toPrecision(3))
+
+/** A window within the run: a bar from its start to its end. */
+function span([start, end]) {
+  const [x, width] = [start * WIDE, (end - start) * WIDE]
+  return drawn("rect", { x, width, y: HIGH / 3, height: HIGH / 3 })
+}
+
+/** A small picture beside a word, WIDE times HIGH, of one shape. */
+function drawn(shape, attributes) {
+  const [picture, part] = ["svg", shape].map((tag) => document.createElementNS("http://www.w3.org/2000/svg", tag))
+  picture.setAttribute("class", "vp2p-curve")
+  picture.setAttribute("viewBox", `-1 -1 ${WIDE + 2} ${HIGH + 2}`)
+  for (const [name, value] of Object.entries(attributes)) part.setAttribute(name, value)
+  picture.append(part)
+  return picture
 }
 
 function row(label, words) {

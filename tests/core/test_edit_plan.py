@@ -4,8 +4,9 @@ from dataclasses import replace
 
 import pytest
 import torch
-from comfyui_videop2p.videop2p_core.edit.edit_plan import FRESH, EditPlan, parse_guidance, parse_weights, parse_words
-from comfyui_videop2p.videop2p_core.edit.matrices import compile_edit
+from comfyui_videop2p.videop2p_core.edit.edit_fields import parse_guidance, parse_weights, parse_windows, parse_words
+from comfyui_videop2p.videop2p_core.edit.edit_plan import FRESH, EditPlan
+from comfyui_videop2p.videop2p_core.edit.matrices import KeyFrames, compile_edit
 from comfyui_videop2p.videop2p_core.edit.prompt import END, START, Piece, Prompt
 
 
@@ -28,6 +29,31 @@ def test_weights_are_words_with_numbers():
     for text in ("origami", "origami:", ": 2", "origami: two", "origami: nan", "origami: inf"):
         with pytest.raises(ValueError, match="write each as 'origami: 2'"):
             parse_weights(text)
+
+
+def test_weights_go_through_the_points_that_are_given_and_words_have_windows():
+    text = "origami: 1 @ 0, 2.5 @ 0.5\nrabbit: 2, eats grass: window 0.1 - 0.6, an: window 0.3"
+    assert parse_weights(text) == {"origami": KeyFrames(((0, 1), (0.5, 2.5))), "rabbit": 2}
+    assert parse_windows(text) == {"eats grass": (0.1, 0.6), "an": (0, 0.3)}
+    assert parse_windows("origami: 2") == {} == parse_weights("an: window 0 - 1")
+    for wrong in ("an: window", "an: window 0.6 - 0.1", "an: window 0 - 2", "an: window 0 - 0.5 - 1", "an: window x"):
+        with pytest.raises(ValueError, match="robot: window 0.1 - 0.6"):
+            parse_windows(wrong)
+    with pytest.raises(ValueError, match="key-frames need rising positions"):
+        parse_weights("origami: 1 @ 0.5, 2 @ 0.1")
+    with pytest.raises(ValueError, match="'origami' is given the weight 2000"):
+        EditPlan(RABBIT, ORIGAMI, weights=parse_weights("origami: 1 @ 0, 2000 @ 1"))
+
+
+def test_a_words_own_curve_and_window_reach_the_matrices():
+    """Without a weight a word has 1; where its window is closed, its own map."""
+    plain, steps, origami, rabbit = EditPlan(RABBIT, ORIGAMI, cross=1.0), 11, 2, 3
+    curved = replace(plain, weights=parse_weights("origami: 1 @ 0, 3 @ 1")).compile(steps)
+    assert torch.allclose(curved.target[:, origami], torch.linspace(1, 3, steps))
+    assert replace(plain, weights=parse_weights("origami: 1 @ 0, 3 @ 1")).token_weights()[origami] == 3
+    windowed = replace(plain, windows=parse_windows("rabbit: window 0.5 - 1")).compile(steps)
+    assert windowed.target[:, rabbit].tolist() == [1.0] * 6 + [0.0] * 5
+    assert torch.equal(windowed.target[:, :rabbit], plain.compile(steps).target[:, :rabbit])
 
 
 @pytest.mark.parametrize("steps", [1, 7, 50])

@@ -11,6 +11,7 @@ from comfyui_videop2p.videop2p_core.edit.prompt_difference import (
     difference,
     faults,
     weights,
+    windows,
 )
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -89,6 +90,15 @@ def test_of_many_faults_the_rest_is_counted():
     assert len(faults(BALL, STAR, {"subtract": ",".join(f"x{i}" for i in range(MOST))})["subtract"]) == MOST
 
 
+def test_words_have_the_curves_and_windows_that_are_given_them():
+    text = "star: 1 @ 0, 3 @ 0.5, red: window 0.2 - 0.6"
+    told = weights(STAR, text)
+    assert told[:2] == [1, 1] and told[3] == 1
+    assert len(told[2]) == 21 and (told[2][0], told[2][5], told[2][10], told[2][20]) == (1, 2, 3, 3)
+    assert windows(STAR, text) == [None, (0.2, 0.6), None, None]
+    assert not any(faults(BALL, STAR, {"word_weights": text}).values())
+
+
 def test_every_fault_gets_its_sentence_once():
     told = faults(
         BALL,
@@ -100,5 +110,6 @@ def test_every_fault_gets_its_sentence_once():
     assert told["subtract"] == ["'moon' is not a word of the target prompt: a, red, star, rolls"]
     assert told["word_weights"] == [
         "'x' is not a word of the target prompt: a, red, star, rolls",
-        "'y' is no word with a weight: write each as 'origami: 2'",
+        "'y' is no word with a weight: write each as 'origami: 2', 'origami: 1 @ 0, 2.5 @ 0.5' "
+        "or 'robot: window 0.1 - 0.6'",
     ]

@@ -27,7 +27,8 @@ from comfyui_videop2p.tests.host.test_clip_tokens import clip_with
 from comfyui_videop2p.tests.host.wan import tiny_text
 from comfyui_videop2p.videop2p_core.edit import prompt_difference as difference
 from comfyui_videop2p.videop2p_core.edit.alignment import KINDS, align, pairs_up
-from comfyui_videop2p.videop2p_core.edit.edit_plan import EditPlan, parse_weights, parse_words
+from comfyui_videop2p.videop2p_core.edit.edit_fields import parse_weights, parse_words
+from comfyui_videop2p.videop2p_core.edit.edit_plan import EditPlan
 from comfyui_videop2p.videop2p_core.edit.prompt import find_word
 from comfyui_videop2p.videop2p_core.host.images.edit_metrics import text_features
 from comfyui_videop2p.videop2p_core.host.prompts.browser_tokenizer import typing_clip, unknown_inversions

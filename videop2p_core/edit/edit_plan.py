@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -10,10 +9,11 @@ from torch import Tensor
 
 from .alignment import Alignment, align
 from .local_blend import Blend, word_columns
-from .matrices import Edit, KeyFrames, compile_edit, word_weights
+from .matrices import DEFAULT_WINDOW, Edit, KeyFrames, compile_edit, values_of, word_weights
 from .prompt import Prompt, find_word, shortened, word_tokens
 
 FRESH = 0.9  # of the noise: with half of it more edits tremble; outlines suffer with all
+SAMPLES = 21  # of a curve that is shown
 HEAVIEST = 1000  # of a word's weight: with far larger ones a model's numbers overflow
 
 
@@ -28,7 +28,8 @@ class EditPlan:
     fresh                 the share of the noise that is drawn anew where the old thing is; None for FRESH where one
                           thing takes the place of another, else none
     guidance              its scale over the steps; None for the inversion's
-    weights               factor on each word of the target, inside the cross window
+    weights               factor on each word of the target, inside its window, over the steps
+    windows               of single words of the target, in the place of `cross`: (start, end) as shares of the run
     blend_source,         the words whose maps keep the edit in place, of either prompt; without any the whole picture
     blend_target          may change
     subtracted            words of either prompt whose region is left alone
@@ -45,7 +46,8 @@ class EditPlan:
     structure: float | None = 0.0
     fresh: float | None = 0.0
     guidance: float | KeyFrames | None = None
-    weights: Mapping[str, float] = field(default_factory=dict)
+    weights: Mapping[str, float | KeyFrames] = field(default_factory=dict)
+    windows: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     blend_source: tuple[str, ...] = ()
     blend_target: tuple[str, ...] = ()
     subtracted: tuple[str, ...] = ()
@@ -61,7 +63,7 @@ class EditPlan:
             value = getattr(self, name)
             if value is not None and not 0 <= value <= 1:
                 raise ValueError(f"the edit's {_NAMES.get(name, name)} is {value:g}: it lies between 0 and 1")
-        for word, weight in self.weights.items():
+        for word, weight in ((word, value) for word, curve in self.weights.items() for value in values_of(curve)):
             if not abs(weight) <= HEAVIEST:
                 raise ValueError(
                     f"'{shortened(word)}' is given the weight {weight:g}: weights lie between -{HEAVIEST} and "
@@ -76,9 +78,9 @@ class EditPlan:
 
     def compile(self, steps: int) -> Edit:
         return compile_edit(
-            self.source, self.target, steps=steps, kind=self.kind, cross=self.cross, temporal=self.temporal,
-            structure=self.structure_window, guidance=self.guidance, weights=self.weights,
-            fresh=self.fresh_noise,
+            self.source, self.target, steps=steps, kind=self.kind, temporal=self.temporal,
+            cross={DEFAULT_WINDOW: self.cross, **self.windows}, structure=self.structure_window,
+            guidance=self.guidance, weights=self.weights, fresh=self.fresh_noise,
         )  # fmt: skip
 
     @property
@@ -114,8 +116,8 @@ class EditPlan:
         return align(self.source, self.target, self.kind)
 
     def token_weights(self) -> Tensor:
-        """[N_target]"""
-        return word_weights(self.target, self.weights, 1)[0]
+        """The largest of each token in the run: [N_target]."""
+        return word_weights(self.target, self.weights, SAMPLES).amax(dim=0)
 
     def _columns(self, prompt: Prompt, words: tuple[str, ...], role: str) -> Tensor:
         tokens = [token for word in words for token in word_tokens(prompt, word, role=role)]
@@ -129,40 +131,3 @@ _NAMES = {
     "start": "blend_start", "freeze": "blend_freeze",
 }  # fmt: skip
 _TENSE = {"source": "shows", "target": "is to show"}
-
-
-def parse_words(text: str) -> tuple[str, ...]:
-    """Words, or several words in a row, separated by commas or lines."""
-    parts = (part.strip() for line in text.splitlines() for part in line.split(","))
-    return tuple(part for part in parts if part)
-
-
-def parse_guidance(text: str) -> float | KeyFrames | None:
-    """'2.5', or over the steps '5 @ 0, 2.5 @ 0.3' (0 the first step, 1 the last); None for no text."""
-    points = []
-    for entry in parse_words(text):
-        value, at, position = (part.strip() for part in entry.partition("@"))
-        try:
-            points.append((float(position) if at else 0.0, float(value)))
-        except ValueError:
-            points = []
-            break
-    numbers = [number for point in points for number in point]
-    if text.strip() and not (points and all(map(math.isfinite, numbers))):
-        raise ValueError(f"'{shortened(text)}' is no guidance: write a number, or '5 @ 0, 2.5 @ 0.3' over the steps")
-    return None if not points else points[0][1] if len(points) == 1 else KeyFrames(tuple(points))
-
-
-def parse_weights(text: str) -> dict[str, float]:
-    """'origami: 2, red: 0.5', separated by commas or lines."""
-    weights = {}
-    for entry in parse_words(text):
-        word, colon, number = (part.strip() for part in entry.rpartition(":"))
-        try:
-            weight = float(number)
-        except ValueError:
-            weight = math.nan
-        if not (word and colon and math.isfinite(weight)):
-            raise ValueError(f"'{shortened(entry)}' is no word with a weight: write each as 'origami: 2'")
-        weights[word] = weight
-    return weights

@@ -156,6 +156,11 @@ def window_curve(window: Window, steps: int, grain: int) -> Tensor:
     return ((step >= int(start * grain)) & (step < int(end * grain))).double()
 
 
+def values_of(value: float | KeyFrames) -> tuple[float, ...]:
+    """The values that a curve goes through."""
+    return tuple(point[1] for point in value.points) if isinstance(value, KeyFrames) else (value,)
+
+
 def weight_curve(weight: float | KeyFrames, steps: int) -> Tensor:  # [steps]
     """The weight of each step: [steps], float64."""
     return weight.curve(steps) if isinstance(weight, KeyFrames) else torch.full((steps,), weight, dtype=torch.float64)

@@ -11,7 +11,9 @@ import torch
 from torch import Tensor
 
 from .alignment import Alignment, align
-from .edit_plan import parse_weights, parse_words
+from .edit_fields import parse_weights, parse_windows, parse_words, word_entries
+from .edit_plan import SAMPLES
+from .matrices import KeyFrames
 from .prompt import Prompt, find_word, word_tokens
 
 KEPT, SWAPPED, ADDED, DROPPED = "kept", "swapped", "added", "dropped"
@@ -57,14 +59,18 @@ def bound(source: Prompt, target: Prompt, alignment: Alignment) -> list[tuple[in
     return [tuple(pair) for pair in shares[:-1, :-1].nonzero().tolist()]
 
 
-def weights(target: Prompt, text: str) -> list[float]:
-    """The weight of every word of the target, as the field word_weights says it; what is at fault there says none."""
-    known = {}
-    for entry in parse_words(text):
-        with suppress(ValueError):
-            for phrase, weight in parse_weights(entry).items():
-                known |= dict.fromkeys(find_word(target, phrase), weight)
-    return [known.get(word.tokens[0], 1.0) for word in target.words]
+def weights(target: Prompt, text: str) -> list[float | list[float]]:
+    """The weight of every word of the target, as the field word_weights says it, or SAMPLES of its curve; what is at
+    fault there says none."""
+    known = _known(target, text, parse_weights)
+    told = (known.get(word.tokens[0], 1.0) for word in target.words)
+    return [one.curve(SAMPLES).tolist() if isinstance(one, KeyFrames) else one for one in told]
+
+
+def windows(target: Prompt, text: str) -> list[tuple[float, float] | None]:
+    """The window of every word of the target that has its own, from the same field."""
+    known = _known(target, text, parse_windows)
+    return [known.get(word.tokens[0]) for word in target.words]
 
 
 def faults(source: Prompt, target: Prompt, fields: Mapping[str, str]) -> dict[str, list[str]]:
@@ -74,9 +80,24 @@ def faults(source: Prompt, target: Prompt, fields: Mapping[str, str]) -> dict[st
         "blend_source": lambda word: word_tokens(source, word, role="source"),
         "blend_target": lambda word: word_tokens(target, word, role="target"),
         "subtract": lambda word: find_word(source, word) or word_tokens(target, word, role="target"),
-        "word_weights": lambda entry: [word_tokens(target, word, role="target") for word in parse_weights(entry)],
+        "word_weights": lambda entry: [
+            word_tokens(target, word, role="target") for word in (*parse_weights(entry), *parse_windows(entry))
+        ],
     }
-    return {name: _faults_of(check, dict.fromkeys(parse_words(fields.get(name, "")))) for name, check in checks.items()}
+    entries = {name: word_entries if name == "word_weights" else parse_words for name in checks}
+    return {
+        name: _faults_of(check, dict.fromkeys(entries[name](fields.get(name, "")))) for name, check in checks.items()
+    }
+
+
+def _known(target: Prompt, text: str, parse: Callable[[str], Mapping[str, Any]]) -> dict[int, Any]:
+    """What the field's entries say of the target's tokens, the last counts."""
+    known = {}
+    for entry in word_entries(text):
+        with suppress(ValueError):
+            for phrase, value in parse(entry).items():
+                known |= dict.fromkeys(find_word(target, phrase), value)
+    return known
 
 
 def _word_of_token(prompt: Prompt) -> Tensor:

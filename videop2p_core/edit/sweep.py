@@ -6,7 +6,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import replace
 
-from .edit_plan import EditPlan, parse_words
+from .edit_fields import parse_words
+from .edit_plan import EditPlan
 from .prompt import Prompt, find_word, shortened
 
 MOST = 64  # edits in one sweep
@@ -55,6 +56,7 @@ def with_target(plan: EditPlan, target: Prompt) -> EditPlan:
         plan,
         target=target,
         weights={word: weight for word, weight in plan.weights.items() if find_word(target, word)},
+        windows={word: window for word, window in plan.windows.items() if find_word(target, word)},
         blend_target=tuple(word for word in plan.blend_target if find_word(target, word)),
         subtracted=tuple(word for word in plan.subtracted if find_word(plan.source, word) or find_word(target, word)),
     )

@@ -9,7 +9,7 @@ from aiohttp import web
 from server import PromptServer
 
 from ...edit.alignment import KINDS
-from ...edit.prompt_difference import difference, faults, weights
+from ...edit.prompt_difference import difference, faults, weights, windows
 from .browser_tokenizer import typing_clip, unknown_inversions
 from .clip_tokens import read_prompt
 
@@ -87,10 +87,12 @@ def too_long(what: str) -> str:
 
 
 def compared(fields: dict[str, str]) -> dict:
-    """{"difference": as difference.Difference, "weights": of the target's words, "faults": as difference.faults}."""
+    """{"difference": as difference.Difference, "weights" and "windows": of the target's words, "faults": as
+    difference.faults}."""
     source, target = (read_prompt(typing_clip(), fields[name]) for name in PROMPTS)
     return {
         "difference": asdict(difference(source, target, fields["edit"])),
         "weights": weights(target, fields["word_weights"]),
+        "windows": windows(target, fields["word_weights"]),
         "faults": {name: unknown_inversions(fields[name]) for name in PROMPTS} | faults(source, target, fields),
     }
