@@ -55,6 +55,19 @@ def test_the_difference_follows_the_typing(opened):
     assert not ours(opened.complaints)
 
 
+def test_curves_and_windows_of_words_are_drawn(opened):
+    opened.evaluate(FILL, ["word_weights", "star: 1 @ 0, 2.5 @ 0.5, red: window 0.2 - 0.6"])
+    expect(chips(opened, "swapped")).to_have_text(["ball", "star← ball× 1 … 2.5"])
+    expect(opened.locator(".vp2p-fault")).to_have_count(0)
+    points = opened.locator(".vp2p-curve polyline").get_attribute("points").split(" ")
+    heights = [float(point.split(",")[1]) for point in points]
+    assert len(points) == 21 and heights[0] > heights[5] > heights[10] == heights[20]  # counted from above
+    bar = opened.locator(".vp2p-curve rect")
+    assert [float(bar.get_attribute(name)) for name in ("x", "width")] == pytest.approx([7.2, 14.4])
+    photograph(opened, "difference-curves")
+    assert not ours(opened.complaints)
+
+
 def test_nothing_of_it_is_saved_or_run(opened):
     workflow = read(FOLDER / f"{WORKFLOW}.json")
     (controller,) = (node for node in workflow["nodes"] if node["type"] == "VP2P_AttentionController")
