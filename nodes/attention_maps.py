@@ -59,6 +59,15 @@ class AttentionMaps(io.ComfyNode):
                     tooltip="The frames that were inverted, to see the maps over them; of any size.",
                 ),
                 *replacements(),
+                io.Boolean.Input(
+                    "sharp",
+                    optional=True,
+                    default=False,
+                    tooltip=(
+                        "Spreads the maps to the edges of what they look at, as the model's self-attention knows them: "
+                        "masks as sharp as the thing. On an image model; of the target after direct-exact alone."
+                    ),
+                ),
             ],
             outputs=[
                 io.Image.Output(
@@ -89,9 +98,10 @@ class AttentionMaps(io.ComfyNode):
         source: Conditioning | None = None,
         target: Conditioning | None = None,
         null: Conditioning | None = None,
+        sharp: bool = False,
     ) -> io.NodeOutput:
         prepared = prepare_edit(model, inversion, [edit], source, [target], null)
-        maps = attention_maps(model, prepared, edit.plan, parse_words(words), branch, step, images)
+        maps = attention_maps(model, prepared, edit.plan, parse_words(words), branch, step, images, sharp)
         return io.NodeOutput(maps.overlays, list(maps.masks), maps.grid)
 
 

@@ -11,11 +11,12 @@ import pytest
 import torch
 from comfyui_videop2p.demo import scenes
 from comfyui_videop2p.tests.host.calls import encode, run
-from comfyui_videop2p.videop2p_core.diffusion.inversion import InversionSettings
+from comfyui_videop2p.videop2p_core.diffusion.inversion import DIRECT_EXACT, InversionSettings
 from comfyui_videop2p.videop2p_core.host.edit import attention_maps as maps
 from comfyui_videop2p.videop2p_core.host.edit.decoupled_sampling import decoupled_sample
 from comfyui_videop2p.videop2p_core.host.edit.edit_inputs import prepare_edit, word_edit
 from comfyui_videop2p.videop2p_core.host.source.inversion import invert_latent
+from comfyui_videop2p.videop2p_core.images.matte import MatteSettings
 
 FRAMES, STEPS = 2, 2
 SCENE = scenes.random_scene(500_003)
@@ -54,6 +55,12 @@ def inversion(demo, model, images):
 
 
 @pytest.fixture(scope="module")
+def exact(inversion):
+    """The same path, on which an edit shows where its things are."""
+    return replace(inversion, method=DIRECT_EXACT)
+
+
+@pytest.fixture(scope="module")
 def edit(clip):
     with torch.inference_mode():
         return word_edit(clip, SOURCE, TARGET, blend_source=("ball",), blend_target=("green ball",))
@@ -76,6 +83,19 @@ def test_the_word_of_an_object_looks_at_the_object(model, inversion, edit, truth
     _, (ball, space), _ = look(model, inversion, edit, words="ball, in space", branch=branch)
     assert ball[truth].mean() > 0.4 and ball[~truth].mean() < 0.05
     assert space[truth].mean() < ball[truth].mean()
+
+
+@BRANCHES
+@pytest.mark.parametrize("step", [0, 1])
+def test_a_sharp_map_ends_where_the_object_does(model, exact, edit, truth, branch, step):
+    """Overlap with the true place, at Composite Edit's threshold."""
+
+    def overlap(sharp):
+        _, (ball,), _ = look(model, exact, edit, words="ball", branch=branch, step=step, sharp=sharp)
+        inside = ball > MatteSettings.threshold
+        return ((inside & truth).sum() / (inside | truth).sum()).item()
+
+    assert overlap(True) > max(overlap(False), 0.8)
 
 
 @BRANCHES
@@ -166,8 +186,17 @@ def test_looking_leaves_the_edit_as_it_is(model, inversion, edit, whole, blended
         assert torch.equal(watched.masks[0], plain.masks[0]) and 0 < plain.masks[0].mean() < 1
 
 
-@pytest.mark.parametrize("branch, step, rows", [("source", 0, STEPS), ("source", 2, 1), ("target", 0, 3 * STEPS)])
-def test_the_source_costs_one_conditional_prediction_a_step(model, inversion, edit, branch, step, rows):
+@pytest.mark.parametrize(
+    "branch, step, sharp, rows",
+    [
+        ("source", 0, False, STEPS),
+        ("source", 0, True, STEPS),
+        ("source", 2, False, 1),
+        ("source", 1, True, 2),
+        ("target", 0, False, 3 * STEPS),
+    ],
+)
+def test_the_source_costs_one_conditional_prediction_a_step(model, inversion, edit, branch, step, sharp, rows):
     calls = []
 
     def count(executor, x, *args, **kwargs):
@@ -176,12 +205,15 @@ def test_the_source_costs_one_conditional_prediction_a_step(model, inversion, ed
 
     counted = model.clone()
     counted.add_wrapper_with_key("diffusion_model", "count", count)
-    look(counted, inversion, edit, branch=branch, step=step)
+    look(counted, inversion, edit, branch=branch, step=step, sharp=sharp)
     assert sum(calls) == FRAMES * rows
 
 
-@pytest.mark.parametrize("branch, step, total", [("source", 0, STEPS), ("source", 2, 1), ("target", 0, STEPS)])
-def test_every_step_is_shown_and_may_be_the_last(model, inversion, edit, monkeypatch, branch, step, total):
+@pytest.mark.parametrize(
+    "branch, step, sharp, total",
+    [("source", 0, False, STEPS), ("source", 2, False, 1), ("source", 1, True, 2), ("target", 0, False, STEPS)],
+)
+def test_every_step_is_shown_and_may_be_the_last(model, inversion, edit, monkeypatch, branch, step, sharp, total):
     seen = []
 
     def hook(value, total, preview, node_id=None):
@@ -193,7 +225,7 @@ def test_every_step_is_shown_and_may_be_the_last(model, inversion, edit, monkeyp
     latent_preview.set_preview_method("latent2rgb")
     try:
         cancelling = False
-        look(model, inversion, edit, branch=branch, step=step)
+        look(model, inversion, edit, branch=branch, step=step, sharp=sharp)
         assert seen == [(value + 1, total, "JPEG") for value in range(total)]
         seen.clear()
         cancelling = True
@@ -212,6 +244,7 @@ def test_every_step_is_shown_and_may_be_the_last(model, inversion, edit, monkeyp
         ({"words": "white", "branch": "target"}, "'white' is not a word of the target prompt"),
         ({"step": -1}, f"step -1 was asked for, but the inversion has {STEPS}"),
         ({"step": STEPS + 1}, f"step {STEPS + 1} was asked for, but the inversion has {STEPS}"),
+        ({"branch": "target", "sharp": True}, "after an inversion by direct an edit does not show what looks alike"),
         ({"images": torch.zeros(3, 128, 128, 3)}, f"there are 3 images for a clip of {FRAMES} frames"),
     ],
 )

@@ -93,7 +93,9 @@ def region_of(studio: Studio, target: str | Link, word: str, **settings) -> tupl
     """The controller, which knows the words of both prompts, and the region where a word of the source looks."""
     graph = studio.graph
     edit = studio.control(target, blend_source=word)
-    maps = graph.add("VP2P_AttentionMaps", model=studio.model, inversion=studio.inversion, edit=edit["edit"])
+    maps = graph.add(
+        "VP2P_AttentionMaps", model=studio.model, inversion=studio.inversion, edit=edit["edit"], sharp=True
+    )
     region = graph.add("VP2P_EditRegion", masks=maps["masks"], images=studio.frames, **settings)
     graph.add("PreviewImage", "The region", images=region["preview"])
     return edit, region

@@ -34,7 +34,9 @@ def word_swap(studio):
     studio.invert("direct")
     # Both prompts are the source: so the mask, and with it the second inversion, does not wait for the target.
     word = studio.control(studio.prompt, "The word to look for", blend_source="man")
-    maps = graph.add("VP2P_AttentionMaps", model=studio.model, inversion=studio.inversion, edit=word["edit"])
+    maps = graph.add(
+        "VP2P_AttentionMaps", model=studio.model, inversion=studio.inversion, edit=word["edit"], sharp=True
+    )
     region = graph.add("VP2P_EditRegion", masks=maps["masks"], images=studio.frames)
     graph.add("PreviewImage", "The region", images=region["preview"])
     graph.column("4 Invert around it")

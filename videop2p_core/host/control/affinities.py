@@ -39,9 +39,16 @@ class Affinities:
         self.steps, self.passes = self.steps + 1, {}
 
 
+def sharpened(maps: Tensor, affinities: Affinities) -> Tensor | None:
+    """Word maps [frames, words, rows, columns] after `places.spread`; None where nothing tells what looks alike."""
+    if affinities.total is None or affinities.grid is None:
+        return None
+    mean = affinities.total / affinities.steps
+    return torch.stack([spread(word, mean, affinities.grid) for word in maps.unbind(dim=1)], dim=1)
+
+
 def places_of(maps: Tensor | None, affinities: Affinities) -> Tensor | None:
     """Where the words of word maps [frames, groups, rows, columns] are: [frames, rows, columns], 0 to 1; None without
     either."""
-    if maps is None or affinities.total is None or affinities.grid is None:
-        return None
-    return spread(maps[:, WORDS], affinities.total / affinities.steps, affinities.grid)
+    sharp = None if maps is None else sharpened(maps[:, WORDS : WORDS + 1], affinities)
+    return None if sharp is None else sharp[:, 0]

@@ -27,12 +27,14 @@ from ..comfy.denoiser import SOURCE, Denoiser, run
 from ..comfy.latents import as_clip, for_pictures, latent_out, left_over, pictures_of
 from ..comfy.model_patches import install
 from ..comfy.progress import latent_progress
+from ..control.affinities import Affinities, sharpened
 from ..control.attention_control import AttentionControl, ControlledTarget
 from ..control.word_maps import word_map_layers
 from ..families.table import family_of
 from ..images.frames import frames_of
 from ..images.plots import heat_grid, heat_overlay
 from ..model import memory_budget as budget
+from ..model.input_checks import check_sharp
 from .decoupled_sampling import decoupled_sample
 from .edit_inputs import PreparedEdit, within_memory
 from .target import StepDone, Target
@@ -64,10 +66,12 @@ def attention_maps(
     branch: str,
     step: int = 0,
     images: Tensor | None = None,
+    sharp: bool = False,
 ) -> WordAttention:
     """Where words of the source or the target prompt look: in one step (1 = the noisiest), or on the mean of all (0).
 
-    prepared: of the one edit that was planned; words: see `words_of`; images: IMAGE of the clip's frames, or None.
+    prepared: of the one edit that was planned; words: see `words_of`; images: IMAGE of the clip's frames, or None;
+    sharp: whether maps are spread to the edges of what they look at (edit/places.py).
     Raises ValueError for a word, a step or images that do not fit, before anything is sampled.
     """
     inversion = prepared.inversion
@@ -86,8 +90,10 @@ def attention_maps(
             f"{left_over(model.model, len(images), frames)}"
         )
     word_map_layers(model, size, prepared.targets[0].blend_blocks)
+    if sharp:
+        check_sharp(model, inversion, branch)
     first, end = (step - 1, step) if step else (0, inversion.steps)
-    maps = maps_within_memory(model, prepared, columns, first, end, branch).cpu()
+    maps = maps_within_memory(model, prepared, columns, first, end, branch, sharp).cpu()
     check_finite(maps, "the attention to the words")
     factor = model.model.latent_format.spacial_downscale_ratio
     masks = masks_of(maps, [factor * side for side in size])
@@ -112,56 +118,67 @@ def columns_of(prompt: Prompt, words: Sequence[str], role: str) -> Tensor:
 
 
 def maps_within_memory(
-    model: ModelPatcher, prepared: PreparedEdit, columns: Tensor, first: int, end: int, branch: str
+    model: ModelPatcher, prepared: PreparedEdit, columns: Tensor, first: int, end: int, branch: str, sharp: bool = False
 ) -> Tensor:
     """`source_maps` or `target_maps`, the MODEL in smaller passes where memory is short."""
     if branch == "target":
         return within_memory(
-            model, prepared, lambda model: target_maps(model, prepared, columns, first, end), budget.TARGET_MAPS
+            model, prepared, lambda model: target_maps(model, prepared, columns, first, end, sharp), budget.TARGET_MAPS
         )
     return budget.carried_out(
         budget.SOURCE_MAPS, model, prepared.inversion.noise,
-        lambda model, _: source_maps(model, prepared, columns, first, end),
+        lambda model, _: source_maps(model, prepared, columns, first, end, sharp),
     )  # fmt: skip
 
 
 @torch.no_grad()
-def source_maps(model: ModelPatcher, prepared: PreparedEdit, columns: Tensor, first: int, end: int) -> Tensor:
+def source_maps(
+    model: ModelPatcher, prepared: PreparedEdit, columns: Tensor, first: int, end: int, sharp: bool = False
+) -> Tensor:
     """The mean maps of the steps from `first` up to, not including, `end`: [words, frames, rows, columns].
 
-    The source is looked at where the inversion has it, so that a step is one conditional prediction.
+    The source is looked at where the inversion has it, so that a step is one conditional prediction. What looks alike
+    in it the cleanest step tells, which is looked at beside the others.
     """
     inversion = prepared.inversion
-    progress = latent_progress(model, end - first)
+    cleanest = range(max(end, inversion.steps - 1), inversion.steps) if sharp else ()
+    steps = [*range(first, end), *cleanest]
+    progress = latent_progress(model, len(steps))
     layers = word_map_layers(model, inversion.noise.shape[-2:], prepared.targets[0].blend_blocks)
 
     def algorithm(denoise: Denoiser, z0: Tensor, sigmas: Tensor) -> Tensor:
         path, entry = inversion.on(z0.device), denoise.guider.conds[SOURCE][0]["uuid"]
         unedited = ControlledTarget(nothing(len(columns), path.steps), entry, Blend(columns, columns), layers)
-        control = AttentionControl(entry, [unedited])
+        control = AttentionControl(entry, [unedited], finds_places=sharp)
         maps = control.source_maps[0]
         options = create_model_options_clone(denoise.model_options)
         install(control, options)
         denoise = Denoiser(denoise.guider, options)
-        for step in range(first, end):
+        for done, step in enumerate(steps, first):
             x = schedule.to_x(sent(path.latent_after(step - 1), z0.device), sigmas[step], flow=path.flow)
             with control.evaluation(step):
                 denoised = denoise(x, sigmas[step], SOURCE)
-            maps.end_step(layers.grid)
-            progress(step, denoised)
+            if step < end:
+                maps.end_step(layers.grid)
+            progress(done, denoised)
+        control.source_affinities.end_step()
         if maps.total is None:
             raise ValueError(UNUSED.format(branch="source"))
-        return rearrange(maps.total, "frames words rows columns -> words frames rows columns") / (end - first)
+        return by_word(maps.total / (end - first), control.source_affinities if sharp else None)
 
     latent = as_clip(latent_out(model.model, inversion.trajectory[0]))
     return run(family_of(model).with_slots(model), prepared.source, prepared.null, latent, inversion.sigmas, algorithm)
 
 
-def target_maps(model: ModelPatcher, prepared: PreparedEdit, columns: Tensor, first: int, end: int) -> Tensor:
-    """As `source_maps`, of the edited clip: the maps as they are after the edit."""
-    sums = [torch.zeros(())]
+def target_maps(
+    model: ModelPatcher, prepared: PreparedEdit, columns: Tensor, first: int, end: int, sharp: bool = False
+) -> Tensor:
+    """As `source_maps`, of the edited clip: the maps as they are after the edit, and what looks alike in its later
+    steps."""
+    sums, affinities = [torch.zeros(())], []
 
     def keep(done: StepDone) -> None:
+        affinities[:] = done.affinities
         maps = done.word_maps[0]
         target = maps and maps[1]  # [frames, groups, rows, columns], summed over the steps so far
         # A conditioning that was not in use yet has looked at nothing.
@@ -173,7 +190,15 @@ def target_maps(model: ModelPatcher, prepared: PreparedEdit, columns: Tensor, fi
     )  # fmt: skip
     if sums[end] is sums[first]:
         raise ValueError(UNUSED.format(branch="target"))
-    return rearrange(sums[end] - sums[first], "frames words rows columns -> words frames rows columns") / (end - first)
+    return by_word((sums[end] - sums[first]) / (end - first), affinities[0] if sharp else None)
+
+
+def by_word(maps: Tensor, affinities: Affinities | None) -> Tensor:
+    """Maps [frames, words, rows, columns], sharpened where it is told what looks alike, with the words first."""
+    shown = maps if affinities is None else sharpened(maps, affinities)
+    if shown is None:
+        raise ValueError("no layer of this model shows what looks alike in pictures of this size: turn sharp off")
+    return rearrange(shown, "frames words rows columns -> words frames rows columns")
 
 
 def watched(target: Target, columns: Tensor) -> Target:

@@ -219,7 +219,7 @@ class EditRun:
     def _step_done(self, step: int, source: Tensor, edited: list[Tensor]) -> StepDone:
         z = [to_z(x, self.inversion.sigmas[step + 1], flow=self.inversion.flow) for x in (source, *edited)]
         maps = [self.control.word_maps(i) if target.blend else None for i, target in enumerate(self.targets)]
-        return StepDone(step, z[0], z[1:], list(self.masks), maps)
+        return StepDone(step, z[0], z[1:], list(self.masks), maps, self.control.target_affinities)
 
     def _latent(self, clip: Tensor) -> Tensor:
         return as_latent(self.guider.inner_model, clip)

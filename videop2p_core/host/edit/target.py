@@ -10,6 +10,7 @@ from ...diffusion.inversion import Inversion
 from ...edit.local_blend import Blend, fit_mask
 from ...edit.matrices import Edit
 from ..comfy.conditioning import Conditioning, in_use, same_embedding
+from ..control.affinities import Affinities
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,8 @@ class StepDone:
     """Where an edit stands after a step.
 
     source, targets: z at the model's scale, [frames, channels, height, width]; masks as in Edited;
-    word_maps: of each target with a blend, the cumulative maps (source, target), [frames, groups, rows, columns] each.
+    word_maps: of each target with a blend, the cumulative maps (source, target), [frames, groups, rows, columns] each;
+    affinities: of each target, what looks alike in it so far.
     """
 
     step: int
@@ -60,6 +62,7 @@ class StepDone:
     targets: list[torch.Tensor]
     masks: list[torch.Tensor | None]
     word_maps: list[tuple[torch.Tensor | None, torch.Tensor | None] | None]
+    affinities: list[Affinities]
 
 
 Progress = Callable[[StepDone], None]  # after each step

@@ -92,6 +92,17 @@ def shows_places(model: ModelPatcher, inversion: Inversion) -> bool:
     return inversion.is_exact and not family_of(model).sees_whole_clip
 
 
+def check_sharp(model: ModelPatcher, inversion: Inversion, branch: str) -> None:
+    """branch: whose maps are to be sharpened."""
+    if family_of(model).sees_whole_clip:
+        raise ValueError("a video model does not show what looks alike in a frame: turn sharp off")
+    if branch == "target" and not inversion.is_exact:
+        raise ValueError(
+            f"after an inversion by {inversion.method} an edit does not show what looks alike in it: choose one of "
+            f"{', '.join(EXACT_METHODS)} in DDIM Invert, or turn sharp off"
+        )
+
+
 def check_fresh_noise(model: ModelPatcher, inversion: Inversion, fresh: bool) -> None:
     """fresh: whether an edit asks for noise that is drawn anew."""
     if not fresh or shows_places(model, inversion):
