@@ -63,6 +63,15 @@ class CompositeEdit(io.ComfyNode):
                         "in the edit, its wheels, tail or tips, for instance."
                     ),
                 ),
+                io.Boolean.Input(
+                    "match_colours",
+                    default=MatteSettings.match_colours,
+                    optional=True,
+                    tooltip=(
+                        "For one thing in the place of another: what is drawn around the new thing takes the source's "
+                        "colours from the seam, so that no pale patch is left in the old one's place."
+                    ),
+                ),
             ],
             outputs=[
                 io.Image.Output(id="images", display_name="images", tooltip="The source's frames with the edit in."),
@@ -82,8 +91,9 @@ class CompositeEdit(io.ComfyNode):
         feather: int,
         keep_things: bool,
         rests: bool = MatteSettings.rests,
+        match_colours: bool = MatteSettings.match_colours,
     ) -> io.NodeOutput:
-        settings = MatteSettings(threshold, rests, grow, feather, keep_things)
+        settings = MatteSettings(threshold, rests, grow, feather, keep_things, match_colours)
         return io.NodeOutput(*composite_edit(source, edited, old_place, new_place, settings))
 
 

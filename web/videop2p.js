@@ -16,7 +16,6 @@ const LATER = 5000 // ms until a server that did not answer is asked again
 const SILENT = Symbol("no answer")
 const PASSING = new Set(["PrimitiveNode", "PrimitiveString", "PrimitiveStringMultiline"]) // give on what they hold
 const TALLEST = 240 // pixels of it on a canvas; more is scrolled to
-const [WIDE, HIGH] = [36, 10] // pixels of a curve beside a word
 const KINDS = { replace: "word by word, each onto its counterpart", refine: "shared words stay, new ones join" }
 const MEANINGS = { kept: "as in the source", swapped: "takes over", added: "new", dropped: "left out" }
 const STYLE = `
@@ -31,10 +30,10 @@ const STYLE = `
   border: 1px solid color-mix(in srgb, var(--hue) 55%, transparent);
   background: color-mix(in srgb, var(--hue) 22%, transparent); }
 .vp2p-word small { opacity: 0.75; margin-left: 4px; }
-.vp2p-curve { width: ${WIDE + 2}px; height: ${HIGH + 2}px; margin-left: 4px; vertical-align: middle; opacity: 0.75;
-  border-bottom: 1px solid color-mix(in srgb, var(--hue) 55%, transparent); }
-.vp2p-curve polyline { fill: none; stroke: currentColor; stroke-width: 1.5; }
-.vp2p-curve rect { fill: currentColor; }
+.vp2p-curve, .vp2p-window { display: inline-block; width: 36px; height: 10px; margin-left: 4px; opacity: 0.75; }
+.vp2p-curve { background: currentColor; }
+.vp2p-window { position: relative; height: 4px; vertical-align: middle; background: #8888; }
+.vp2p-window span { position: absolute; height: 100%; background: currentColor; }
 .vp2p-swapped { --hue: #f5a524; }
 .vp2p-added { --hue: #3fbf6b; }
 .vp2p-dropped { --hue: #f05252; text-decoration: line-through; }`
@@ -141,31 +140,24 @@ function rows({ difference: { kind, source, target }, weights, windows, faults }
   ]
 }
 
-/** The weight of a word, as a number or as a curve over the steps. */
+/** The weight of a word, as a number or as a curve over the steps: the area below it. */
 function weight(value) {
   if (!Array.isArray(value)) return value === 1 ? [] : [made("small", "", `× ${value}`)]
   const low = Math.min(0, ...value)
   const height = Math.max(1, ...value) - low
-  const points = value.map((one, i) => [(i / (value.length - 1)) * WIDE, HIGH - ((one - low) / height) * HIGH])
-  return [made("small", "", `× ${short(value[0])} … ${short(value.at(-1))}`), drawn("polyline", { points: points.join(" ") })]
+  const curve = made("span", "vp2p-curve")
+  const points = value.map((one, i) => `${(100 * i) / (value.length - 1)}% ${100 * (1 - (one - low) / height)}%`)
+  curve.style.clipPath = `polygon(${points.join(", ")}, 100% 100%, 0% 100%)`
+  return [made("small", "", `× ${short(value[0])} … ${short(value.at(-1))}`), curve]
 }
 
 const short = (number) => Number(number.toPrecision(3))
 
 /** A window within the run: a bar from its start to its end. */
 function span([start, end]) {
-  const [x, width] = [start * WIDE, (end - start) * WIDE]
-  return drawn("rect", { x, width, y: HIGH / 3, height: HIGH / 3 })
-}
-
-/** A small picture beside a word, WIDE times HIGH, of one shape. */
-function drawn(shape, attributes) {
-  const [picture, part] = ["svg", shape].map((tag) => document.createElementNS("http://www.w3.org/2000/svg", tag))
-  picture.setAttribute("class", "vp2p-curve")
-  picture.setAttribute("viewBox", `-1 -1 ${WIDE + 2} ${HIGH + 2}`)
-  for (const [name, value] of Object.entries(attributes)) part.setAttribute(name, value)
-  picture.append(part)
-  return picture
+  const bar = made("span", "vp2p-window", made("span"))
+  Object.assign(bar.firstChild.style, { left: `${100 * start}%`, width: `${100 * (end - start)}%` })
+  return bar
 }
 
 function row(label, words) {

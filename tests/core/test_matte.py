@@ -1,5 +1,5 @@
 import torch
-from comfyui_videop2p.videop2p_core.images.matte import along_edges, composite, feathered, things
+from comfyui_videop2p.videop2p_core.images.matte import along_edges, composite, feathered, matched, sure, things
 
 SIDE = 128
 
@@ -29,8 +29,20 @@ def test_a_coarse_place_follows_the_edges_of_its_picture():
 
 def test_it_covers_the_old_thing_and_the_new_one():
     old, new = disc(50, 64, 24), disc(70, 64, 24)
-    found = things(coarse(old), coarse(new), picture(old), picture(new), threshold=0.4)
-    assert overlap(found, old | new) > 0.99
+    place = things(coarse(old), coarse(new), picture(old), picture(new))
+    assert overlap(place > 0.4, old | new) > 0.99 and not (sure(place) & ~(old | new)).any()
+
+
+def test_what_is_drawn_around_the_new_thing_takes_the_sources_colours():
+    """The edit is paler all over; the thing itself, on half of the matte, stays as it is drawn."""
+    new, matte = disc(44, 64, 20), disc(64, 64, 40)
+    source = torch.full((1, SIDE, SIDE, 3), 0.5)
+    edited = torch.where(new[..., None], torch.tensor([0.9, 0.1, 0.1]), source + 0.2)
+    frames = matched(source, edited, matte.float(), new.float())
+    around = matte & ~disc(44, 64, 26)
+    assert torch.equal(frames[disc(44, 64, 14)], edited[disc(44, 64, 14)])
+    assert (frames - source)[around].abs().mean() < 0.2 * (edited - source)[around].abs().mean()
+    assert torch.equal(matched(source, source, matte.float(), new.float()), source)
 
 
 def test_feathering_leaves_it_soft_at_the_edge_alone():

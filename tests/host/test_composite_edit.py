@@ -83,6 +83,26 @@ def test_rests_of_the_old_thing_go_with_it_and_nothing_else_does():
     assert torch.equal(images(source, True), source)
 
 
+def test_what_is_faint_everywhere_is_no_thing():
+    """A planet that both places half show; a thing's own faint edge stays."""
+    thing, planet = (torch.zeros(FRAMES, 2 * SIDE, 2 * SIDE) for _ in range(2))
+    thing[:, 40:80, 40:80], planet[:, 10:24, 100:114] = 1, 1
+    thing[:, 80:90, 40:80] = 0.5
+    place = thing + 0.5 * planet
+    grey = torch.full((*thing.shape, 3), 0.5)
+    settings = {**PLAIN, "grow": 0, "feather": 0, "threshold": 0.4}
+    _, matte = run("CompositeEdit", source=grey, edited=grey + 0.1, old_place=place, new_place=place, **settings)
+    assert not matte[planet > 0].any() and matte[:, 42:84, 42:78].all()
+
+
+def test_colours_are_matched_where_the_new_thing_is_not(clips):
+    source, edited, old, new = clips
+    places = {"source": source, "old_place": old, "new_place": torch.zeros_like(new), **PLAIN}
+    paler = (source + 0.2).clamp(max=1)
+    plain, near = (run("CompositeEdit", edited=paler, match_colours=on, **places)[0] for on in (False, True))
+    assert (near - source).abs().mean() < 0.5 * (plain - source).abs().mean()
+
+
 def test_many_frames_are_what_each_alone_is(clips, monkeypatch):
     monkeypatch.setattr(composite_edit, "AT_ONCE", 3 * SIDE**2)
     source, edited, old, new = (clip.repeat(10, *[1] * (clip.ndim - 1)) for clip in clips)

@@ -8,7 +8,7 @@ from scipy.ndimage import binary_propagation
 from torch import Tensor
 
 from ...images.comparison import resized
-from ...images.matte import MatteSettings, composite, feathered, rests, things
+from ...images.matte import MatteSettings, composite, feathered, matched, rests, sure, things
 from .edit_region import shaped
 from .frames import frames_of
 from .masks import one_for_each
@@ -43,11 +43,15 @@ def composite_edit(
         inside = resized(edited[part], source.shape[1:3])
         pictures = source[part].float(), inside.float()  # the filters have no halves
         old_place, new_place = (place[part].to(source.device) for place in places)
-        inside_matte = things(old_place, new_place, *pictures, settings.threshold)
+        place = things(old_place, new_place, *pictures)
+        inside_matte = place > settings.threshold
+        inside_matte = joined(inside_matte & sure(place), inside_matte)
         if settings.rests:
             inside_matte = joined(inside_matte, rests(old_place, *pictures))
         region = torch.stack([shaped(one, False, settings.grow) for one in inside_matte])
         mask = feathered(region.float(), settings.feather)
+        if settings.match_colours and not settings.keep_things:
+            inside = matched(*pictures, mask, new_place)
         mask = 1 - mask if settings.keep_things else mask
         frames.append(composite(source[part], inside, mask))
         mattes.append(mask)
