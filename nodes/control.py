@@ -6,7 +6,7 @@ from torch import Tensor
 
 from ..videop2p_core.edit.alignment import KINDS
 from ..videop2p_core.edit.edit_fields import parse_guidance, parse_weights, parse_windows, parse_words
-from ..videop2p_core.edit.edit_plan import EditPlan
+from ..videop2p_core.edit.edit_plan import MOST_EMPHASIS, EditPlan
 from ..videop2p_core.edit.local_blend import checked_mask
 from ..videop2p_core.host.edit.edit_inputs import word_edit
 from .types import CATEGORY, Edit
@@ -204,6 +204,19 @@ class AttentionController(io.ComfyNode):
                         "so that the new one is not built from its parts. -1: 0.9 where the blend words differ, else 0."
                     ),
                 ),
+                io.Float.Input(
+                    "emphasis",
+                    optional=True,
+                    default=EditPlan.emphasis,
+                    min=0.0,
+                    max=MOST_EMPHASIS,
+                    step=0.1,
+                    advanced=True,
+                    tooltip=(
+                        "For an edit that comes out too weak: how far it goes beyond what the target prompt makes by "
+                        "itself, away from what the source prompt would. Costs one prediction more a step; 0 is off."
+                    ),
+                ),
             ],
             outputs=[
                 Edit.Output(display_name="edit", tooltip="For Decoupled Sample; several make a list of edits."),
@@ -241,6 +254,7 @@ class AttentionController(io.ComfyNode):
         structure_window: float = 0.0,
         guidance: str = "",
         fresh_noise: float = 0.0,
+        emphasis: float = EditPlan.emphasis,
     ) -> io.NodeOutput:
         mask = None if mask is None else checked_mask(mask)
         planned = word_edit(
@@ -250,7 +264,7 @@ class AttentionController(io.ComfyNode):
             windows=parse_windows(word_weights),
             subtracted=parse_words(subtract), threshold=threshold, start=blend_start, freeze=blend_freeze,
             structure=None if structure_window == AUTO else structure_window, guidance=parse_guidance(guidance),
-            fresh=None if fresh_noise == AUTO else fresh_noise,
+            fresh=None if fresh_noise == AUTO else fresh_noise, emphasis=emphasis,
         )  # fmt: skip
         return io.NodeOutput(planned, planned.source, planned.target, planned.picture())
 

@@ -6,7 +6,7 @@ queries and keys and replays them in the targets of the same step.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import torch
@@ -28,6 +28,7 @@ class Branch:
     cfg       the guidance scale; 1 is the conditional prediction alone
     null      [1 or frames, tokens, channels], the null text; None where cfg is 1
     proximal  whether the small entries of the guidance direction are removed
+    unedited  whether it is what the source prompt makes of the target's latent by itself
     """
 
     step: int
@@ -35,6 +36,7 @@ class Branch:
     cfg: float = 1.0
     null: Tensor | None = None
     proximal: bool = False
+    unedited: bool = False
 
 
 Predictions = list[tuple[Branch, Tensor]]  # branches, the source first, and the x of each
@@ -89,6 +91,7 @@ def edit_clip(
     *,
     coupled: bool = False,
     guidance: Sequence[Sequence[float] | None] | None = None,
+    emphasis: Sequence[float] | None = None,
     starts: Sequence[Tensor | None] | None = None,
     source_needed: Callable[[int], bool] = lambda step: True,
     end_step: EndStep | None = None,
@@ -98,18 +101,22 @@ def edit_clip(
     inversion runs (`Inversion.on`).
 
     All predictions of a step are asked for at once, so that `denoise` may take the clip in parts, each with all of its
-    branches. guidance: of each target the scale of every step, None for the inversion's; starts: the noise
-    z_T that it starts from, None for the inversion's. `source_needed(step)` says whether any target looks at the
-    source; the direct methods leave its prediction out where none does
-    (arXiv 2310.01506). `end_step(step)`, asked once after the step's predictions, gives the masks where the targets are
-    kept; elsewhere the source is brought back. Values that are no numbers end it with a ValueError.
+    branches. Of each target, guidance: the scale of every step, None for the inversion's; emphasis: how far it goes
+    beyond its prompt, 0 for none; starts: the noise z_T that it starts from, None for the inversion's.
+    `source_needed(step)` says whether any target looks at the source; the direct methods leave its prediction out where
+    none does (arXiv 2310.01506). `end_step(step)`, asked once after the step's predictions, gives the masks where the
+    targets are kept; elsewhere the source is brought back. Values that are no numbers end it with a ValueError.
+
+    With emphasis e a target's direction is d_T + e (d_T - d_S), d_S being what the source prompt makes of the target's
+    own latent: one prediction more a step (the editing term of h-Edit, arXiv 2503.02187, as an extrapolation).
 
     Where the inversion is exact a target is an offset from the stored path, which grows by what its direction differs
     from the source's: the same direction leaves the source as it is, to the bit where the source is predicted beside
     it, to rounding where its direction is read off the path. Elsewhere a target is a path of its own.
     """
     device, flow = inversion.sigmas.device, inversion.flow
-    scales = guidance or [None] * targets
+    scales, excess = guidance or [None] * targets, emphasis or [0.0] * targets
+    stressed = [i for i, e in enumerate(excess) if e]
     source = schedule.to_x(sent(inversion.noise, device), inversion.sigmas[0], flow=flow)
     edited = [
         source if start is None else schedule.to_x(sent(start, device), inversion.sigmas[0], flow=flow)
@@ -123,14 +130,18 @@ def edit_clip(
             target_branch(inversion, step, i, coupled, None if own is None else own[step])
             for i, own in enumerate(scales)
         ]
-        predictions = list(zip(branches, places, strict=True))
+        plain = [(replace(branches[i], proximal=False, unedited=True), places[i]) for i in stressed]
+        predictions = [*plain, *zip(branches, places, strict=True)]
         if source_needed(step) or inversion.needs_source:
             predictions.insert(0, (source_branch(inversion, step), shown))
         directions = [
             schedule.direction(x, denoised, sigma)
             for (_, x), denoised in zip(predictions, denoise(sigma, predictions), strict=True)
         ]
-        of_source, of_targets = directions[: len(directions) - targets], directions[len(directions) - targets :]
+        first = len(directions) - targets
+        of_source, of_targets = directions[: first - len(plain)], directions[first:]
+        for i, d in zip(stressed, directions[first - len(plain) : first], strict=True):
+            of_targets[i] = of_targets[i] + excess[i] * (of_targets[i] - d)
         before, change = source, next_sigma - sigma
         if inversion.method in inversions.ON_PATH:
             source = schedule.to_x(sent(inversion.latent_after(step), device), next_sigma, flow=flow)

@@ -13,6 +13,7 @@ from .matrices import DEFAULT_WINDOW, Edit, KeyFrames, compile_edit, values_of, 
 from .prompt import Prompt, find_word, shortened, word_tokens
 
 FRESH = 0.9  # of the noise: with half of it more edits tremble; outlines suffer with all
+MOST_EMPHASIS = 3.0
 SAMPLES = 21  # of a curve that is shown
 HEAVIEST = 1000  # of a word's weight: with far larger ones a model's numbers overflow
 
@@ -27,6 +28,7 @@ class EditPlan:
                           steps where the edit keeps the shape, else none
     fresh                 the share of the noise that is drawn anew where the old thing is; None for FRESH where one
                           thing takes the place of another, else none
+    emphasis              how far it goes beyond its prompt, 0 for none
     guidance              its scale over the steps; None for the inversion's
     weights               factor on each word of the target, inside its window, over the steps
     windows               of single words of the target, in the place of `cross`: (start, end) as shares of the run
@@ -45,6 +47,7 @@ class EditPlan:
     temporal: float = 0.5
     structure: float | None = 0.0
     fresh: float | None = 0.0
+    emphasis: float = 0.0
     guidance: float | KeyFrames | None = None
     weights: Mapping[str, float | KeyFrames] = field(default_factory=dict)
     windows: Mapping[str, tuple[float, float]] = field(default_factory=dict)
@@ -63,6 +66,8 @@ class EditPlan:
             value = getattr(self, name)
             if value is not None and not 0 <= value <= 1:
                 raise ValueError(f"the edit's {_NAMES.get(name, name)} is {value:g}: it lies between 0 and 1")
+        if not 0 <= self.emphasis <= MOST_EMPHASIS:
+            raise ValueError(f"the edit's emphasis is {self.emphasis:g}: it lies between 0 and {MOST_EMPHASIS:g}")
         for word, weight in ((word, value) for word, curve in self.weights.items() for value in values_of(curve)):
             if not abs(weight) <= HEAVIEST:
                 raise ValueError(
@@ -81,6 +86,7 @@ class EditPlan:
             self.source, self.target, steps=steps, kind=self.kind, temporal=self.temporal,
             cross={DEFAULT_WINDOW: self.cross, **self.windows}, structure=self.structure_window,
             guidance=self.guidance, weights=self.weights, fresh=self.fresh_noise,
+            emphasis=self.emphasis,
         )  # fmt: skip
 
     @property

@@ -39,6 +39,7 @@ class Edit:
     structure: [steps] bool; True where its frame attention does (arXiv 2208.01626, section 3.2); by default nowhere.
     guidance: [steps], the scale of each step; None for the inversion's own.
     fresh: the share of its noise that is drawn anew where the old thing is.
+    emphasis: how far it goes beyond its prompt, 0 for none.
     """
 
     source: Tensor
@@ -47,6 +48,7 @@ class Edit:
     structure: Tensor | None = None
     guidance: tuple[float, ...] | None = None
     fresh: float = 0.0
+    emphasis: float = 0.0
 
     def __post_init__(self) -> None:
         steps, _, tokens = self.source.shape
@@ -190,6 +192,7 @@ def compile_edit(
     guidance: float | KeyFrames | None = None,
     weights: Mapping[str, float | KeyFrames] | None = None,
     fresh: float = 0.0,
+    emphasis: float = 0.0,
 ) -> Edit:
     """The edit that turns the source prompt's attention into the target prompt's (arXiv 2303.04761, section 3.2).
 
@@ -200,7 +203,7 @@ def compile_edit(
     temporal, structure: windows in which temporal and frame attention take the source's maps.
     guidance: its scale over the steps, None for the inversion's.
     weights: factor on each word's map inside the cross window.
-    fresh: the share of its noise that is drawn anew where the old thing is.
+    fresh, emphasis: as in Edit.
 
     Raises ValueError, naming the words there are, for a word that the target does not have.
     """
@@ -221,7 +224,7 @@ def compile_edit(
     edited, kept = within(reweight((aligned.source, aligned.own), weight), window)
     scale = None if guidance is None else tuple(weight_curve(guidance, steps).tolist())
     windows = (window_curve(window, steps, steps) > 0 for window in (temporal, structure))
-    return Edit(edited.float()[step], kept.float()[step], *windows, guidance=scale, fresh=fresh)
+    return Edit(edited.float()[step], kept.float()[step], *windows, guidance=scale, fresh=fresh, emphasis=emphasis)
 
 
 def word_windows(

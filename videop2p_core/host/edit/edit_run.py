@@ -103,7 +103,8 @@ class EditRun:
         starts = self._starts()
         return edit_clip(
             self.denoise, self.inversion, len(self.targets), coupled=self.coupled,
-            guidance=[target.edit.guidance for target in self.targets], starts=starts,
+            guidance=[target.edit.guidance for target in self.targets],
+            emphasis=[target.edit.emphasis for target in self.targets], starts=starts,
             source_needed=self.control.source_needed, end_step=self.end_step, progress=report,
         )  # fmt: skip
 
@@ -169,15 +170,20 @@ class EditRun:
         """One prediction of the model, which knows in it whose it is."""
         comfy.model_management.throw_exception_if_processing_interrupted()
         part = None if window is None else window.key
-        self.guider.cache.at(branch.step, (branch.target, part))
+        self.guider.cache.at(branch.step, (branch.target, branch.unedited, part))
+        if branch.unedited:
+            yield
+            return
         with self.control.evaluation(branch.step, branch.target, WHOLE if part is None else part):
             yield
 
     def _predict(self, window: Pass | None, sigma: Tensor, branch: Branch, x: Tensor) -> Tensor:
-        positive, negative = self.pairs[SOURCE if branch.target is None else branch.target]
+        of_source = branch.target is None or branch.unedited
+        positive, negative = self.pairs[SOURCE if of_source else branch.target]
         negative = negative if branch.null is None else with_embedding(negative, branch.null)
         positive, negative = (cut_conditioning(cond, x, window, self.model_options) for cond in (positive, negative))
-        options, proximal = during(window, self.model_options), Proximal(self.inversion)
+        options = during(window, self.sampling_options if branch.unedited else self.model_options)
+        proximal = Proximal(self.inversion)
         is_proximal = branch.proximal and branch.cfg != 1
         if is_proximal:
             options = with_pre_cfg(options, proximal)
