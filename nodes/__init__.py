@@ -12,6 +12,7 @@ NAMES = (
     "invert",
     "control",
     "sample",
+    "crop",
     "composite",
     "sweep",
     "attention_maps",
@@ -36,6 +37,8 @@ def _topic(name: str) -> ModuleType:
             from . import control as topic
         case "sample":
             from . import sample as topic
+        case "crop":
+            from . import crop as topic
         case "composite":
             from . import composite as topic
         case "sweep":

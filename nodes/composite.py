@@ -4,8 +4,9 @@ from comfy_api.latest import io
 from torch import Tensor
 
 from ..videop2p_core.host.images.composite_edit import composite_edit
+from ..videop2p_core.images.crop import Crop as Window
 from ..videop2p_core.images.matte import MatteSettings
-from .types import CATEGORY
+from .types import CATEGORY, Crop
 
 
 class CompositeEdit(io.ComfyNode):
@@ -72,6 +73,11 @@ class CompositeEdit(io.ComfyNode):
                         "colours from the seam, so that no pale patch is left in the old one's place."
                     ),
                 ),
+                Crop.Input(
+                    "crop",
+                    optional=True,
+                    tooltip="From Crop Region, where only that part of the source was edited: the edit is set back.",
+                ),
             ],
             outputs=[
                 io.Image.Output(id="images", display_name="images", tooltip="The source's frames with the edit in."),
@@ -92,9 +98,10 @@ class CompositeEdit(io.ComfyNode):
         keep_things: bool,
         rests: bool = MatteSettings.rests,
         match_colours: bool = MatteSettings.match_colours,
+        crop: Window | None = None,
     ) -> io.NodeOutput:
         settings = MatteSettings(threshold, rests, grow, feather, keep_things, match_colours)
-        return io.NodeOutput(*composite_edit(source, edited, old_place, new_place, settings))
+        return io.NodeOutput(*composite_edit(source, edited, old_place, new_place, settings, crop))
 
 
 NODES = [CompositeEdit]

@@ -12,6 +12,7 @@ KEEPING = ("off", "in memory", "on disk")  # where the source's queries and keys
 Edit = io.Custom("VP2P_EDIT")
 Inversion = io.Custom("VP2P_INVERSION")
 Tuning = io.Custom("VP2P_TUNING")
+Crop = io.Custom("VP2P_CROP")
 
 
 def animated(frames: Tensor, fps: float) -> ui.SavedImages:

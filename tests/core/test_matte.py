@@ -1,5 +1,5 @@
 import torch
-from comfyui_videop2p.videop2p_core.images.matte import along_edges, composite, feathered, matched, sure, things
+from comfyui_videop2p.videop2p_core.images.matte import along_edges, colours_matched, composite, feathered, sure, things
 
 SIDE = 128
 
@@ -38,11 +38,11 @@ def test_what_is_drawn_around_the_new_thing_takes_the_sources_colours():
     new, matte = disc(44, 64, 20), disc(64, 64, 40)
     source = torch.full((1, SIDE, SIDE, 3), 0.5)
     edited = torch.where(new[..., None], torch.tensor([0.9, 0.1, 0.1]), source + 0.2)
-    frames = matched(source, edited, matte.float(), new.float())
+    frames = colours_matched(source, edited, matte.float(), new.float())
     around = matte & ~disc(44, 64, 26)
     assert torch.equal(frames[disc(44, 64, 14)], edited[disc(44, 64, 14)])
     assert (frames - source)[around].abs().mean() < 0.2 * (edited - source)[around].abs().mean()
-    assert torch.equal(matched(source, source, matte.float(), new.float()), source)
+    assert torch.equal(colours_matched(source, source, matte.float(), new.float()), source)
 
 
 def test_feathering_leaves_it_soft_at_the_edge_alone():

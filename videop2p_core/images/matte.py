@@ -72,7 +72,7 @@ def rests(old: Tensor, source: Tensor, edited: Tensor) -> Tensor:
     return (along_edges(old, source) > FAINT) & (changes(source, edited) > TAKEN_AWAY)
 
 
-def matched(source: Tensor, edited: Tensor, matte: Tensor, new: Tensor) -> Tensor:
+def colours_matched(source: Tensor, edited: Tensor, matte: Tensor, new: Tensor) -> Tensor:
     """The edited frames in the source's colours wherever the new thing is not: what the two differ by around the matte
     is carried on into it, from near the seam before from afar.
 

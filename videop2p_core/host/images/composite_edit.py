@@ -8,7 +8,8 @@ from scipy.ndimage import binary_propagation
 from torch import Tensor
 
 from ...images.comparison import resized
-from ...images.matte import MatteSettings, composite, feathered, matched, rests, sure, things
+from ...images.crop import Crop, empty_around, set_back
+from ...images.matte import MatteSettings, colours_matched, composite, feathered, rests, sure, things
 from .edit_region import shaped
 from .frames import frames_of
 from .masks import one_for_each
@@ -23,12 +24,14 @@ def composite_edit(
     old: Tensor,
     new: Tensor,
     settings: MatteSettings,
+    crop: Crop | None = None,
 ) -> tuple[Tensor, Tensor]:
     """(frames [frames, height, width, 3] at the source's size, matte [frames, height, width]).
 
     source, edited: IMAGEs of as many frames, the edited ones of any size
     old, new: MASKs of where the old and the new thing are, soft, one for each frame or one for all
     settings: pixels are the source's
+    crop: the window of the source that was edited, where it was not all of it; the edit and the places are its own
 
     Raises ValueError, in a sentence, for what does not fit.
     """
@@ -37,6 +40,10 @@ def composite_edit(
         raise ValueError(
             f"the source has {len(source)} frames, the edited clip {len(edited)}: connect the frames that were inverted"
         )
+    if crop is not None:
+        check_crop(source, crop)
+        window, matte = composite_edit(source[:, *crop.window], edited, old, new, settings)
+        return set_back(source, window, crop), empty_around(matte, crop)
     places = [one_for_each(mask, len(source), f"the {name} has") for mask, name in ((old, OLD), (new, NEW))]
     frames, mattes = [], []
     for part in _parts(source):
@@ -51,11 +58,21 @@ def composite_edit(
         region = torch.stack([shaped(one, False, settings.grow) for one in inside_matte])
         mask = feathered(region.float(), settings.feather)
         if settings.match_colours and not settings.keep_things:
-            inside = matched(*pictures, mask, new_place)
+            inside = colours_matched(*pictures, mask, new_place)
         mask = 1 - mask if settings.keep_things else mask
         frames.append(composite(source[part], inside, mask))
         mattes.append(mask)
     return torch.cat(frames), torch.cat(mattes)
+
+
+def check_crop(source: Tensor, crop: Crop) -> None:
+    """Raises ValueError where the frames are not those that were cropped."""
+    if tuple(source.shape[1:3]) != crop.of:
+        (height, width), (own_height, own_width) = crop.of, source.shape[1:3]
+        raise ValueError(
+            f"the crop is of frames of {width} x {height}, the source's are {own_width} x {own_height}: connect the "
+            "frames that Crop Region was given"
+        )
 
 
 def joined(region: Tensor, others: Tensor) -> Tensor:

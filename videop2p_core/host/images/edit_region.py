@@ -13,6 +13,7 @@ from torch import Tensor
 from ...finite import check_finite_input
 from ...images.matte import feathered
 from .frames import frames_of
+from .masks import resized_masks
 
 GREY = 0.5  # what video models for inpainting read as "paint here"
 MOST = {"steady": 64, "grow": 512, "feather": 256}
@@ -93,9 +94,7 @@ def _fitted(masks: Tensor, images: Tensor | None) -> Tensor:
         raise ValueError(
             f"there are {len(masks)} masks for {frames} images: connect one for each image, or a single one for all"
         )
-    if masks.shape[1:] != images.shape[1:3]:
-        masks = F.interpolate(masks[:, None], size=size, mode="bilinear", antialias=True)[:, 0]
-    return masks.to(images).expand(frames, -1, -1)
+    return resized_masks(masks, size).to(images).expand(frames, -1, -1)
 
 
 def _steadied(inside: Tensor, frames: int) -> Tensor:

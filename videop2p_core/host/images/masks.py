@@ -1,5 +1,8 @@
-"""MASKs as inputs: one for each frame."""
+"""MASKs as inputs: one for each frame, at a size."""
 
+from collections.abc import Sequence
+
+import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor
 
@@ -17,3 +20,10 @@ def one_for_each(masks: Tensor, frames: int, subject: str) -> Tensor:
             f"{subject} {len(masks)} masks for {frames} frames: connect one for each frame, or a single one for all"
         )
     return masks.expand(frames, -1, -1)
+
+
+def resized_masks(masks: Tensor, size: Sequence[int]) -> Tensor:
+    """Masks [frames, any height, any width] at size (height, width)."""
+    if masks.shape[1:] == tuple(size):
+        return masks
+    return F.interpolate(masks[:, None], size=tuple(size), mode="bilinear", antialias=True)[:, 0]

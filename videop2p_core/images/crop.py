@@ -1,0 +1,62 @@
+"""The part of a clip that is edited by itself, at the resolution of the model, and set back into the whole."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+UNIT = 16  # sides of what a model is given are multiples of it
+
+
+@dataclass(frozen=True)
+class Crop:
+    """A window of a clip in pixels: top and left, height and width, and the (height, width) of the frames it is of."""
+
+    top: int
+    left: int
+    height: int
+    width: int
+    of: tuple[int, int]
+
+    @property
+    def window(self) -> tuple[slice, slice]:
+        """Its rows and columns."""
+        return slice(self.top, self.top + self.height), slice(self.left, self.left + self.width)
+
+
+def crop_around(region: Tensor, margin: float) -> Crop:
+    """The smallest window around a region, bool [frames, height, width], with a margin, as a share of its longer side,
+    where the frames have room for it. Raises ValueError for a region that is empty."""
+    size = region.shape[1:]
+    spans = []
+    for others in (1, 0):
+        inside = region.any(dim=0).any(dim=others).nonzero()
+        if not len(inside):
+            raise ValueError("the masks are empty, so that there is nothing to crop to: connect others")
+        spans.append((int(inside[0]), int(inside[-1]) + 1))
+    room = round(margin * max(end - start for start, end in spans))
+    (top, bottom), (left, right) = (
+        (max(start - room, 0), min(end + room, side)) for (start, end), side in zip(spans, size, strict=True)
+    )
+    return Crop(top, left, bottom - top, right - left, (size[0], size[1]))
+
+
+def size_for_model(crop: Crop, longest: int) -> tuple[int, int]:
+    """(height, width) in which a model edits a window: its longer side about `longest`, both multiples of UNIT."""
+    scale = longest / max(crop.height, crop.width)
+    height, width = (max(round(side * scale / UNIT), 1) * UNIT for side in (crop.height, crop.width))
+    return height, width
+
+
+def set_back(frames: Tensor, window: Tensor, crop: Crop) -> Tensor:
+    """Frames [frames, height, width, ...] with another window in them."""
+    whole = frames.clone()
+    whole[:, *crop.window] = window
+    return whole
+
+
+def empty_around(window: Tensor, crop: Crop) -> Tensor:
+    """A mask [frames, rows, columns] of the window, as one of the whole frames that is 0 elsewhere."""
+    return set_back(torch.zeros(len(window), *crop.of, dtype=window.dtype, device=window.device), window, crop)
