@@ -260,5 +260,6 @@ def test_weights_make_room_for_activations_instead_of_cutting_the_clip(model, in
     caplog.clear()
     edited = sample(watched, path, edit)[0][0]["samples"]
     assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
-    assert 0 < max(loaded) < model.model_size() / 2  # a quarter was left to them
+    if not model.is_dynamic():  # such weights leave by themselves, when activations come to need their room
+        assert 0 < max(loaded) < model.model_size() / 2  # a quarter was left to them
     assert torch.equal(edited, expected)
