@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from ...tools.environment import ROOT
 from ...tools.host import Host
 
-KEYS = {"difference", "weights", "faults"}
+KEYS = {"difference", "weights", "windows", "faults"}
 PATIENCE = 120  # seconds for an answer
 
 

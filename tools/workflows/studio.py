@@ -119,13 +119,15 @@ class Studio:
 
     # --- what came of it ---------------------------------------------------------------------------------------------
 
-    def set_in(self, sampled: Node | dict[str, Link], exchanged: bool) -> Node:
+    def set_in(self, sampled: Node | dict[str, Link], exchanged: bool, **whole: Link) -> Node:
         """The edited frames of Decoupled Sample, set into the clip's own. exchanged: whether one thing takes the place
-        of another."""
+        of another; whole: the source and the crop, where only a part of it was edited."""
         settings = asdict(EXCHANGED if exchanged else MatteSettings())
         frames = self.graph.add("VAEDecode", "Decode the edit", samples=sampled["edited"], vae=self.vae)
         places = {"old_place": sampled["old place"], "new_place": sampled["new place"]}
-        return self.graph.add("VP2P_CompositeEdit", source=self.frames, edited=frames, **settings, **places)
+        return self.graph.add(
+            "VP2P_CompositeEdit", **{"source": self.frames} | whole, edited=frames, **settings, **places
+        )
 
     def save(self, edited: Link, name: str = "Video-P2P") -> Node:
         """The edited latents as a video, and their frames to look at, which come back."""

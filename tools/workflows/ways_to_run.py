@@ -191,6 +191,37 @@ def attention_maps(studio):
 
 
 @recipe(
+    """## A part of a large clip
+
+A large clip is too much for the model, and a small thing in it too small to be drawn well. A copy at the model's size
+shows where a word looks (*Attention Maps*, *sharp*); *Crop Region* cuts that part out of the large frames; it alone is
+inverted and edited; *Composite Edit* sets the edit back into the large frames, whose other pixels stay the file's.""",
+)
+def crop_region(studio):
+    graph = studio.graph
+    opened(studio, BALL, RIDER, tune=False)
+    whole = graph.add(
+        "ImageScale", "In the place of your large clip", image=studio.frames, upscale_method="lanczos", width=384,
+        height=384, crop="disabled",
+    )["IMAGE"]  # fmt: skip
+    graph.column("4 Crop")
+    word = studio.control(studio.prompt, "The word to look for", blend_source="ball")
+    maps = graph.add(
+        "VP2P_AttentionMaps", model=studio.model, inversion=studio.inversion, edit=word["edit"], sharp=True
+    )
+    part = graph.add("VP2P_CropRegion", images=whole, masks=maps["masks"], longest=128, margin=0.5)
+    studio.frames = part["images"]
+    studio.encode()
+    studio.invert()
+    graph.column("5 Edit")
+    sampled = studio.sample(studio.control(STAR, **AT_THE_END | SHAPE)["edit"])
+    graph.column("6 Result")
+    composite = studio.set_in(sampled, exchanged=True, source=whole, crop=part["crop"])
+    studio.show(composite["images"])
+    graph.add("PreviewImage", "The part", images=part["images"])
+
+
+@recipe(
     """## With VideoHelperSuite
 
 Word swap between *Load Video* and *Video Combine* of ComfyUI-VideoHelperSuite, which choose frames and frame rate on
