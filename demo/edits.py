@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 
 from ..tools.client import Ran, node_titled, shown_frames
+from ..videop2p_core.images.comparison import resized
 from . import videos
 from .measure import Figures, figures
 
@@ -44,15 +46,21 @@ def edited_clips(url: str, graph: dict, ran: Ran) -> list[EditedClip]:
     for i, target in enumerate(targets(graph) if edited is not None else ()):
         own = slice(i * len(source), (i + 1) * len(source))
         mask = None if masks is None else masks[own]
-        found.append(EditedClip(caption, target, source, edited[own], reconstruction, mask))
+        found.append(EditedClip(caption, target, source, at_size_of(source, edited[own]), reconstruction, mask))
     return found
 
 
+def at_size_of(source: np.ndarray, edited: np.ndarray) -> np.ndarray:
+    """Edited frames of a larger copy of the clip, beside the clip itself."""
+    return resized(torch.from_numpy(edited), source.shape[1:3]).numpy()
+
+
 def targets(graph: dict) -> list[str]:
-    """The target prompts, from the controllers or, without any, from the node of that title."""
+    """The target prompts, from the controllers or, without any, from the node of that title. A controller that takes
+    the source prompt for its target looks for a word alone."""
     prompts = [
         entry["inputs"]["target_prompt"]
         for entry in graph.values()
-        if entry["class_type"] == "VP2P_AttentionController"
+        if entry["class_type"] == "VP2P_AttentionController" and isinstance(entry["inputs"]["target_prompt"], str)
     ]
     return prompts or [graph[node_titled(graph, "Target prompt")]["inputs"]["text"]]
