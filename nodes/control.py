@@ -214,7 +214,8 @@ class AttentionController(io.ComfyNode):
                     advanced=True,
                     tooltip=(
                         "For an edit that comes out too weak: how far it goes beyond what the target prompt makes by "
-                        "itself, away from what the source prompt would. Costs one prediction more a step; 0 is off."
+                        "itself, away from what the source prompt would. Costs one guided prediction more a step; 0 is "
+                        "off."
                     ),
                 ),
             ],

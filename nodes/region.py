@@ -4,7 +4,7 @@ from comfy_api.latest import io
 from comfy_execution.graph_utils import ExecutionBlocker
 from torch import Tensor
 
-from ..videop2p_core.host.images.edit_region import MOST, edit_region
+from ..videop2p_core.host.images.edit_region import MOST, THRESHOLD, edit_region
 from .types import CATEGORY
 
 # What stands behind these outputs stops with this sentence.
@@ -27,7 +27,7 @@ class EditRegion(io.ComfyNode):
                 io.Mask.Input("masks", tooltip="One a frame, of any size, soft or hard; or a single one for all."),
                 io.Float.Input(
                     "threshold",
-                    default=0.3,
+                    default=THRESHOLD,
                     min=0.01,
                     max=0.99,
                     step=0.01,

@@ -51,6 +51,8 @@ def test_a_words_own_curve_and_window_reach_the_matrices():
     curved = replace(plain, weights=parse_weights("origami: 1 @ 0, 3 @ 1")).compile(steps)
     assert torch.allclose(curved.target[:, origami], torch.linspace(1, 3, steps))
     assert replace(plain, weights=parse_weights("origami: 1 @ 0, 3 @ 1")).token_weights()[origami] == 3
+    peaked = replace(plain, weights=parse_weights("origami: 1 @ 0.1, 3 @ 0.13, 1 @ 0.16"))
+    assert peaked.token_weights()[origami] == 3  # however short it is the largest
     windowed = replace(plain, windows=parse_windows("rabbit: window 0.5 - 1")).compile(steps)
     assert windowed.target[:, rabbit].tolist() == [1.0] * 6 + [0.0] * 5
     assert torch.equal(windowed.target[:, :rabbit], plain.compile(steps).target[:, :rabbit])

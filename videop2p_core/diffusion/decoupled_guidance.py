@@ -108,15 +108,15 @@ def edit_clip(
     targets are kept; elsewhere the source is brought back. Values that are no numbers end it with a ValueError.
 
     With emphasis e a target's direction is d_T + e (d_T - d_S), d_S being what the source prompt makes of the target's
-    own latent: one prediction more a step (the editing term of h-Edit, arXiv 2503.02187, as an extrapolation).
+    own latent: one guided prediction more a step (the editing term of h-Edit, arXiv 2503.02187, as an extrapolation).
 
     Where the inversion is exact a target is an offset from the stored path, which grows by what its direction differs
     from the source's: the same direction leaves the source as it is, to the bit where the source is predicted beside
     it, to rounding where its direction is read off the path. Elsewhere a target is a path of its own.
     """
     device, flow = inversion.sigmas.device, inversion.flow
-    scales, excess = guidance or [None] * targets, emphasis or [0.0] * targets
-    stressed = [i for i, e in enumerate(excess) if e]
+    scales, emphasis = guidance or [None] * targets, emphasis or [0.0] * targets
+    stressed = [i for i, e in enumerate(emphasis) if e]
     source = schedule.to_x(sent(inversion.noise, device), inversion.sigmas[0], flow=flow)
     edited = [
         source if start is None else schedule.to_x(sent(start, device), inversion.sigmas[0], flow=flow)
@@ -141,7 +141,7 @@ def edit_clip(
         first = len(directions) - targets
         of_source, of_targets = directions[: first - len(plain)], directions[first:]
         for i, d in zip(stressed, directions[first - len(plain) : first], strict=True):
-            of_targets[i] = of_targets[i] + excess[i] * (of_targets[i] - d)
+            of_targets[i] = of_targets[i] + emphasis[i] * (of_targets[i] - d)
         before, change = source, next_sigma - sigma
         if inversion.method in inversions.ON_PATH:
             source = schedule.to_x(sent(inversion.latent_after(step), device), next_sigma, flow=flow)

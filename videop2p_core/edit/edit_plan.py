@@ -14,7 +14,6 @@ from .prompt import Prompt, find_word, shortened, word_tokens
 
 FRESH = 0.9  # of the noise: with half of it more edits tremble; outlines suffer with all
 MOST_EMPHASIS = 3.0
-SAMPLES = 21  # of a curve that is shown
 HEAVIEST = 1000  # of a word's weight: with far larger ones a model's numbers overflow
 
 
@@ -123,7 +122,8 @@ class EditPlan:
 
     def token_weights(self) -> Tensor:
         """The largest of each token in the run: [N_target]."""
-        return word_weights(self.target, self.weights, SAMPLES).amax(dim=0)
+        largest = {word: max(values_of(curve)) for word, curve in self.weights.items()}
+        return word_weights(self.target, largest, 1)[0]
 
     def _columns(self, prompt: Prompt, words: tuple[str, ...], role: str) -> Tensor:
         tokens = [token for word in words for token in word_tokens(prompt, word, role=role)]

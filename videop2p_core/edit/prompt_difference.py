@@ -12,11 +12,11 @@ from torch import Tensor
 
 from .alignment import Alignment, align
 from .edit_fields import parse_weights, parse_windows, parse_words, word_entries
-from .edit_plan import SAMPLES
 from .matrices import KeyFrames
 from .prompt import Prompt, find_word, word_tokens
 
 KEPT, SWAPPED, ADDED, DROPPED = "kept", "swapped", "added", "dropped"
+SAMPLES = 21  # of a curve that is shown
 MOST = 8  # faults told of one field
 
 
@@ -63,8 +63,8 @@ def weights(target: Prompt, text: str) -> list[float | list[float]]:
     """The weight of every word of the target, as the field word_weights says it, or SAMPLES of its curve; what is at
     fault there says none."""
     known = _known(target, text, parse_weights)
-    told = (known.get(word.tokens[0], 1.0) for word in target.words)
-    return [one.curve(SAMPLES).tolist() if isinstance(one, KeyFrames) else one for one in told]
+    values = (known.get(word.tokens[0], 1.0) for word in target.words)
+    return [value.curve(SAMPLES).tolist() if isinstance(value, KeyFrames) else value for value in values]
 
 
 def windows(target: Prompt, text: str) -> list[tuple[float, float] | None]:
@@ -77,16 +77,18 @@ def faults(source: Prompt, target: Prompt, fields: Mapping[str, str]) -> dict[st
     """For each field of an edit as it is written (blend_source, blend_target, subtract, word_weights) a sentence for
     every word in it that is unknown, and for every weight that is none; of more than MOST the rest only counted."""
     checks = {
-        "blend_source": lambda word: word_tokens(source, word, role="source"),
-        "blend_target": lambda word: word_tokens(target, word, role="target"),
-        "subtract": lambda word: find_word(source, word) or word_tokens(target, word, role="target"),
-        "word_weights": lambda entry: [
-            word_tokens(target, word, role="target") for word in (*parse_weights(entry), *parse_windows(entry))
-        ],
+        "blend_source": (parse_words, lambda word: word_tokens(source, word, role="source")),
+        "blend_target": (parse_words, lambda word: word_tokens(target, word, role="target")),
+        "subtract": (parse_words, lambda word: find_word(source, word) or word_tokens(target, word, role="target")),
+        "word_weights": (
+            word_entries,
+            lambda entry: [
+                word_tokens(target, word, role="target") for word in (*parse_weights(entry), *parse_windows(entry))
+            ],
+        ),
     }
-    entries = {name: word_entries if name == "word_weights" else parse_words for name in checks}
     return {
-        name: _faults_of(check, dict.fromkeys(entries[name](fields.get(name, "")))) for name, check in checks.items()
+        name: _faults_of(check, dict.fromkeys(parse(fields.get(name, "")))) for name, (parse, check) in checks.items()
     }
 
 

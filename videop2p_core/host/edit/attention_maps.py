@@ -21,6 +21,7 @@ from ...diffusion import schedule
 from ...edit.edit_plan import EditPlan
 from ...edit.local_blend import Blend, word_columns
 from ...edit.matrices import Edit, no_edit
+from ...edit.places import LARGEST
 from ...edit.prompt import Prompt, word_tokens
 from ...finite import check_finite
 from ..comfy.denoiser import SOURCE, Denoiser, run
@@ -197,7 +198,10 @@ def by_word(maps: Tensor, affinities: Affinities | None) -> Tensor:
     """Maps [frames, words, rows, columns], sharpened where it is told what looks alike, with the words first."""
     shown = maps if affinities is None else sharpened(maps, affinities)
     if shown is None:
-        raise ValueError("no layer of this model shows what looks alike in pictures of this size: turn sharp off")
+        raise ValueError(
+            f"no self-attention of {LARGEST} places or fewer ran under this prompt where sharp looks, in the source's "
+            "last step or the later half of the target's: turn sharp off"
+        )
     return rearrange(shown, "frames words rows columns -> words frames rows columns")
 
 

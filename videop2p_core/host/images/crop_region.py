@@ -6,10 +6,9 @@ from torch import Tensor
 
 from ...images.comparison import resized
 from ...images.crop import UNIT, Crop, crop_around, size_for_model
+from .edit_region import THRESHOLD
 from .frames import frames_of
 from .masks import one_for_each, resized_masks
-
-INSIDE = 0.3  # of a mask, as Edit Region counts
 
 
 def crop_region(images: Tensor, masks: Tensor, longest: int, margin: float) -> tuple[Tensor, Tensor, Crop]:
@@ -25,6 +24,6 @@ def crop_region(images: Tensor, masks: Tensor, longest: int, margin: float) -> t
     masks = resized_masks(one_for_each(masks, len(images), "there are"), images.shape[1:3])
     if longest < UNIT:
         raise ValueError(f"the longest side is {longest}: a model needs {UNIT} pixels or more")
-    crop = crop_around(masks > INSIDE, margin)
+    crop = crop_around(masks > THRESHOLD, margin)
     size = size_for_model(crop, longest)
     return resized(images[:, *crop.window], size), resized_masks(masks[:, *crop.window], size), crop

@@ -16,6 +16,7 @@ from .frames import frames_of
 from .masks import resized_masks
 
 GREY = 0.5  # what video models for inpainting read as "paint here"
+THRESHOLD = 0.3  # what a mask must exceed to count
 MOST = {"steady": 64, "grow": 512, "feather": 256}
 DIM = 0.35  # how bright a frame is outside its region
 
