@@ -81,14 +81,31 @@ struct Hold {  // keeps the storage whose memory another storage shows; counted 
   int device;
 };
 
+std::mutex holds_mutex;
+std::map<const void*, Hold*> holds;  // of the device's own memory, by where it lies
+
+void uncount(Hold* hold) {
+  if (hold->device >= 0) held[hold->device] -= hold->bytes;
+  hold->device = -1;
+}
+
 void let_go(void* ctx) {
   auto* hold = static_cast<Hold*>(ctx);
-  if (hold->device >= 0) held[hold->device] -= hold->bytes;
+  {
+    std::lock_guard<std::mutex> lock(holds_mutex);
+    auto own = holds.find(hold->inner.data());
+    if (own != holds.end() && own->second == hold) holds.erase(own);
+    uncount(hold);
+  }
   delete hold;
 }
 
+std::atomic<void (*)(int, int64_t)> make_room;  // what is asked to let go of so many bytes of a device, where any is
+
 void check_room(int64_t bytes, int device) {
   int64_t most = limit[device];
+  auto ask = make_room.load();
+  if (ask && most > 0 && held[device] + bytes > most) ask(device, held[device] + bytes - most);
   if (most > 0 && held[device] + bytes > most) {
     C10_THROW_ERROR(OutOfMemoryError, "CUDA out of memory (pretend device): tried to allocate " +
         std::to_string(bytes) + " bytes, " + std::to_string(held[device]) + " of " + std::to_string(most) + " in use");
@@ -101,8 +118,9 @@ Storage device_storage(const Storage& cpu, int device) {
   int64_t now = (held[device] += bytes);
   int64_t top = peak[device];
   while (now > top && !peak[device].compare_exchange_weak(top, now)) {}
-  c10::DataPtr data(const_cast<void*>(cpu.data()), new Hold{cpu, bytes, device}, &let_go,
-                    Device(DeviceType::CUDA, device));
+  auto* hold = new Hold{cpu, bytes, device};
+  { std::lock_guard<std::mutex> lock(holds_mutex); holds[cpu.data()] = hold; }
+  c10::DataPtr data(const_cast<void*>(cpu.data()), hold, &let_go, Device(DeviceType::CUDA, device));
   return Storage(Storage::use_byte_size_t(), bytes, std::move(data), nullptr, false);
 }
 
@@ -471,6 +489,12 @@ int64_t pretend_held(int device) { return held[device]; }
 int64_t pretend_peak(int device) { return peak[device]; }
 void pretend_reset_peak(int device) { peak[device] = held[device].load(); }
 void pretend_limit(int device, int64_t bytes) { limit[device] = bytes; }
+void pretend_unmap(const void* data) {  // whoever still has it: what it holds is no longer the device's
+  std::lock_guard<std::mutex> lock(holds_mutex);
+  auto own = holds.find(data);
+  if (own != holds.end()) uncount(own->second);
+}
+void pretend_under_pressure(void (*ask)(int, int64_t)) { make_room = ask; }
 int pretend_current() { return current_device; }
 void pretend_set_current(int device) { current_device = device; }
 int64_t pretend_calls() { return calls; }

@@ -26,7 +26,8 @@ DEVICES = int(os.environ.get("PRETEND_CUDA_DEVICES", 1))
 CAPABILITY = tuple(int(part) for part in os.environ.get("PRETEND_CUDA_CAPABILITY", "8.6").split("."))
 NATIVE = ("view", "as_strided", "unfold", "_reshape_alias", "set_", "is_set_to")  # about sizes alone
 ADDED = ("aten::convolution", "aten::copy_")  # whose common kernels ask for the real device
-_library = None
+PRESSURE = ctypes.CFUNCTYPE(None, ctypes.c_int, ctypes.c_int64)
+_library = _make_room = None
 
 
 def build() -> Path:
@@ -60,6 +61,7 @@ def install() -> None:
     for name in ("pretend_held", "pretend_peak", "pretend_calls"):
         getattr(_library, name).restype = ctypes.c_int64
     _library.pretend_limit.argtypes = [ctypes.c_int, ctypes.c_int64]
+    _library.pretend_unmap.argtypes = [ctypes.c_void_p]
     kernels = torch._C._dispatch_get_registrations_for_dispatch_key("CUDA")
     kernels = [name for name in kernels if name.startswith("aten::") and name[6:].split(".")[0] not in NATIVE]
     kernels += [name for name in ADDED if name not in kernels]
@@ -92,6 +94,18 @@ def held(device=None) -> int:
 
 def peak(device=None) -> int:
     return _library.pretend_peak(index_of(device))
+
+
+def under_pressure(make_room) -> None:
+    """Let `make_room(device, bytes)` free what it can before a tensor finds no room."""
+    global _make_room
+    _make_room = PRESSURE(make_room)  # kept alive, as the library holds its address alone
+    _library.pretend_under_pressure(_make_room)
+
+
+def unmap(tensor: torch.Tensor) -> None:
+    """Take its memory back, though somebody may still hold it."""
+    _library.pretend_unmap(tensor.data_ptr())
 
 
 def reset_peak(device=None) -> None:

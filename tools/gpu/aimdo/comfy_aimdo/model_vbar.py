@@ -2,12 +2,29 @@ import itertools
 import os
 import weakref
 
+import pretend_cuda
 import torch
 
 ROOM = int(os.environ.get("PRETEND_AIMDO_ROOM", 0)) or float("inf")
 _numbers = itertools.count(1)
 _all = weakref.WeakSet()
 LOG = {"faults": 0, "refused": 0, "evicted": 0, "peak": 0}
+
+
+def held():
+    return sum(vbar.loaded_size() for vbar in _all)
+
+
+def room(device):
+    """Bytes for more weights."""
+    return min(ROOM - held(), pretend_cuda.MEMORY - pretend_cuda.held(device))
+
+
+def evict(size, vbars):
+    """Free so many bytes, of what was asked for longest ago first."""
+    for vbar in sorted(vbars, key=lambda vbar: vbar.order):
+        if size > 0:
+            size -= vbar.free_memory(size)
 
 
 class ModelVBAR:
@@ -34,19 +51,15 @@ class ModelVBAR:
     def fault(self, place, size):
         LOG["faults"] += 1
         if place not in self.places:
-            held = sum(vbar.loaded_size() for vbar in _all)
-            if held + size > ROOM:
-                for other in sorted(_all, key=lambda vbar: vbar.order):
-                    if other.order < self.order and held + size > ROOM:
-                        held -= other.free_memory(held + size - ROOM)
-            if held + size > ROOM:
+            evict(size - room(self.device), [vbar for vbar in _all if vbar.order < self.order])
+            if size > room(self.device):
                 LOG["refused"] += 1
                 return None
             # Fresh device memory holds anything: not zeros, which would hide a weight that was never copied.
             with torch.inference_mode(False):
                 tensor = torch.full((max(size, 1),), 0x7F, dtype=torch.uint8, device=torch.device("cuda", self.device))
             self.places[place] = tensor, (next(_numbers),)
-            LOG["peak"] = max(LOG["peak"], held + size)
+            LOG["peak"] = max(LOG["peak"], held())
         self.pinned[place] = self.pinned.get(place, 0) + 1
         return self.places[place][1]
 
@@ -66,6 +79,7 @@ class ModelVBAR:
                 continue
             tensor, _ = self.places.pop(place)
             tensor.fill_(0x7F)  # whoever still reads it reads nonsense
+            pretend_cuda.unmap(tensor)
             freed += self.sizes[place]
             LOG["evicted"] += 1
         return freed
@@ -84,6 +98,10 @@ class ModelVBAR:
 
     def get_residency(self):
         return []
+
+
+# As the real one's allocator for torch's own tensors does.
+pretend_cuda.under_pressure(lambda device, size: evict(size, [vbar for vbar in _all if vbar.device == device]))
 
 
 def vbar_fault(alloc):
