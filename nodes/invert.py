@@ -150,6 +150,16 @@ class DDIMInvert(io.ComfyNode):
                     optional=True,
                     tooltip="The frames that were encoded. The check costs 'direct' one more prediction a step.",
                 ),
+                io.Int.Input(
+                    "noise_seed",
+                    optional=True,
+                    default=InversionSettings.seed,
+                    min=0,
+                    max=2**64 - 1,
+                    control_after_generate=False,
+                    advanced=True,
+                    tooltip="Virtual: which noise the clip is put under. Another one draws the edit in another way.",
+                ),
             ],
             outputs=[
                 Inversion.Output(display_name="inversion", tooltip="Everything that an edit needs of the source."),
@@ -199,11 +209,12 @@ class DDIMInvert(io.ComfyNode):
         kept_temporal_window: float,
         vae: Any = None,
         images: Tensor | None = None,
+        noise_seed: int = InversionSettings.seed,
     ) -> io.NodeOutput:
         folder = new_folder() if keep_source == "on disk" else None
         kept = None if keep_source == "off" else RecordSettings(kept_cross_window, kept_temporal_window, folder)
         settings = InversionSettings(
-            method, steps, rounds, cfg, inner_steps, epsilon, checkpointing=memory == MEMORY[1], kept=kept
+            method, steps, rounds, cfg, inner_steps, epsilon, memory == MEMORY[1], kept, noise_seed
         )
         frames, ancestors = SourceFrames.of(vae, images), ancestors_of(cls.hidden)
         done = invert(model, source, null, latent, settings, frames, ancestors=ancestors)

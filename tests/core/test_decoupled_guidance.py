@@ -131,7 +131,10 @@ class Toy:
 
 
 def inverted(network, method, clip, **settings):
-    trajectory = inversions.ddim_invert(network, clip, SIGMAS, 1.0, **settings)
+    if method == inversions.VIRTUAL:
+        trajectory = inversions.virtual_path(clip, SIGMAS, torch.randn_like(clip[:1]))
+    else:
+        trajectory = inversions.ddim_invert(network, clip, SIGMAS, 1.0, **settings)
     rounds = settings.get("rounds", 0)
     return Inversion(
         method,
@@ -149,7 +152,7 @@ def clip():
     return torch.randn(FRAMES, 4, 6, 8, generator=torch.Generator().manual_seed(1))
 
 
-@pytest.mark.parametrize("method", [inversions.DIRECT_EXACT, inversions.DIRECT_RESIDUAL])
+@pytest.mark.parametrize("method", inversions.EXACT_METHODS)
 @pytest.mark.parametrize("rounds", [0, 2])
 def test_the_same_prompt_gives_the_source_bit_for_bit(clip, method, rounds):
     network = Toy()
@@ -179,14 +182,15 @@ def test_the_source_is_shown_as_the_inversion_saw_it(clip):
     assert torch.equal(shown[0], schedule.to_x(path.latent_after(0), SIGMAS[0]))
 
 
-def test_the_residual_needs_the_source_at_every_step(clip):
+@pytest.mark.parametrize("method", [inversions.DIRECT_RESIDUAL, inversions.VIRTUAL])
+def test_the_residual_needs_the_source_at_every_step(clip, method):
     network, seen = Toy(), []
 
     def denoise(sigma, predictions):
         seen.append([branch.target for branch, _ in predictions])
         return network.answers(1.0)(sigma, predictions)
 
-    edit_clip(denoise, inverted(network, inversions.DIRECT_RESIDUAL, clip), source_needed=lambda step: False)
+    edit_clip(denoise, inverted(network, method, clip), source_needed=lambda step: False)
     assert seen == [[None, 0]] * STEPS
 
 

@@ -251,3 +251,14 @@ def test_an_inversion_names_its_latents(sigmas, clip):
     assert torch.equal(inverted.latent_after(0), inverted.trajectory[9])
     assert torch.equal(inverted.latent_after(9), clip)
     assert inverted.on("meta").sigmas.is_meta and inverted.on("meta").trajectory is inverted.trajectory
+
+
+@pytest.mark.parametrize("flow", [False, True])
+def test_a_virtual_path_is_the_clip_under_one_noise(sigmas, clip, flow):
+    levels = sigmas / sigmas[0] if flow else sigmas
+    noise = torch.randn_like(clip[:1])
+    path = inversion.virtual_path(clip, levels, noise, flow=flow)
+    assert torch.equal(path[0], clip)
+    for z, sigma in zip(path[1:], levels[:-1].flip(0), strict=True):
+        signal, share = (1 - sigma, sigma) if flow else ((1 + sigma**2).rsqrt(), sigma * (1 + sigma**2).rsqrt())
+        torch.testing.assert_close(z, signal * clip + share * noise)

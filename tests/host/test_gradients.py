@@ -163,7 +163,7 @@ def test_checkpointing_keeps_less(model, clip):
 @pytest.mark.parametrize("method", inversion.METHODS)
 def test_every_method_inverts_and_leaves_the_model_as_it_was(model, clip, method):
     before = fingerprint(model)
-    inverted = null_text(model, clip, method=method, rounds=1, cfg=2.0)
+    inverted = null_text(model, clip, method=method, rounds=int(method != inversion.VIRTUAL), cfg=2.0)
     assert inverted.trajectory.shape == (3, FRAMES, 4, 8, 8)
     torch.testing.assert_close(inverted.trajectory[0], model.model.process_latent_in(clip[2]))
     with torch.inference_mode():

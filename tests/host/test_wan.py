@@ -67,15 +67,24 @@ def test_one_prompt_for_both_changes_nothing_in_the_step_that_they_share(models,
     assert torch.allclose(plain, replayed, atol=1e-5)
 
 
-def test_after_an_exact_inversion_the_same_prompt_gives_the_source(models, text):
+@pytest.mark.parametrize("method", ["direct-exact", "virtual"])
+def test_after_an_exact_inversion_the_same_prompt_gives_the_source(models, text, method):
     """At guidance 1, bit for bit where the source runs beside it; another prompt does not."""
     latent = latent_for(models["t2v"])
-    inversion, *_ = inverted(models["t2v"], text, latent, method="direct-exact")
+    inversion, *_ = inverted(models["t2v"], text, latent, method=method)
     edits = [controlled(text, prompt, guidance="1", temporal_window=1.0) for prompt in (RED, BLUE)]
     (same, other), source, _ = sample(models["t2v"], inversion, *edits)
     torch.testing.assert_close(source["samples"], latent["samples"], atol=1e-5, rtol=0)
     assert torch.equal(same["samples"], source["samples"])
     assert not torch.allclose(other["samples"], source["samples"], atol=1e-3)
+
+
+def test_an_edit_may_begin_later_and_go_further_than_its_prompt(models, text):
+    inversion, *_ = inverted(models["t2v"], text, steps=4)
+    edits = [controlled(text, BLUE, **settings) for settings in ({}, {"strength": 0.5}, {"emphasis": 1.0})]
+    edited, source, _ = sample(models["t2v"], inversion, *edits)
+    plain, later, further = ((latent["samples"] - source["samples"]).norm() for latent in edited)
+    assert 0 < later < plain < further
 
 
 class Maps:

@@ -10,6 +10,7 @@ import shutil
 import weakref
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
+from copy import copy
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -53,7 +54,7 @@ class AttentionRecords:
     step and pass where `kept` names a folder, which goes when the records go."""
 
     def __init__(self, kept: RecordSettings, steps: int) -> None:
-        self.kept, self.steps = kept, steps
+        self.kept, self.steps, self.first = kept, steps, 0  # the step that is called 0
         self._memory: dict[tuple[int, str], Mapping[str, QueryKey]] = {}
         self._sizes: dict[tuple[int, str], int] = {}  # in bytes
         if kept.folder is not None:
@@ -61,15 +62,21 @@ class AttentionRecords:
                 kept.folder.mkdir(parents=True)
             weakref.finalize(self, shutil.rmtree, kept.folder, ignore_errors=True)
 
+    def after(self, step: int) -> AttentionRecords:
+        """The same, to read, of a run that begins at this step."""
+        later = copy(self)
+        later.first, later.whole = self.first + step, self  # whose files go when it goes
+        return later
+
     @property
     def bytes(self) -> int:
         return sum(self._sizes.values())
 
     def has_cross(self, step: int) -> bool:
-        return step < int(self.kept.cross * (self.steps + 1))
+        return self.first + step < int(self.kept.cross * (self.steps + 1))
 
     def has_temporal(self, step: int) -> bool:
-        return step < int(self.kept.temporal * self.steps)
+        return self.first + step < int(self.kept.temporal * self.steps)
 
     def write(self, step: int, part: str, layers: Mapping[str, QueryKey]) -> None:
         """In the place of what the step and pass had. layers: in half precision, on the CPU."""
@@ -85,6 +92,7 @@ class AttentionRecords:
 
     def read(self, step: int, part: str) -> Mapping[str, QueryKey] | FileLayers:
         """What `get(layer)` gives the queries and keys of, None for a layer of which none are kept."""
+        step += self.first
         parts = [known for known_step, known in self._sizes if known_step == step]
         if not parts:
             return {}
@@ -144,7 +152,8 @@ def check_kept(records: AttentionRecords, edit: Edit) -> None:
     ):
         lacking = [step for step in range(edit.steps) if needs(step) and not has(step)]
         if lacking:
+            end, kept = (records.first + step for step in (lacking[-1] + 1, lacking[0]))
             raise ValueError(
-                f"the {window} window of the edit reaches to step {lacking[-1] + 1}, the inversion kept the source's "
-                f"queries and keys up to step {lacking[0]}: invert with a larger kept {window} window, or keep nothing"
+                f"the {window} window of the edit reaches to step {end}, the inversion kept the source's queries and "
+                f"keys up to step {kept}: invert with a larger kept {window} window, or keep nothing"
             )

@@ -92,7 +92,6 @@ def edit_clip(
     coupled: bool = False,
     guidance: Sequence[Sequence[float] | None] | None = None,
     emphasis: Sequence[float] | None = None,
-    starts: Sequence[Tensor | None] | None = None,
     source_needed: Callable[[int], bool] = lambda step: True,
     end_step: EndStep | None = None,
     progress: Progress | None = None,
@@ -102,7 +101,7 @@ def edit_clip(
 
     All predictions of a step are asked for at once, so that `denoise` may take the clip in parts, each with all of its
     branches. Of each target, guidance: the scale of every step, None for the inversion's; emphasis: how far it goes
-    beyond its prompt, 0 for none; starts: the noise z_T that it starts from, None for the inversion's.
+    beyond its prompt, 0 for none.
     `source_needed(step)` says whether any target looks at the source; the direct methods leave its prediction out where
     none does (arXiv 2310.01506). `end_step(step)`, asked once after the step's predictions, gives the masks where the
     targets are kept; elsewhere the source is brought back. Values that are no numbers end it with a ValueError.
@@ -118,11 +117,7 @@ def edit_clip(
     scales, emphasis = guidance or [None] * targets, emphasis or [0.0] * targets
     stressed = [i for i, e in enumerate(emphasis) if e]
     source = schedule.to_x(sent(inversion.noise, device), inversion.sigmas[0], flow=flow)
-    edited = [
-        source if start is None else schedule.to_x(sent(start, device), inversion.sigmas[0], flow=flow)
-        for start in starts or [None] * targets
-    ]
-    offsets = [x - source for x in edited]
+    edited, offsets = [source] * targets, [torch.zeros_like(source)] * targets
     for step, (sigma, next_sigma) in enumerate(pairwise(inversion.sigmas)):
         shown = evaluation_point(inversion, step, device) if inversion.is_exact else source
         places = [shown + offset for offset in offsets] if inversion.is_exact else edited

@@ -33,10 +33,11 @@ PER_FRAME_NULL_TEXT = "per-frame null-text"
 DIRECT = "direct"
 DIRECT_EXACT = "direct-exact"
 DIRECT_RESIDUAL = "direct-residual"
+VIRTUAL = "virtual"
 NEGATIVE_PROMPT = "negative-prompt"
 PROXIMAL = "proximal"
 NULL_TEXT_METHODS = (SHARED_NULL_TEXT, PER_FRAME_NULL_TEXT)
-EXACT_METHODS = (DIRECT_EXACT, DIRECT_RESIDUAL)
+EXACT_METHODS = (DIRECT_EXACT, DIRECT_RESIDUAL, VIRTUAL)
 KEEPING_METHODS = (DIRECT, DIRECT_EXACT)  # need not look at the source in an edit
 ON_PATH = (DIRECT, *EXACT_METHODS)  # the source is put back on its stored path
 METHODS = (*NULL_TEXT_METHODS, DIRECT, NEGATIVE_PROMPT, PROXIMAL, *EXACT_METHODS)
@@ -53,6 +54,7 @@ class InversionSettings:
     inner_steps    null-text methods: updates of each step at most; epsilon: they end once the loss is below it
     checkpointing  null-text methods: compute activations twice rather than keep them
     kept           direct method: what to keep of the source for its edits, None for nothing
+    seed           of noise that is drawn: of all of it where nothing is inverted, else of what takes its place
     """
 
     method: str = SHARED_NULL_TEXT
@@ -63,9 +65,12 @@ class InversionSettings:
     epsilon: float = 1e-5
     checkpointing: bool = False
     kept: RecordSettings | None = None
+    seed: int = 0
 
     def __post_init__(self) -> None:
         check_method(self.method)
+        if self.rounds and self.method == VIRTUAL:
+            raise ValueError(f"{self.rounds} rounds were asked for, but {VIRTUAL} has no inversion to repeat: give 0")
         if self.rounds < 0 or self.inner_steps < 1:
             raise ValueError(
                 f"{self.rounds} rounds and {self.inner_steps} inner steps were asked for: give at least 0 and 1"
@@ -91,6 +96,7 @@ class Inversion:
     losses       per step, the loss before each update of the null text
     proximal_*   how the proximal method shrinks the target's guidance, see `proximal`
     base_model   what it was made with, in words; fingerprint: of its weights, see fingerprint, None where not known
+    seed         of the noise that takes the place of the inverted one, see fresh_noise
     with_picture whether the source's conditioning brought a picture for the model to go by, as for inpainting; None
                  where that is not known
     records      the source's queries and keys, where they were kept; for the direct method alone, as every other looks
@@ -112,6 +118,7 @@ class Inversion:
     proximal_soft: bool = False
     records: AttentionRecords | None = None
     with_picture: bool | None = None
+    seed: int = 0
     fingerprint: Tensor | None = None
 
     def __post_init__(self) -> None:
@@ -155,6 +162,19 @@ class Inversion:
     def is_exact(self) -> bool:
         """Whether an edit moves beside the stored path: by what its directions differ from the source's."""
         return self.method in EXACT_METHODS
+
+    def after(self, step: int) -> "Inversion":
+        """The same from this step on, for an edit that begins later than at the noise."""
+        return replace(
+            self, trajectory=self.trajectory[: self.steps - step + 1], sigmas=self.sigmas[step:],
+            null=None if self.null is None else self.null[step:],
+            records=None if self.records is None else self.records.after(step),
+        )  # fmt: skip
+
+    def under(self, noise: Tensor) -> "Inversion":
+        """The same clip under other noise, [1 or frames, channels, rows, columns], which needs no inversion."""
+        path = virtual_path(self.trajectory[0], self.sigmas.to(self.trajectory), noise, flow=self.flow)
+        return replace(self, method=VIRTUAL, trajectory=path, rounds=0, records=None)
 
     def on(self, device: torch.device) -> "Inversion":
         """The same inversion for a run on `device`, which takes a step of it at a time there."""
@@ -231,6 +251,18 @@ def ddim_invert(
                 progress(done, reached.to(z))
         unfinished.keep(step + 1, state)
     return torch.stack(trajectory)
+
+
+@torch.no_grad()
+def virtual_path(z0: Tensor, sigmas: Tensor, noise: Tensor, *, flow: bool = False) -> Tensor:
+    """A clip's path that costs no forward, as `ddim_invert` returns one: at every level the clip under the same noise
+    [1 or frames, channels, rows, columns] (virtual inversion, arXiv 2312.04965, section 3).
+
+    Noise that knows nothing of the clip and is one for all frames makes edits steadier than the inverted one.
+    """
+    levels = sigmas[:-1].flip(0)
+    noisy = [schedule.to_z(schedule.add_noise(z0, noise, level, flow=flow), level, flow=flow) for level in levels]
+    return torch.stack([z0, *noisy]).cpu()
 
 
 @torch.no_grad()

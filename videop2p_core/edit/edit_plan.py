@@ -27,6 +27,8 @@ class EditPlan:
                           steps where the edit keeps the shape, else none
     fresh                 the share of the noise that is drawn anew where the old thing is; None for FRESH where one
                           thing takes the place of another, else none
+    strength              the share of the inversion's steps that it takes, the last ones: less keeps more of the layout
+                          and of the motion; windows, weights and guidance are over these
     emphasis              how far it goes beyond its prompt, 0 for none
     guidance              its scale over the steps; None for the inversion's
     weights               factor on each word of the target, inside its window, over the steps
@@ -46,6 +48,7 @@ class EditPlan:
     temporal: float = 0.5
     structure: float | None = 0.0
     fresh: float | None = 0.0
+    strength: float = 1.0
     emphasis: float = 0.0
     guidance: float | KeyFrames | None = None
     weights: Mapping[str, float | KeyFrames] = field(default_factory=dict)
@@ -61,7 +64,7 @@ class EditPlan:
         for name, prompt in (("source", self.source), ("target", self.target)):
             if not prompt.words:
                 raise ValueError(f"the {name} prompt is empty: write what the clip {_TENSE[name]}")
-        for name in ("cross", "temporal", "structure", "fresh", "threshold", "start", "freeze"):
+        for name in ("cross", "temporal", "structure", "fresh", "strength", "threshold", "start", "freeze"):
             value = getattr(self, name)
             if value is not None and not 0 <= value <= 1:
                 raise ValueError(f"the edit's {_NAMES.get(name, name)} is {value:g}: it lies between 0 and 1")
@@ -87,6 +90,10 @@ class EditPlan:
             guidance=self.guidance, weights=self.weights, fresh=self.fresh_noise,
             emphasis=self.emphasis,
         )  # fmt: skip
+
+    def begin(self, steps: int) -> int:
+        """The step of an inversion of so many steps at which it begins; it takes one at least."""
+        return steps - max(round(self.strength * steps), 1)
 
     @property
     def keeps_shape(self) -> bool:

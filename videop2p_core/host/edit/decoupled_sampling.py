@@ -11,7 +11,7 @@ from torch import Tensor
 from ..comfy.latents import as_latent
 from .edit_guider import EditGuider
 from .edit_run import EditRun
-from .target import Edited, PreparedEdit, Preview, Progress
+from .target import Edited, PreparedEdit, Preview, Progress, on_one_path
 
 
 def decoupled_sample(
@@ -63,7 +63,11 @@ class EditSampler(comfy.samplers.Sampler):
         **kwargs: Any,
     ) -> Tensor:
         inversion, targets = self.prepared.inversion.on(noise.device), self.prepared.targets
-        run = EditRun(guider, inversion, targets, sigmas, extra_args, noise, latent_image, denoise_mask, self.coupled)
-        source, edited = run.run(self.progress, callback)
-        self.masks, self.places = run.masks, run.places
+        source, edited = noise, [noise] * len(targets)
+        for keys in on_one_path(targets):
+            some = {key: targets[key] for key in keys}
+            run = EditRun(guider, inversion, some, sigmas, extra_args, noise, latent_image, denoise_mask, self.coupled)
+            source, latents = run.run(self.progress, callback)
+            for key, latent, mask, places in zip(keys, latents, run.masks, run.places, strict=True):
+                edited[key], self.masks[key], self.places[key] = latent, mask, places
         return torch.cat([as_latent(guider.inner_model, x) for x in (source, *edited)])

@@ -54,10 +54,10 @@ class WordEdit:
 
     def compiled(self, steps: int, conditioning: Conditioning | None = None) -> Target:
         """For a run of so many steps; with another CONDITIONING of the target where one is given."""
-        plan = self.plan
+        plan, begin = self.plan, self.plan.begin(steps)
         return Target(
-            conditioning or self.target, plan.compile(steps), plan.blend(), self.mask, self.mask_replaces,
-            self.blend_blocks,
+            conditioning or self.target, plan.compile(steps - begin), plan.blend(), self.mask, self.mask_replaces,
+            self.blend_blocks, begin,
         )  # fmt: skip
 
 

@@ -1,6 +1,6 @@
 """One sampling call of an edit: what the editing loop asks for, answered by the host's model."""
 
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Hashable, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from math import prod
@@ -8,7 +8,6 @@ from typing import Any
 
 import comfy.model_management
 import torch
-import torch.nn.functional as F
 from comfy.model_patcher import create_model_options_clone
 from torch import Tensor
 
@@ -21,7 +20,7 @@ from ...diffusion.decoupled_guidance import (
     has_source_for_null,
     source_branch,
 )
-from ...diffusion.fresh_noise import renewed
+from ...diffusion.fresh_noise import moving_noise, renewed
 from ...diffusion.inversion import Inversion
 from ...diffusion.schedule import to_z
 from ...edit.local_blend import fit_mask, local_mask
@@ -36,21 +35,19 @@ from ..model.context_passes import Pass, cut, cut_conditioning, during, merged, 
 from .edit_guider import NULL, SOURCE, EditGuider, Proximal, with_pre_cfg
 from .target import Preview, Progress, StepDone, Target
 
-OLD = 0.3  # of a place, above which the old thing may be there
-
 
 class EditRun:
-    """The model of a guider, for one inversion and its targets.
+    """The model of a guider, for one inversion and targets that share a path of the source.
 
-    inversion: where the guider's model computes; sigmas, extra_args, noise, latent_image, denoise_mask: as the host
-    hands them to a sampler.
+    inversion: where the guider's model computes; targets: by the guider's keys; sigmas, extra_args, noise,
+    latent_image, denoise_mask: as the host hands them to a sampler.
     """
 
     def __init__(
         self,
         guider: EditGuider,
         inversion: Inversion,
-        targets: Sequence[Target],
+        targets: Mapping[int, Target],
         sigmas: Tensor,
         extra_args: dict[str, Any],
         noise: Tensor,
@@ -58,8 +55,11 @@ class EditRun:
         denoise_mask: Tensor | None,
         coupled: bool,
     ) -> None:
-        self.guider, self.inversion, self.targets, self.coupled = guider, inversion, targets, coupled
-        self.sigmas, self.seed, self.denoise_mask = sigmas, extra_args["seed"], denoise_mask
+        self.guider, self.whole, self.coupled = guider, inversion, coupled
+        self.keys, self.targets = list(targets), list(targets.values())
+        self.begin = self.targets[0].begin
+        self.inversion, self.sigmas = inversion.after(self.begin), sigmas[self.begin :]
+        self.seed, self.denoise_mask = extra_args["seed"], denoise_mask
         self.clip = as_clip(noise)
         height, width = noise.shape[-2:]
         self.size = height, width
@@ -69,19 +69,10 @@ class EditRun:
         whole_clip = family_of(guider.model_patcher).sees_whole_clip
         # Wan 2.2 would take what a mask keeps for clean already; here it is brought back after each step.
         self.pairs = guider.pairs(noise, latent_image, None if whole_clip else denoise_mask, self.seed, null)
-        self._controlled_by(
-            AttentionControl(
-                guider.entry(SOURCE),
-                [self._controlled(index) for index in range(len(targets))],
-                inversion.records,
-                guider.cache.full,
-                on_cpu=whole_clip,
-                finds_places=inversion.is_exact,
-            )  # fmt: skip
-        )
+        self._controlled_by(self._attention_control())
         self.user_masks = [
             None if target.mask is None else fit_mask(target.mask.to(noise), len(self.clip), self.size)
-            for target in targets
+            for target in self.targets
         ]
         self.denoised = self.clip  # of the last branch of the last step
         self.masks: list[torch.Tensor | None] = [None] * len(targets)
@@ -100,12 +91,12 @@ class EditRun:
             if callback:
                 callback(step, self._latent(self.denoised), self._latent(edited[-1]), self.inversion.steps)
 
-        starts = self._starts()
+        self._take_own_path()
         return edit_clip(
             self.denoise, self.inversion, len(self.targets), coupled=self.coupled,
             guidance=[target.edit.guidance for target in self.targets],
-            emphasis=[target.edit.emphasis for target in self.targets], starts=starts,
-            source_needed=self.control.source_needed, end_step=self.end_step, progress=report,
+            emphasis=[target.edit.emphasis for target in self.targets], source_needed=self.control.source_needed,
+            end_step=self.end_step, progress=report,
         )  # fmt: skip
 
     def denoise(self, sigma: Tensor, predictions: Predictions) -> list[Tensor]:
@@ -134,43 +125,51 @@ class EditRun:
         self.control, self.model_options = control, create_model_options_clone(self.sampling_options)
         install(control, self.model_options)
 
-    def _starts(self) -> list[Tensor | None]:
-        """The noise that each target starts from, None for the inversion's."""
-        shares = [target.edit.fresh for target in self.targets]
-        places = self._old_places() if any(shares) else [None] * len(shares)
-        noise, starts = self.inversion.noise, []
-        for share, place, mask in zip(shares, places, self.user_masks, strict=True):
-            if share and place is not None:
-                old = (F.adaptive_max_pool2d(place[:, None], self.size)[:, 0] > OLD).float()
-                starts.append(renewed(noise, old.to(noise) * (1 if mask is None else mask.to(noise)), share, self.seed))
-            else:
-                starts.append(None)
-        return starts
+    def _attention_control(self) -> AttentionControl:
+        return AttentionControl(
+            self.guider.entry(SOURCE),
+            [self._controlled(index) for index in range(len(self.targets))],
+            self.inversion.records,
+            self.guider.cache.full,
+            on_cpu=family_of(self.guider.model_patcher).sees_whole_clip,
+            finds_places=self.inversion.is_exact,
+        )
 
-    def _old_places(self) -> list[Tensor | None]:
-        """Of each target where the old thing is, from one prediction of the source at its cleanest."""
-        control, step = self.control, self.inversion.steps - 1
-        looking = [target.blend and replace(target.blend, freeze=1.0) for target in control.targets]
-        targets = [replace(target, blend=blend) for target, blend in zip(control.targets, looking, strict=True)]
-        self._controlled_by(AttentionControl(control.source, targets, on_cpu=control.on_cpu, finds_places=True))
+    def _take_own_path(self) -> None:
+        """Where one thing takes the place of another: under noise of its own, which moves as the old thing does."""
+        share, noise = self.targets[0].edit.fresh, self.whole.noise
+        place = self._old_place() if share else None
+        if place is not None:
+            fresh = moving_noise(noise, place.to(noise), self.whole.seed)
+            self.inversion = self.whole.under(renewed(noise, fresh, share)).after(self.begin)
+        self._controlled_by(self._attention_control())
+
+    def _old_place(self) -> Tensor | None:
+        """Where the old thing is, from one prediction of the source at its cleanest."""
+        step, target = self.inversion.steps - 1, self._controlled(0)
+        looking = replace(target, blend=target.blend and replace(target.blend, freeze=1.0))
+        control = AttentionControl(self.guider.entry(SOURCE), [looking], on_cpu=self.control.on_cpu, finds_places=True)
+        self._controlled_by(control)
         x = evaluation_point(self.inversion, step, self.clip.device)
         self.denoise(self.inversion.sigmas[step], [(source_branch(self.inversion, step), x)])
-        self.control.end_step()
-        places = [self.control.old_place(index) for index in range(len(targets))]
-        self._controlled_by(control)
-        return places
+        control.end_step()
+        return control.old_place(0)
 
     def _controlled(self, index: int) -> ControlledTarget:
         target, model = self.targets[index], self.guider.model_patcher
         layers = None if target.blend is None else word_map_layers(model, self.size, target.blend_blocks)
-        return ControlledTarget(target.edit, self.guider.entry(index), target.blend, layers)
+        return ControlledTarget(target.edit, self.guider.entry(self.keys[index]), target.blend, layers)
+
+    def _key(self, branch: Branch) -> Hashable:
+        """What the guider knows its conditioning by."""
+        return SOURCE if branch.target is None else self.keys[branch.target]
 
     @contextmanager
     def _evaluation(self, branch: Branch, window: Pass | None) -> Generator[None, None, None]:
         """One prediction of the model, which knows in it whose it is."""
         comfy.model_management.throw_exception_if_processing_interrupted()
         part = None if window is None else window.key
-        self.guider.cache.at(branch.step, (branch.target, branch.unedited, part))
+        self.guider.cache.at(branch.step, (self._key(branch), branch.unedited, part))
         if branch.unedited:
             yield
             return
@@ -178,8 +177,7 @@ class EditRun:
             yield
 
     def _predict(self, window: Pass | None, sigma: Tensor, branch: Branch, x: Tensor) -> Tensor:
-        of_source = branch.target is None or branch.unedited
-        positive, negative = self.pairs[SOURCE if of_source else branch.target]
+        positive, negative = self.pairs[SOURCE if branch.unedited else self._key(branch)]
         negative = negative if branch.null is None else with_embedding(negative, branch.null)
         positive, negative = (cut_conditioning(cond, x, window, self.model_options) for cond in (positive, negative))
         options = during(window, self.sampling_options if branch.unedited else self.model_options)

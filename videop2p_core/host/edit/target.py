@@ -1,6 +1,6 @@
 """What an edit asks for and gives back."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -23,6 +23,7 @@ class Target:
     mask          [1 or latent frames, any height, any width], 1 where the edit may act; multiplies the words' mask
     mask_replaces whether it takes the place of the words' mask instead
     blend_blocks  of a video model, which blocks make the words' maps; see families/wan.py
+    begin         the step of the inversion at which the edit begins
     """
 
     conditioning: list
@@ -31,6 +32,17 @@ class Target:
     mask: torch.Tensor | None = None
     mask_replaces: bool = False
     blend_blocks: str = ""
+    begin: int = 0
+
+
+def on_one_path(targets: Sequence[Target]) -> list[list[int]]:
+    """Which targets share a path of the source: they begin at one step, and fresh noise moves with words of theirs."""
+    groups: dict[Hashable, list[int]] = {}
+    for index, target in enumerate(targets):
+        fresh, blend = target.edit.fresh, target.blend
+        words = tuple(blend.source.flatten().tolist()) if fresh and blend else ()
+        groups.setdefault((target.begin, fresh, words), []).append(index)
+    return list(groups.values())
 
 
 @dataclass(frozen=True)
@@ -108,11 +120,12 @@ def _check_together(inversion: Inversion, source: Conditioning, null: Conditioni
                 "give both the same timestep range"
             )
         if inversion.records is not None:
-            check_kept(inversion.records, target.edit)
+            check_kept(inversion.records.after(target.begin), target.edit)
         steps, source_tokens, target_tokens = target.edit.source.shape
-        if steps != inversion.steps:
+        if target.begin + steps != inversion.steps:
             raise ValueError(
-                f"the edit was made for {steps} steps, the inversion has {inversion.steps}: use as many for both"
+                f"the edit was made for {target.begin + steps} steps, the inversion has {inversion.steps}: use as many "
+                "for both"
             )
         if source_tokens != embedding.shape[1] or target_tokens != target.conditioning[0][0].shape[1]:
             raise ValueError(

@@ -13,6 +13,7 @@ from ...diffusion import inversion as inversions
 from ...diffusion import null_text as null_texts
 from ...diffusion.attention_records import AttentionRecords
 from ...diffusion.checkpoint import Unfinished
+from ...diffusion.fresh_noise import shared_noise
 from ...diffusion.inversion import Denoise, Inversion, InversionSettings, Progress
 from ...diffusion.null_text import NullText
 from ...diffusion.schedule import ddim_sigmas, to_x
@@ -122,6 +123,7 @@ def inverted(
     """(inversion, z, replay): z [*latent] of the source branch run down again, by the method and, where it is asked
     for, without a look at the stored path."""
     direct = settings.method in inversions.ON_PATH
+    replayed = replayed and settings.method != inversions.VIRTUAL  # whose noise is not the clip's
     stages = 1 + settings.optimises_null_text + (replayed or not direct)
     progress = latent_progress(model, stages * settings.steps)
     path = unfinished_run.stage("inversion", unfinishing.INVERSION, model)
@@ -206,6 +208,18 @@ def ddim_invert(
     return run(model, positive, negative, latent, sigmas, algorithm), sigmas.cpu()
 
 
+def virtual_path(
+    model: ModelPatcher, positive: Conditioning, negative: Conditioning, latent: Tensor, settings: InversionSettings
+) -> tuple[Tensor, Tensor]:
+    """As `ddim_invert`, without a forward: the clip under one noise for all frames."""
+    flow, sigmas = prediction_of(model) == "flow", ddim_sigmas(model_sigmas(model), settings.steps)
+
+    def algorithm(_: Denoiser, z0: Tensor, sigmas: Tensor) -> Tensor:
+        return inversions.virtual_path(z0, sigmas, shared_noise(z0, settings.seed), flow=flow)
+
+    return run(model, positive, negative, latent, sigmas, algorithm), sigmas.cpu()
+
+
 def optimise_null_text(
     model: ModelPatcher,
     positive: Conditioning,
@@ -281,10 +295,13 @@ def invert_latent(
             f"saw: choose the method {inversions.DIRECT}, or keep nothing"
         )
     records = None if settings.kept is None else AttentionRecords(settings.kept, settings.steps)
-    trajectory, sigmas = ddim_invert(
-        model, positive, negative, latent, steps=settings.steps, rounds=settings.rounds, records=records,
-        progress=progress, unfinished=path,
-    )  # fmt: skip
+    if settings.method == inversions.VIRTUAL:
+        trajectory, sigmas = virtual_path(model, positive, negative, latent, settings)
+    else:
+        trajectory, sigmas = ddim_invert(
+            model, positive, negative, latent, steps=settings.steps, rounds=settings.rounds, records=records,
+            progress=progress, unfinished=path,
+        )  # fmt: skip
     null, losses = None, ()
     if settings.optimises_null_text:
         null_text = optimise_null_text(
@@ -296,6 +313,6 @@ def invert_latent(
     return Inversion(
         method=settings.method, trajectory=trajectory, sigmas=sigmas, source=source, initial_null=initial_null,
         null=null, cfg=settings.cfg, rounds=settings.rounds, flow=prediction_of(model) == "flow", losses=losses,
-        base_model=base_model, fingerprint=fingerprint, records=records,
+        base_model=base_model, fingerprint=fingerprint, records=records, seed=settings.seed,
         with_picture=has_picture(model.model, positive),
     )  # fmt: skip

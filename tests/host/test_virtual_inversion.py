@@ -1,0 +1,59 @@
+"""An inversion that costs no forward: one noise for all frames, the source predicted beside its edits."""
+
+import pytest
+import torch
+from comfy.patcher_extension import WrappersMP
+from comfyui_videop2p.tests.host.calls import FRAMES, SOURCE, STEPS, control, run, sample
+from comfyui_videop2p.tools.bench.meter import Meter
+
+
+@pytest.fixture
+def metered(model):
+    counted, meter = model.clone(), Meter(FRAMES)
+    counted.add_wrapper(WrappersMP.DIFFUSION_MODEL, meter)
+    return counted, meter
+
+
+def virtual(inverting, **settings):
+    return run("DDIMInvert", **inverting | {"method": "virtual"} | settings)
+
+
+def test_it_runs_the_model_in_the_edit_alone(inverting, metered, clip):
+    model, meter = metered
+    inversion = virtual(inverting, model=model)[0]
+    assert meter.forwards() == 0
+    sample(model, inversion, control(clip, guidance="5 @ 0, 1 @ 1")[0])
+    assert meter.forwards() == 3 * STEPS - 1  # guidance 1 in the last step leaves its null half out
+
+
+def test_the_same_prompt_gives_the_source(inverting, model, clip, latent):
+    inversion = virtual(inverting)[0]
+    edits = [control(clip, prompt, guidance="1")[0] for prompt in (SOURCE, "a blue ball on the beach")]
+    (same, other), source, _ = sample(model, inversion, *edits)
+    torch.testing.assert_close(source["samples"], latent["samples"], atol=1e-4, rtol=0)
+    assert torch.equal(same["samples"], source["samples"])
+    assert not torch.allclose(other["samples"], source["samples"], atol=1e-2)
+
+
+def test_all_frames_lie_under_one_noise_that_the_seed_draws(inverting, model, clip, latent):
+    first, again, another = (virtual(inverting, noise_seed=seed)[0].trajectory for seed in (7, 7, 8))
+    assert torch.equal(first, again)
+    still = {"samples": latent["samples"][:1].expand(FRAMES, -1, -1, -1)}
+    noise = virtual(inverting, latent=still)[0].noise
+    assert torch.equal(noise[0], noise[1]) and not torch.allclose(first[-1], another[-1], atol=0.1)
+
+
+def test_a_check_says_what_the_vae_alone_does(inverting, demo):
+    images = torch.rand(FRAMES, 128, 128, 3)
+    *_, report, psnr, _ = virtual(inverting, vae=demo[2], images=images)
+    assert "reconstruction" in report and "replay" not in report and f"{psnr:.1f} dB of {psnr:.1f}" in report
+
+
+def test_rounds_have_nothing_to_repeat(inverting):
+    with pytest.raises(ValueError, match="2 rounds were asked for, but virtual has no inversion to repeat: give 0"):
+        virtual(inverting, rounds=2)
+
+
+def test_nothing_of_the_source_is_kept(inverting):
+    with pytest.raises(ValueError, match="virtual looks at the source in every step of an edit"):
+        virtual(inverting, keep_source="in memory")
