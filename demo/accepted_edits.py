@@ -14,7 +14,7 @@ from PIL import Image
 from torch import Tensor
 
 from ..tools.bench.meter import Meter
-from ..videop2p_core.diffusion.inversion import DIRECT, DIRECT_EXACT, Inversion, InversionSettings
+from ..videop2p_core.diffusion.inversion import DIRECT, DIRECT_EXACT, VIRTUAL, Inversion, InversionSettings
 from ..videop2p_core.host.edit.edit_inputs import pixel_places, prepare_edit, sample, word_edit
 from ..videop2p_core.host.images.composite_edit import composite_edit
 from ..videop2p_core.host.model.frame_attention import Inflation
@@ -77,8 +77,11 @@ class AcceptedCase:
 
     @cached_property
     def inversion(self) -> Inversion:
+        return self.inverted(DIRECT_EXACT)
+
+    def inverted(self, method: str) -> Inversion:
         source, null = self.world.encode(self.captions[0]), self.world.encode("")
-        settings = InversionSettings(DIRECT_EXACT, self.world.few_steps)
+        settings = InversionSettings(method, self.world.few_steps)
         return host_inversion.invert_latent(self.model, source, null, self.world.vae.encode(self.frames), settings)
 
     def edited(self, inversion: Inversion, **plan: Any) -> tuple[Tensor, tuple[Tensor, Tensor]]:
@@ -89,10 +92,12 @@ class AcceptedCase:
         return self.world.vae.decode(edited.targets[0]), (old, new)
 
     def by_default(self) -> tuple[Tensor, Tensor]:
-        """(frames, matte): an exact source, its structure where the shape is kept, and one matte at the end."""
-        behind = self.kind == "background"
-        frames, places = self.edited(self.inversion, **self.blended, start=1.0, structure=0.0 if behind else None)
-        settings = EXCHANGED if self.kind == "object" else MatteSettings(keep_things=behind)
+        """(frames, matte): an exact source, its structure where the shape is kept, else noise that is one for all
+        frames, and one matte at the end."""
+        exchanged, behind = self.kind == "object", self.kind == "background"
+        inversion = self.inverted(VIRTUAL) if exchanged or behind else self.inversion
+        frames, places = self.edited(inversion, **self.blended, start=1.0, structure=0.0 if behind else None)
+        settings = EXCHANGED if exchanged else MatteSettings(keep_things=behind)
         return composite_edit(self.frames, frames, *places, settings)
 
     def published(self) -> Tensor:

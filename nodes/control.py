@@ -200,8 +200,9 @@ class AttentionController(io.ComfyNode):
                 share_or_auto(
                     "fresh_noise",
                     (
-                        "After a direct-exact inversion: how much of the noise is drawn anew where the old thing is, "
-                        "so that the new one is not built from its parts. -1: 0.9 where the blend words differ, else 0."
+                        "After an exact inversion: how much of the noise is drawn anew, once for all frames, so that "
+                        "the new thing is steady and not built from parts of the old. -1: all where the blend words "
+                        "differ, else none."
                     ),
                 ),
                 io.Float.Input(

@@ -54,7 +54,8 @@ class DDIMInvert(io.ComfyNode):
                     tooltip=(
                         "What reconstructs the source under guidance. 'shared null-text' is the paper's, one optimised "
                         "embedding for all frames. 'direct' needs no optimisation and reconstructs exactly: the fast "
-                        "choice. 'negative-prompt' and 'proximal' need none either; 'proximal' edits more gently."
+                        "choice. 'negative-prompt' and 'proximal' need none either; 'proximal' edits more gently. "
+                        "'direct-exact' is for Composite Edit. 'virtual' inverts nothing: for exchanging things."
                     ),
                 ),
                 io.Int.Input(
@@ -158,7 +159,7 @@ class DDIMInvert(io.ComfyNode):
                     max=2**64 - 1,
                     control_after_generate=False,
                     advanced=True,
-                    tooltip="Virtual: which noise the clip is put under. Another one draws the edit in another way.",
+                    tooltip="Of the noise that is drawn for virtual, and for fresh noise: another draws the edit anew.",
                 ),
             ],
             outputs=[

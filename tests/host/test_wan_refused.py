@@ -59,7 +59,7 @@ def test_what_an_edit_cannot_run_under_is_refused(models, text):
         edited(model, inversion, edit, cache_every=[2])
     with pytest.raises(ValueError, match="no attention within each frame that an edit could keep: set structure_"):
         edited(model, inversion, controlled(text, BLUE, structure_window=1.0))
-    with pytest.raises(ValueError, match="does not show where the old thing is: set fresh_noise to 0"):
+    with pytest.raises(ValueError, match="by direct depends on its noise: choose one of .* or set fresh_noise to 0"):
         edited(model, inversion, controlled(text, BLUE, blend_source="ball", fresh_noise=0.5))
     for asked in ("4", "2-1", "all", "1;2", "0-9"):
         with pytest.raises(ValueError, match="names no blocks of this model: write their numbers from 0 to 3"):

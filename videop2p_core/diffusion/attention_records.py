@@ -55,6 +55,7 @@ class AttentionRecords:
 
     def __init__(self, kept: RecordSettings, steps: int) -> None:
         self.kept, self.steps, self.first = kept, steps, 0  # the step that is called 0
+        self.whole: AttentionRecords | None = None  # whose files these are
         self._memory: dict[tuple[int, str], Mapping[str, QueryKey]] = {}
         self._sizes: dict[tuple[int, str], int] = {}  # in bytes
         if kept.folder is not None:
@@ -65,7 +66,7 @@ class AttentionRecords:
     def after(self, step: int) -> AttentionRecords:
         """The same, to read, of a run that begins at this step."""
         later = copy(self)
-        later.first, later.whole = self.first + step, self  # whose files go when it goes
+        later.first, later.whole = self.first + step, self
         return later
 
     @property

@@ -12,7 +12,7 @@ from .local_blend import Blend, word_columns
 from .matrices import DEFAULT_WINDOW, Edit, KeyFrames, compile_edit, values_of, word_weights
 from .prompt import Prompt, find_word, shortened, word_tokens
 
-FRESH = 0.9  # of the noise: with half of it more edits tremble; outlines suffer with all
+FRESH = 1.0  # of the noise: what is left of each frame's own makes edits tremble
 MOST_EMPHASIS = 3.0
 HEAVIEST = 1000  # of a word's weight: with far larger ones a model's numbers overflow
 
@@ -25,8 +25,8 @@ class EditPlan:
     cross, temporal       where the windows end, as fractions of the steps
     structure             the same of the window in which frame attention takes the source's maps; None for all
                           steps where the edit keeps the shape, else none
-    fresh                 the share of the noise that is drawn anew where the old thing is; None for FRESH where one
-                          thing takes the place of another, else none
+    fresh                 the share of the noise that is drawn anew; None for FRESH where one thing takes the place of
+                          another, else none
     strength              the share of the inversion's steps that it takes, the last ones: less keeps more of the layout
                           and of the motion; windows, weights and guidance are over these
     emphasis              how far it goes beyond its prompt, 0 for none
@@ -78,8 +78,6 @@ class EditPlan:
                 )
         if self.subtracted and not (self.blend_source or self.blend_target):
             raise ValueError("there are words to subtract but none to blend: name the words that may change as well")
-        if self.fresh and not self.blend_source:
-            raise ValueError("fresh noise is drawn where the old thing is: name it in blend_source, or set it to 0")
         self.compile(steps=1)
         self.blend()
 

@@ -38,7 +38,7 @@ class Edit:
     temporal: [steps] bool; True where the target's temporal attention takes the source's maps (S = 1, T = 0).
     structure: [steps] bool; True where its frame attention does (arXiv 2208.01626, section 3.2); by default nowhere.
     guidance: [steps], the scale of each step; None for the inversion's own.
-    fresh: the share of its noise that is drawn anew where the old thing is.
+    fresh: the share of its noise that is drawn anew.
     emphasis: how far it goes beyond its prompt, 0 for none.
     """
 

@@ -37,9 +37,8 @@ class MatteSettings:
     match_colours: bool = False
 
 
-EXCHANGED = MatteSettings(
-    rests=True, grow=2, feather=1, match_colours=True
-)  # where one thing takes the place of another
+# Where one thing takes the place of another.
+EXCHANGED = MatteSettings(threshold=0.3, rests=True, grow=2, feather=1, match_colours=True)
 
 
 def along_edges(place: Tensor, frames: Tensor) -> Tensor:

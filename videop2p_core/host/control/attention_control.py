@@ -122,12 +122,9 @@ class AttentionControl:
 
     def places(self, target: int) -> tuple[Tensor, Tensor] | None:
         """Where the old and the new thing are, [frames, rows, columns] each, 0 to 1; None without words that say so."""
-        old, new = self.old_place(target), places_of(self.word_maps(target)[1], self.target_affinities[target])
+        old_map, new_map = self.word_maps(target)
+        old, new = places_of(old_map, self.source_affinities), places_of(new_map, self.target_affinities[target])
         return None if old is None or new is None else (old, new)
-
-    def old_place(self, target: int) -> Tensor | None:
-        """As `places`, of the old thing alone, which the source shows."""
-        return places_of(self.word_maps(target)[0], self.source_affinities)
 
     # --- what the host calls -----------------------------------------------------------------------------------------
 

@@ -26,7 +26,6 @@ from ..model.input_checks import (
     check_hints,
     check_inversion,
     check_supported,
-    shows_places,
 )
 from ..prompts.clip_tokens import read_prompt
 from .decoupled_sampling import decoupled_sample
@@ -95,7 +94,7 @@ def prepare_edit(
     """
     check_editable(model)
     structured = any(edit.plan.structure_window > 0 for edit in edits)
-    check_fresh_noise(model, inversion, any(edit.plan.fresh for edit in edits))
+    check_fresh_noise(inversion, any(edit.plan.fresh for edit in edits))
     check_supported(model, inversion.method, inversion.records, cache_every, structured)
     check_inversion(model, inversion)
     channels, expected = inversion.noise.shape[1], model.model.latent_format.latent_channels
@@ -126,7 +125,7 @@ def prepare_edit(
                 "this model reads more of a text than an inversion keeps (SDXL a pooled vector): connect the CLIP Text "
                 "Encode that went into the null input of DDIM Invert to the null input here as well"
             )
-    suited = [_on_noise(model, inversion, _guided(model, inversion, edit)) for edit in edits]
+    suited = [_on_noise(inversion, _guided(model, inversion, edit)) for edit in edits]
     compiled = [
         _for_latent_frames(model, edit.compiled(inversion.steps, target), len(inversion.noise))
         for edit, target in zip(suited, targets, strict=True)
@@ -154,9 +153,9 @@ def _guided(model: ModelPatcher, inversion: Inversion, edit: WordEdit) -> WordEd
     return replace(edit, plan=replace(edit.plan, guidance=suits))
 
 
-def _on_noise(model: ModelPatcher, inversion: Inversion, edit: WordEdit) -> WordEdit:
-    """The edit, which by itself draws no noise anew where nothing shows the old thing's place."""
-    if edit.plan.fresh is not None or shows_places(model, inversion):
+def _on_noise(inversion: Inversion, edit: WordEdit) -> WordEdit:
+    """The edit, which by itself draws no noise anew where it depends on the inverted one."""
+    if edit.plan.fresh is not None or inversion.is_exact:
         return edit
     return replace(edit, plan=replace(edit.plan, fresh=0.0))
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Generator, Hashable, Mapping
 from contextlib import contextmanager
-from dataclasses import replace
 from math import prod
 from typing import Any
 
@@ -16,11 +15,9 @@ from ...diffusion.decoupled_guidance import (
     Branch,
     Predictions,
     edit_clip,
-    evaluation_point,
     has_source_for_null,
-    source_branch,
 )
-from ...diffusion.fresh_noise import moving_noise, renewed
+from ...diffusion.fresh_noise import renewed
 from ...diffusion.inversion import Inversion
 from ...diffusion.schedule import to_z
 from ...edit.local_blend import fit_mask, local_mask
@@ -55,10 +52,11 @@ class EditRun:
         denoise_mask: Tensor | None,
         coupled: bool,
     ) -> None:
-        self.guider, self.whole, self.coupled = guider, inversion, coupled
+        self.guider, self.coupled = guider, coupled
         self.keys, self.targets = list(targets), list(targets.values())
-        self.begin = self.targets[0].begin
-        self.inversion, self.sigmas = inversion.after(self.begin), sigmas[self.begin :]
+        begin, fresh = self.targets[0].begin, self.targets[0].edit.fresh
+        path = inversion.under(renewed(inversion.noise, fresh, inversion.seed)) if fresh else inversion
+        self.inversion, self.sigmas = path.after(begin), sigmas[begin:]
         self.seed, self.denoise_mask = extra_args["seed"], denoise_mask
         self.clip = as_clip(noise)
         height, width = noise.shape[-2:]
@@ -69,7 +67,16 @@ class EditRun:
         whole_clip = family_of(guider.model_patcher).sees_whole_clip
         # Wan 2.2 would take what a mask keeps for clean already; here it is brought back after each step.
         self.pairs = guider.pairs(noise, latent_image, None if whole_clip else denoise_mask, self.seed, null)
-        self._controlled_by(self._attention_control())
+        self.control = AttentionControl(
+            guider.entry(SOURCE),
+            [self._controlled(index) for index in range(len(targets))],
+            self.inversion.records,
+            guider.cache.full,
+            on_cpu=whole_clip,
+            finds_places=self.inversion.is_exact,
+        )
+        self.model_options = create_model_options_clone(self.sampling_options)
+        install(self.control, self.model_options)
         self.user_masks = [
             None if target.mask is None else fit_mask(target.mask.to(noise), len(self.clip), self.size)
             for target in self.targets
@@ -91,7 +98,6 @@ class EditRun:
             if callback:
                 callback(step, self._latent(self.denoised), self._latent(edited[-1]), self.inversion.steps)
 
-        self._take_own_path()
         return edit_clip(
             self.denoise, self.inversion, len(self.targets), coupled=self.coupled,
             guidance=[target.edit.guidance for target in self.targets],
@@ -120,40 +126,6 @@ class EditRun:
         handler = self.sampling_options.get("context_handler")
         if len(self.targets) > 1 or (handler is not None and handler.cuts(self.clip)):
             check_one_after_another(self.sampling_options)
-
-    def _controlled_by(self, control: AttentionControl) -> None:
-        self.control, self.model_options = control, create_model_options_clone(self.sampling_options)
-        install(control, self.model_options)
-
-    def _attention_control(self) -> AttentionControl:
-        return AttentionControl(
-            self.guider.entry(SOURCE),
-            [self._controlled(index) for index in range(len(self.targets))],
-            self.inversion.records,
-            self.guider.cache.full,
-            on_cpu=family_of(self.guider.model_patcher).sees_whole_clip,
-            finds_places=self.inversion.is_exact,
-        )
-
-    def _take_own_path(self) -> None:
-        """Where one thing takes the place of another: under noise of its own, which moves as the old thing does."""
-        share, noise = self.targets[0].edit.fresh, self.whole.noise
-        place = self._old_place() if share else None
-        if place is not None:
-            fresh = moving_noise(noise, place.to(noise), self.whole.seed)
-            self.inversion = self.whole.under(renewed(noise, fresh, share)).after(self.begin)
-        self._controlled_by(self._attention_control())
-
-    def _old_place(self) -> Tensor | None:
-        """Where the old thing is, from one prediction of the source at its cleanest."""
-        step, target = self.inversion.steps - 1, self._controlled(0)
-        looking = replace(target, blend=target.blend and replace(target.blend, freeze=1.0))
-        control = AttentionControl(self.guider.entry(SOURCE), [looking], on_cpu=self.control.on_cpu, finds_places=True)
-        self._controlled_by(control)
-        x = evaluation_point(self.inversion, step, self.clip.device)
-        self.denoise(self.inversion.sigmas[step], [(source_branch(self.inversion, step), x)])
-        control.end_step()
-        return control.old_place(0)
 
     def _controlled(self, index: int) -> ControlledTarget:
         target, model = self.targets[index], self.guider.model_patcher

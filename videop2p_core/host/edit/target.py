@@ -36,12 +36,10 @@ class Target:
 
 
 def on_one_path(targets: Sequence[Target]) -> list[list[int]]:
-    """Which targets share a path of the source: they begin at one step, and fresh noise moves with words of theirs."""
+    """Which targets share a path of the source: they begin at one step, under the same noise."""
     groups: dict[Hashable, list[int]] = {}
     for index, target in enumerate(targets):
-        fresh, blend = target.edit.fresh, target.blend
-        words = tuple(blend.source.flatten().tolist()) if fresh and blend else ()
-        groups.setdefault((target.begin, fresh, words), []).append(index)
+        groups.setdefault((target.begin, target.edit.fresh), []).append(index)
     return list(groups.values())
 
 

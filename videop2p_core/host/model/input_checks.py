@@ -87,11 +87,6 @@ def check_supported(
         raise ValueError("a video model is edited with all frames at once: remove the node that gives context windows")
 
 
-def shows_places(model: ModelPatcher, inversion: Inversion) -> bool:
-    """Whether an edit learns where its things are."""
-    return inversion.is_exact and not family_of(model).sees_whole_clip
-
-
 def check_sharp(model: ModelPatcher, inversion: Inversion, branch: str) -> None:
     """branch: whose maps are to be sharpened."""
     if family_of(model).sees_whole_clip:
@@ -103,16 +98,13 @@ def check_sharp(model: ModelPatcher, inversion: Inversion, branch: str) -> None:
         )
 
 
-def check_fresh_noise(model: ModelPatcher, inversion: Inversion, fresh: bool) -> None:
+def check_fresh_noise(inversion: Inversion, fresh: bool) -> None:
     """fresh: whether an edit asks for noise that is drawn anew."""
-    if not fresh or shows_places(model, inversion):
-        return
-    if family_of(model).sees_whole_clip:
-        raise ValueError("a video model does not show where the old thing is: set fresh_noise to 0")
-    raise ValueError(
-        f"after an inversion by {inversion.method} nothing shows where the old thing is: choose one of "
-        f"{', '.join(EXACT_METHODS)} in DDIM Invert, or set fresh_noise to 0"
-    )
+    if fresh and not inversion.is_exact:
+        raise ValueError(
+            f"an edit after an inversion by {inversion.method} depends on its noise: choose one of "
+            f"{', '.join(EXACT_METHODS)} in DDIM Invert, or set fresh_noise to 0"
+        )
 
 
 def check_untuned(model: ModelPatcher) -> None:
