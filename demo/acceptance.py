@@ -8,7 +8,7 @@ from functools import cached_property
 import numpy as np
 import torch
 from einops import rearrange
-from scipy.ndimage import binary_dilation, binary_erosion, distance_transform_edt
+from scipy.ndimage import binary_dilation, binary_erosion, center_of_mass, distance_transform_edt
 from scipy.spatial import KDTree
 
 from . import scenes
@@ -80,7 +80,8 @@ class Truth:
 class Acceptance:
     """refused: what it is refused for, in words, empty where it is accepted; the figures behind it (None where they
     are not asked for): seen [share of frames], far and ring [dB below the round trip], outline [overlap], coloured,
-    rest and changed [shares], flicker [multiple of the true clip's]"""
+    rest and changed [shares], flicker [multiple of the true clip's], missed [share of the thing's motion that a new
+    thing does not make; nothing is refused for it]"""
 
     refused: tuple[str, ...]
     seen: float
@@ -91,6 +92,7 @@ class Acceptance:
     rest: float | None
     changed: float | None
     flicker: float
+    missed: float | None
 
 
 def accepted(truth: Truth, edited: np.ndarray, judge: Judge) -> Acceptance:
@@ -107,6 +109,7 @@ def accepted(truth: Truth, edited: np.ndarray, judge: Judge) -> Acceptance:
     coloured = float((truth.colours.query(pixels, distance_upper_bound=COLOUR)[0] <= COLOUR).mean())
     rest, changed = (None, None) if truth.keeps_shape else _left_behind(truth, edited, outlines)
     flicker = _flicker(truth, edited) / _flicker(truth, truth.true_round_trip)
+    missed = None if truth.keeps_shape else _missed_motion(truth, outlines)
     checks = {
         "not seen": share < SEEN_IN,
         "far background": far is not None and far > FAR_LOSS,
@@ -118,7 +121,7 @@ def accepted(truth: Truth, edited: np.ndarray, judge: Judge) -> Acceptance:
         "flicker": flicker > FLICKER,
     }
     refused = tuple(name for name, is_refused in checks.items() if is_refused)
-    return Acceptance(refused, share, far, ring, fit, coloured, rest, changed, flicker)
+    return Acceptance(refused, share, far, ring, fit, coloured, rest, changed, flicker, missed)
 
 
 def _seen(truth: Truth, edited: np.ndarray, judge: Judge) -> float:
@@ -170,6 +173,14 @@ def _left_behind(truth: Truth, edited: np.ndarray, outlines: np.ndarray) -> tupl
             rest.append((distance(picture, old) < distance(picture, bare))[left])
             changed.append((distance(picture, bare, 9) > CHANGE)[left])
     return tuple(float(np.concatenate(values).mean()) if values else 0.0 for values in (rest, changed))
+
+
+def _missed_motion(truth: Truth, outlines: np.ndarray) -> float:
+    """How far the middle of the thing strays from the true one's way, as a share of that way (root mean squares); 1 for
+    a thing that stays where it is."""
+    paths = [np.array([center_of_mass(place) for place in places]) for places in (outlines, truth.new)]
+    way, true_way = (path - path.mean(axis=0) for path in paths)
+    return float(np.sqrt(np.square(way - true_way).sum() / np.square(true_way).sum()))
 
 
 def _flicker(truth: Truth, clip: np.ndarray) -> float:

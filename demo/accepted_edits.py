@@ -126,6 +126,7 @@ def accepted_part(world: World) -> dict[str, Any]:
         rows.append(row(case, judged, fit(case, matte), forwards))
         print(line(rows[-1]), flush=True)
         world.save(f"accepted_{scene.seed}.png", sheet(case, frames, matte))
+    missed = [one["default"]["missed"] for one in rows if one["kind"] == "object"]
     kinds = {kind: [one for one in rows if one["kind"] == kind] for kind in KINDS}
     return {
         "accepted": share(rows, "default"),
@@ -135,6 +136,7 @@ def accepted_part(world: World) -> dict[str, Any]:
         "accepted_by_kind": {kind: share(some, "default") for kind, some in kinds.items() if some},
         "mask_iou": fmean(one["mask_iou"] for one in rows if one["kind"] != "background"),
         "flicker": fmean(one["default"]["flicker"] for one in rows),
+        "missed_motion": fmean(missed) if missed else None,
         "accepted_steps": world.few_steps,
         "forwards": fmean(one["forwards"] for one in rows),
         "edits": rows,

@@ -51,6 +51,13 @@ def test_the_truth_is_accepted_and_the_source_is_not(truth_of, judge, words):
     assert "not seen" in accepted(truth, truth.round_trip, judge).refused
 
 
+def test_a_thing_that_stays_where_it_is_misses_the_motion(truth_of, trip, judge):
+    truth = truth_of(object="heart")
+    still = np.where(truth.new[:1, ..., None], truth.true[:1], truth.without).astype(np.float32)
+    assert accepted(truth, truth.true_round_trip, judge).missed < 0.1
+    assert accepted(truth, trip(still), judge).missed == pytest.approx(1, abs=0.1)
+
+
 def test_the_thing_may_stand_elsewhere_in_a_swap(truth_of, trip, judge):
     """A word does not say where: the outline is looked for, and what lies around it."""
     truth = truth_of(object="heart")

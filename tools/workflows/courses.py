@@ -12,7 +12,7 @@ RABBIT = "a rabbit is eating a watermelon"
 PAPER_INFLATION = {"frames_read": "first", "norm_over_frames": True}
 SHAPE = {"blend_source": "ball", "blend_target": "star"}
 # The thing is cut out of the finished edit, and keeps its outline where only its looks change.
-AT_THE_END = {"blend_start": 1.0, "structure_window": -1.0}
+AT_THE_END = {"blend_start": 1.0, "structure_window": -1.0, "fresh_noise": -1.0}
 
 
 def opened(studio, demo_prompt, own_prompt, *, tune=True, inflation=(), method=EXACT, checked=False, **settings):
