@@ -13,8 +13,8 @@ from scipy.spatial import KDTree
 
 from . import scenes
 from .judge import Judge
-from .measure import of_arrays, overlap, stacked
-from .silhouettes import best_outline, distance, place_of
+from .measure import of_arrays, stacked
+from .silhouettes import best_outlines, distance, overlap, place_of
 
 NEAR, FAR = 2, 12  # pixels from the things: between them lies the ring
 SEEN_IN = 7 / 8  # of the frames
@@ -148,12 +148,7 @@ def _thing_lost(truth: Truth, edited: np.ndarray) -> float:
 def _outlines(truth: Truth, edited: np.ndarray) -> np.ndarray:
     """Where the target's thing is: bool [frames, height, width], the true place where the edit keeps the shape, else
     the outline that fits best what is seen."""
-    if truth.keeps_shape:
-        return truth.new
-    frames = len(edited)
-    poses = [scenes.pose(truth.target, i / max(frames - 1, 1)) for i in range(frames)]
-    places = [place_of(*pictures) for pictures in zip(edited, truth.without, strict=True)]
-    return np.stack([best_outline(truth.target.object, *pair) for pair in zip(places, poses, strict=True)])
+    return truth.new if truth.keeps_shape else best_outlines(truth.target, edited)
 
 
 def _fit(truth: Truth, edited: np.ndarray, outlines: np.ndarray) -> float:

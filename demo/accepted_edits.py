@@ -24,7 +24,7 @@ from ..videop2p_core.images.matte import EXCHANGED, MatteSettings
 from . import scenes
 from .acceptance import Acceptance, Truth, accepted
 from .evaluation_world import FRAMES, World
-from .measure import overlap
+from .silhouettes import overlap
 
 STEPS = 12
 KINDS = ("object", "colour", "pattern", "refinement", "background")

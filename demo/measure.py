@@ -6,17 +6,22 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from scipy.ndimage import binary_dilation
 
 from ..videop2p_core.images.metrics import psnr
 from . import scenes
 from .judge import load_judge, seen
+from .silhouettes import best_outlines, overlap
+
+EDGE = 2  # pixels around a new thing that are its own
 
 
 @dataclass(frozen=True)
 class Figures:
     """missed: fields of the scene that the judge reads otherwise than the prompt says; the rest in dB.
 
-    background       edited against source frames, where neither the old nor the new object is
+    background       edited against source frames, where neither the old nor the new object is; a new one is where it
+                     is seen, as no word says where
     truth            edited frames against the scene that the target prompt describes, as the renderer draws it
     reconstruction   the source as the run kept it against the source frames
     mask_overlap     intersection over union of the edit's mask and the place of both objects
@@ -35,10 +40,14 @@ def figures(source: scenes.Scene, prompt: str, frames, edited, reconstruction=No
     target = scenes.described(source, prompt)
     old, new = (scenes.clip(scene, len(frames)) for scene in (source, target))
     place = np.maximum(stacked(old, "mask"), stacked(new, "mask"))
+    around = 1 - place
+    if source.object != target.object:
+        new_places = [binary_dilation(outline, iterations=EDGE) for outline in best_outlines(target, edited)]
+        around = (1 - stacked(old, "mask")) * ~np.stack(new_places)
     found = seen(load_judge(), torch.from_numpy(edited))
     return Figures(
         missed=tuple(field for field in scenes.FIELDS if found[field] != getattr(target, field)),
-        background=of_arrays(edited, frames, 1 - place),
+        background=of_arrays(edited, frames, around),
         truth=of_arrays(edited, stacked(new, "image")),
         reconstruction=None if reconstruction is None else of_arrays(reconstruction, frames),
         mask_overlap=None if mask is None else overlap(mask[..., 0] > 0.5, place > 0.5),
@@ -47,11 +56,6 @@ def figures(source: scenes.Scene, prompt: str, frames, edited, reconstruction=No
 
 def of_arrays(*arrays: np.ndarray) -> float:
     return psnr(*map(torch.from_numpy, arrays))
-
-
-def overlap(a: np.ndarray, b: np.ndarray) -> float:
-    """Intersection over union of bool arrays; 0 where both are empty."""
-    return float((a & b).sum() / max((a | b).sum(), 1))
 
 
 def stacked(clip: list[scenes.Frame], part: str) -> np.ndarray:

@@ -9,7 +9,6 @@ from scipy.ndimage import binary_opening, uniform_filter
 from scipy.optimize import minimize
 
 from . import objects, scenes
-from .measure import overlap
 
 SEEN = 0.13  # colour distance of 3 x 3 means from the empty scene, above which something is there
 TRIES = 160  # pictures drawn for one fit
@@ -23,6 +22,11 @@ def distance(a: np.ndarray, b: np.ndarray, blur: int = 1) -> np.ndarray:
 def place_of(picture: np.ndarray, without: np.ndarray) -> np.ndarray:
     """Where a picture differs from the empty scene: bool [height, width]."""
     return binary_opening(distance(picture, without, 3) > SEEN, iterations=1)
+
+
+def overlap(a: np.ndarray, b: np.ndarray) -> float:
+    """Intersection over union of bool arrays; 0 where both are empty."""
+    return float((a & b).sum() / max((a | b).sum(), 1))
 
 
 def outline(name: str, x: float, y: float, width: float, height: float, turn: float) -> np.ndarray:
@@ -53,3 +57,12 @@ def best_outline(name: str, place: np.ndarray, start: objects.Pose) -> np.ndarra
         options = {"initial_simplex": simplex, "maxfev": TRIES, "xatol": 1e-3, "fatol": 1e-3}
         fits.append(minimize(lost, first, method="Nelder-Mead", options=options))
     return outline(name, *min(fits, key=lambda fit: fit.fun).x)
+
+
+def best_outlines(scene: scenes.Scene, clip: np.ndarray) -> np.ndarray:
+    """The silhouettes of a scene's thing that fit best what a clip [frames, size, size, 3] shows: bool [frames, size,
+    size]."""
+    times = np.linspace(0, 1, len(clip))
+    places = [place_of(picture, scenes.render_empty(scene, time)) for picture, time in zip(clip, times, strict=True)]
+    poses = [scenes.pose(scene, time) for time in times]
+    return np.stack([best_outline(scene.object, *pair) for pair in zip(places, poses, strict=True)])
