@@ -228,6 +228,8 @@ def test_a_quantile_outside_its_range_is_named():
         ({"method": inversion.SHARED_NULL_TEXT}, "by shared null-text has no null texts"),
         ({"null": torch.zeros(10, 1, 1, 1)}, "by direct takes no null texts"),
         ({"method": inversion.SHARED_NULL_TEXT, "null": torch.zeros(3, 1, 1, 1)}, "3 null texts for 10 steps"),
+        ({"seed": -1}, "the seed of the noise is -1: it is a whole number"),
+        ({"seed": "x"}, "the seed of the noise is 'x': it is a whole number"),
         *(
             ({"method": inversion.PER_FRAME_NULL_TEXT, "null": torch.zeros(10, *shape)}, "there is one, or one for eac")
             for shape in ((2, TOKENS, WIDTH), (1, TOKENS + 1, WIDTH), (1, TOKENS, WIDTH + 1), (), (1,))

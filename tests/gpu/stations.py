@@ -77,6 +77,9 @@ def editing(world: World) -> Iterator[tuple[str, Results]]:
         yield f"edit, {name}", world.edited(world.inversion, edit)
     exact = world.inverted(method="direct-exact")[0]
     yield "edit, structure", world.edited(exact, world.edit(**BLENDED, structure_window=1.0))
+    yield "edit, fresh noise", world.edited(exact, world.edit(fresh_noise=0.5))
+    yield "edit, begun later", world.edited(exact, world.edit(strength=0.6))
+    yield "edit, further", world.edited(exact, world.edit(emphasis=0.5))
     yield "edit, several", world.edited(world.inversion, *edits.values())
     yield "edit, coupled", world.edited(world.inversion, guidance=["coupled"])
     yield "edit, cached", world.edited(world.inversion, cache_every=[2])

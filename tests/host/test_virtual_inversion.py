@@ -1,5 +1,7 @@
 """An inversion that costs no forward: one noise for all frames, the source predicted beside its edits."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from comfy.patcher_extension import WrappersMP
@@ -57,3 +59,13 @@ def test_rounds_have_nothing_to_repeat(inverting):
 def test_nothing_of_the_source_is_kept(inverting):
     with pytest.raises(ValueError, match="virtual looks at the source in every step of an edit"):
         virtual(inverting, keep_source="in memory")
+
+
+def test_a_kept_source_is_no_hindrance_to_fresh_noise(inverting, model, clip, one_thread):
+    """Which is of other noise, and reaches less far than this edit looks."""
+    kept = virtual(inverting, method="direct-exact", keep_source="in memory")[0]
+    change = control(clip, fresh_noise=1.0, cross_window=1.0, temporal_window=1.0)[0]
+    edited = [sample(model, path, change)[0][0]["samples"] for path in (kept, replace(kept, records=None))]
+    assert torch.equal(*edited)
+    after_virtual = sample(model, virtual(inverting)[0], change)[0][0]["samples"]
+    torch.testing.assert_close(edited[0], after_virtual, atol=1e-4, rtol=0)

@@ -117,7 +117,7 @@ def _check_together(inversion: Inversion, source: Conditioning, null: Conditioni
                 "the source and the target conditioning are in use at different steps: "
                 "give both the same timestep range"
             )
-        if inversion.records is not None:
+        if inversion.records is not None and not target.edit.fresh:
             check_kept(inversion.records.after(target.begin), target.edit)
         steps, source_tokens, target_tokens = target.edit.source.shape
         if target.begin + steps != inversion.steps:
