@@ -138,9 +138,7 @@ class Inversion:
         if self.null is not None and len(self.null) != self.steps:
             raise ValueError(f"the inversion has {len(self.null)} null texts for {self.steps} steps")
         if not (isinstance(self.seed, int) and 0 <= self.seed < 2**64):
-            raise ValueError(
-                f"the inversion's noise has the seed {self.seed!r}: it is a whole number from 0 to 2^64 - 1"
-            )
+            raise ValueError(f"the seed of the noise is {self.seed!r}: it is a whole number from 0 to 2^64 - 1")
         text, frames = self.initial_null.shape[1:], self.trajectory.shape[1:2]
         if self.null is not None and not (self.null.shape[1:2] in ((1,), frames) and self.null.shape[2:] == text):
             raise ValueError(
