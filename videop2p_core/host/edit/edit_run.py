@@ -124,7 +124,7 @@ class EditRun:
     def _check(self) -> None:
         check_windows(self.sampling_options)
         handler = self.sampling_options.get("context_handler")
-        if len(self.targets) > 1 or (handler is not None and handler.cuts(self.clip)):
+        if handler is not None and handler.cuts(self.clip):
             check_one_after_another(self.sampling_options)
 
     def _controlled(self, index: int) -> ControlledTarget:
