@@ -76,10 +76,14 @@ def test_free_u_2_is_not_differentiated_through(model, inverting):
         )  # fmt: skip
 
 
+@pytest.mark.parametrize("strength", [1.0, 0.5])  # edits that begin elsewhere run one after the other
 @pytest.mark.parametrize("momentum", [0.0, -0.5])
-def test_guidance_that_remembers_serves_one_edit_at_a_time(model, clip, inversion, momentum):
+def test_guidance_that_remembers_serves_one_edit_at_a_time(model, clip, inversion, momentum, strength):
     patched = node("nodes_apg", "APG", eta=0.5, norm_threshold=5.0, momentum=momentum)(model)
-    edits = [control(clip, target)[0] for target in ("a blue ball on the beach", "a green ball on the beach")]
+    edits = [
+        control(clip, target, strength=share)[0]
+        for target, share in (("a blue ball on the beach", 1.0), ("a green ball on the beach", strength))
+    ]
     alone = [sample(patched, inversion, edit)[0][0]["samples"] for edit in edits]
     if momentum:
         with pytest.raises(ValueError, match="set its momentum to 0, or run one edit at a time"):
