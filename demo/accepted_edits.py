@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from statistics import fmean
@@ -10,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 from comfy.patcher_extension import WrappersMP
-from PIL import Image
+from PIL import Image, ImageDraw
 from torch import Tensor
 
 from ..tools.bench.meter import Meter
@@ -28,6 +29,7 @@ from .silhouettes import overlap
 
 STEPS = 12
 KINDS = ("object", "colour", "pattern", "refinement", "background")
+LABEL = 30  # pixels, of the lines under which an edit is shown
 PUBLISHED_GUIDANCE = 2.5  # on the demo model fewer of its edits are accepted at the paper's 7.5
 
 
@@ -110,7 +112,7 @@ class AcceptedCase:
 def accepted_part(world: World) -> dict[str, Any]:
     """The shares of edits that are accepted: by the default way, the published one, of the true targets' and of the
     sources' round trips; how well the matte fits, and what each edit was refused for."""
-    model, meter, rows = inflate(world.model, Inflation()), Meter(FRAMES), []
+    model, meter, rows, sheets = inflate(world.model, Inflation()), Meter(FRAMES), [], {}
     model.add_wrapper(WrappersMP.DIFFUSION_MODEL, meter)
     for scene in world.scenes:
         case = AcceptedCase(world, model, scene.seed)
@@ -125,7 +127,9 @@ def accepted_part(world: World) -> dict[str, Any]:
         }
         rows.append(row(case, judged, fit(case, matte), forwards))
         print(line(rows[-1]), flush=True)
-        world.save(f"accepted_{scene.seed}.png", sheet(case, frames, matte))
+        sheets[scene.seed] = sheet(case, frames, matte)
+        world.save(f"accepted_{scene.seed}.png", sheets[scene.seed])
+    world.save("worst.jpg", worst(rows, sheets))
     missed = [one["default"]["missed"] for one in rows if one["kind"] == "object"]
     kinds = {kind: [one for one in rows if one["kind"] == kind] for kind in KINDS}
     return {
@@ -154,6 +158,21 @@ def row(case: AcceptedCase, judged: dict[str, Acceptance], iou: float, forwards:
 def line(one: dict[str, Any]) -> str:
     words = ", ".join(one["default"]["refused"])
     return f"{one['seed']} {one['kind']}: {one['source_prompt']} -> {one['target_prompt']}: {words or 'accepted'}"
+
+
+def worst(rows: list[dict[str, Any]], sheets: Mapping[int, Image.Image], most: int = 10) -> Image.Image:
+    """The edits that are refused for most, each with why: source, edit and true target, at half their size."""
+    some = sorted(rows, key=lambda one: len(one["default"]["refused"]), reverse=True)[:most]
+    width, height = (side // 2 for side in sheets[some[0]["seed"]].size)
+    shown = height * 3 // 4  # without the matte
+    picture = Image.new("RGB", (width, len(some) * (shown + LABEL)), "white")
+    for i, one in enumerate(some):
+        top = i * (shown + LABEL)
+        words = f"{one['source_prompt']} -> {one['target_prompt']}", ", ".join(one["default"]["refused"])
+        ImageDraw.Draw(picture).multiline_text((2, top + 2), "\n".join(words), fill="black")
+        half = sheets[one["seed"]].resize((width, height), Image.Resampling.LANCZOS)
+        picture.paste(half.crop((0, 0, width, shown)), (0, top + LABEL))
+    return picture
 
 
 def share(rows: list[dict[str, Any]], name: str) -> float:
