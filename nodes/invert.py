@@ -215,7 +215,15 @@ class DDIMInvert(io.ComfyNode):
         folder = new_folder() if keep_source == "on disk" else None
         kept = None if keep_source == "off" else RecordSettings(kept_cross_window, kept_temporal_window, folder)
         settings = InversionSettings(
-            method, steps, rounds, cfg, inner_steps, epsilon, memory == MEMORY[1], kept, noise_seed
+            method,
+            steps,
+            rounds,
+            cfg,
+            inner_steps,
+            epsilon,
+            checkpointing=memory == MEMORY[1],
+            kept=kept,
+            seed=noise_seed,
         )
         frames, ancestors = SourceFrames.of(vae, images), ancestors_of(cls.hidden)
         done = invert(model, source, null, latent, settings, frames, ancestors=ancestors)

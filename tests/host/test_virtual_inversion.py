@@ -56,6 +56,14 @@ def test_rounds_have_nothing_to_repeat(inverting):
         virtual(inverting, rounds=2)
 
 
+@pytest.mark.parametrize("share", [0.5, 1.0])
+def test_fresh_noise_changes_nothing_that_is_drawn_already(inverting, model, clip, one_thread, share):
+    """Two equal draws would add up to more noise than there was."""
+    inversion = virtual(inverting)[0]
+    plain, fresh = (sample(model, inversion, control(clip, fresh_noise=one)[0])[0][0] for one in (0.0, share))
+    assert torch.equal(plain["samples"], fresh["samples"])
+
+
 def test_nothing_of_the_source_is_kept(inverting):
     with pytest.raises(ValueError, match="virtual looks at the source in every step of an edit"):
         virtual(inverting, keep_source="in memory")

@@ -174,7 +174,10 @@ class Inversion:
         )  # fmt: skip
 
     def under(self, noise: Tensor) -> "Inversion":
-        """The same clip under other noise, [1 or frames, channels, rows, columns], which needs no inversion."""
+        """The same clip under other noise, [1 or frames, channels, rows, columns], which needs no inversion. A virtual
+        one lies under drawn noise already and stays as it is."""
+        if self.method == VIRTUAL:
+            return self
         path = virtual_path(self.trajectory[0], self.sigmas.to(self.trajectory), noise, flow=self.flow)
         return replace(self, method=VIRTUAL, trajectory=path, rounds=0, records=None)
 
