@@ -29,6 +29,7 @@ from .silhouettes import overlap
 
 STEPS = 12
 KINDS = ("object", "colour", "pattern", "refinement", "background")
+WORST = 10  # edits on the sheet of those that are refused for most
 LABEL = 30  # pixels, of the lines under which an edit is shown
 PUBLISHED_GUIDANCE = 2.5  # on the demo model fewer of its edits are accepted at the paper's 7.5
 
@@ -160,9 +161,9 @@ def line(one: dict[str, Any]) -> str:
     return f"{one['seed']} {one['kind']}: {one['source_prompt']} -> {one['target_prompt']}: {words or 'accepted'}"
 
 
-def worst(rows: list[dict[str, Any]], sheets: Mapping[int, Image.Image], most: int = 10) -> Image.Image:
+def worst(rows: list[dict[str, Any]], sheets: Mapping[int, Image.Image]) -> Image.Image:
     """The edits that are refused for most, each with why: source, edit and true target, at half their size."""
-    some = sorted(rows, key=lambda one: len(one["default"]["refused"]), reverse=True)[:most]
+    some = sorted(rows, key=lambda one: len(one["default"]["refused"]), reverse=True)[:WORST]
     width, height = (side // 2 for side in sheets[some[0]["seed"]].size)
     shown = height * 3 // 4  # without the matte
     picture = Image.new("RGB", (width, len(some) * (shown + LABEL)), "white")
