@@ -40,6 +40,7 @@ NULL_TEXT_METHODS = (SHARED_NULL_TEXT, PER_FRAME_NULL_TEXT)
 EXACT_METHODS = (DIRECT_EXACT, DIRECT_RESIDUAL, VIRTUAL)
 KEEPING_METHODS = (DIRECT, DIRECT_EXACT)  # need not look at the source in an edit
 ON_PATH = (DIRECT, *EXACT_METHODS)  # the source is put back on its stored path
+REPLAYED = (DIRECT, DIRECT_EXACT, DIRECT_RESIDUAL)  # put back on the path of the clip's own noise, which a replay shows
 METHODS = (*NULL_TEXT_METHODS, DIRECT, NEGATIVE_PROMPT, PROXIMAL, *EXACT_METHODS)
 
 

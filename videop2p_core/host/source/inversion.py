@@ -122,9 +122,9 @@ def inverted(
 ) -> tuple[Inversion, Tensor, Tensor]:
     """(inversion, z, replay): z [*latent] of the source branch run down again, by the method and, where it is asked
     for, without a look at the stored path."""
-    direct = settings.method in inversions.ON_PATH
-    replayed = replayed and settings.method != inversions.VIRTUAL  # whose noise is not the clip's
-    stages = 1 + settings.optimises_null_text + (replayed or not direct)
+    on_path = settings.method in inversions.ON_PATH
+    replayed = replayed and settings.method in inversions.REPLAYED
+    stages = 1 + settings.optimises_null_text + (replayed or not on_path)
     progress = latent_progress(model, stages * settings.steps)
     path = unfinished_run.stage("inversion", unfinishing.INVERSION, model)
     texts = unfinished_run.stage("null_text", unfinishing.NULL_TEXT, model)
@@ -133,7 +133,7 @@ def inverted(
         progress=progress, unfinished=(path, texts),
     )  # fmt: skip
     z = replay = reconstruct(model, source, null, inversion, progress=progress)[-1]
-    if replayed and direct:  # whose reconstruction is the clip itself
+    if replayed:  # whose reconstruction is the clip itself
         replay = reconstruct(model, source, null, inversion, replay=True, progress=progress)[-1]
     return inversion, z, replay
 

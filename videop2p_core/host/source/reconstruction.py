@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ...diffusion.inversion import DIRECT, ON_PATH, VIRTUAL
+from ...diffusion.inversion import DIRECT, REPLAYED
 from ...images.metrics import psnr
 from ..comfy.latents import left_over, pictures_of
 from ..images.frames import frames_of
@@ -38,8 +38,7 @@ class ReconstructionCheck:
         advice = ADVICE.get(self.method, USUAL_ADVICE)
         judged = "good" if lost <= GOOD else f"fair, {advice} for more" if lost <= FAIR else advice
         # Direct never shows its replay: the source is put back. What an edit keeps of it still comes from such a path.
-        replayed = self.method in ON_PATH and self.method != VIRTUAL
-        how = "replay at guidance 1" if replayed else "reconstruction"
+        how = "replay at guidance 1" if self.method in REPLAYED else "reconstruction"
         return f"{how} {self.mean:.1f} dB of {bound:.1f}: {judged}"
 
     def plot(self) -> Tensor:
