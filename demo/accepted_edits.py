@@ -15,6 +15,7 @@ from PIL import Image, ImageDraw
 from torch import Tensor
 
 from ..tools.bench.meter import Meter
+from ..videop2p_core.diffusion.attention_records import RecordSettings
 from ..videop2p_core.diffusion.inversion import DIRECT, DIRECT_EXACT, VIRTUAL, Inversion, InversionSettings
 from ..videop2p_core.host.edit.edit_inputs import pixel_places, prepare_edit, sample, word_edit
 from ..videop2p_core.host.images.composite_edit import composite_edit
@@ -26,8 +27,8 @@ from . import scenes
 from .acceptance import Acceptance, Truth, accepted
 from .evaluation_world import FRAMES, World
 from .silhouettes import overlap
+from .ways import Way
 
-STEPS = 12
 KINDS = ("object", "colour", "pattern", "refinement", "background")
 WORST = 10  # edits on the sheet of those that are refused for most
 LABEL = 30  # pixels, of the lines under which an edit is shown
@@ -78,13 +79,9 @@ class AcceptedCase:
         trips = (self.world.vae.decode(self.world.vae.encode(frames)).numpy() for frames in (self.frames, true))
         return Truth(self.source, self.target, self.frames.numpy(), *trips)
 
-    @cached_property
-    def inversion(self) -> Inversion:
-        return self.inverted(DIRECT_EXACT)
-
-    def inverted(self, method: str) -> Inversion:
+    def inverted(self, method: str, steps: int, kept: RecordSettings | None = None) -> Inversion:
         source, null = self.world.encode(self.captions[0]), self.world.encode("")
-        settings = InversionSettings(method, self.world.few_steps)
+        settings = InversionSettings(method, steps, kept=kept)
         return host_inversion.invert_latent(self.model, source, null, self.world.vae.encode(self.frames), settings)
 
     def edited(self, inversion: Inversion, **plan: Any) -> tuple[Tensor, tuple[Tensor, Tensor]]:
@@ -94,20 +91,25 @@ class AcceptedCase:
         (old,), (new,) = pixel_places(self.model, edited)
         return self.world.vae.decode(edited.targets[0]), (old, new)
 
-    def by_default(self) -> tuple[Tensor, Tensor]:
-        """(frames, matte): an exact source, its structure where the shape is kept, else noise that is one for all
-        frames, and one matte at the end."""
+    def by(self, way: Way) -> tuple[Tensor, Tensor]:
+        """(frames, matte): an exact source, its structure kept from the inversion where the shape stays, else noise
+        that is one for all frames, and one matte at the end."""
         exchanged, behind = self.kind == "object", self.kind == "background"
-        inversion = self.inverted(VIRTUAL) if exchanged or behind else self.inversion
-        frames, places = self.edited(inversion, **self.blended, start=1.0, structure=0.0 if behind else None)
+        if exchanged or behind:
+            inversion = self.inverted(VIRTUAL, way.new_steps)
+        else:
+            inversion = self.inverted(DIRECT_EXACT, way.steps, RecordSettings(structure=1.0))
+        plan = {"start": 1.0, "structure": 0.0 if behind else None, "guidance": way.guidance}
+        frames, places = self.edited(inversion, **self.blended, **plan)
         settings = EXCHANGED if exchanged else MatteSettings(keep_things=behind)
         return composite_edit(self.frames, frames, *places, settings)
 
     def published(self) -> Tensor:
         """Direct inversion as published, blended from the paper's step on; a new background is not blended."""
+        inversion = self.inverted(DIRECT, self.world.way.steps)
         blended = {} if self.kind == "background" else self.blended
         plan = {"guidance": PUBLISHED_GUIDANCE}
-        return self.edited(replace(self.inversion, method=DIRECT), **blended, **plan)[0]
+        return self.edited(inversion, **blended, **plan)[0]
 
 
 def accepted_part(world: World) -> dict[str, Any]:
@@ -118,7 +120,7 @@ def accepted_part(world: World) -> dict[str, Any]:
     for scene in world.scenes:
         case = AcceptedCase(world, model, scene.seed)
         meter.forwards()  # of the case before
-        frames, matte = case.by_default()
+        frames, matte = case.by(world.way)
         forwards = meter.forwards()  # before the published way's
         judged = {
             "default": accepted(case.truth, frames.numpy(), world.judge),
@@ -142,7 +144,6 @@ def accepted_part(world: World) -> dict[str, Any]:
         "mask_iou": fmean(one["mask_iou"] for one in rows if one["kind"] != "background"),
         "flicker": fmean(one["default"]["flicker"] for one in rows),
         "missed_motion": fmean(missed) if missed else None,
-        "accepted_steps": world.few_steps,
         "forwards": fmean(one["forwards"] for one in rows),
         "edits": rows,
     }

@@ -30,11 +30,13 @@ from ..videop2p_core.host.prompts.clip_tokens import read_prompt
 from ..videop2p_core.host.source import inversion as host_inversion
 from ..videop2p_core.images.metrics import psnr
 from . import scenes
-from .accepted_edits import STEPS, accepted_part
+from .accepted_edits import accepted_part
 from .data import CELL
 from .evaluation_world import World
 from .judge import load_judge, seen
 from .long_clips import long_part
+from .measured_ways import ways_part
+from .ways import DEFAULT_WAY, WAYS, Way
 from .word_edits import edits_part
 
 SAMPLER, SCHEDULER, SAMPLE_STEPS, SAMPLE_CFG = "dpmpp_2m", "karras", 20, 4.0
@@ -155,6 +157,7 @@ PARTS = {
     "long": long_part,
     "edits": edits_part,
     "accepted": accepted_part,
+    "ways": ways_part,
 }
 
 
@@ -184,7 +187,8 @@ def evaluate(seed: int, clips: int, parts: list[str], steps: int | None, folder:
     if seed < scenes.FIRST_EVALUATION_SEED:
         raise SystemExit(f"seed {seed} belongs to training: evaluate on seeds from {scenes.FIRST_EVALUATION_SEED}")
     found = [scenes.random_scene(seed + i) for i in range(clips)]
-    world = World(*load_demo_model(), load_judge(), found, steps or MANY_STEPS, steps or STEPS, folder)
+    way = Way(steps, steps) if steps else WAYS[DEFAULT_WAY]
+    world = World(*load_demo_model(), load_judge(), found, steps or MANY_STEPS, way, folder)
     figures = {"seed": seed, "clips": clips, "steps": steps or MANY_STEPS}
     for name in parts:
         with torch.inference_mode():
@@ -201,10 +205,12 @@ if __name__ == "__main__":
     parser.add_argument("--clips", type=int, default=64)
     parser.add_argument(
         "--parts",
-        default=",".join(name for name in PARTS if name != "accepted"),
+        default=",".join(name for name in PARTS if name not in ("accepted", "ways")),
         help=f"any of {', '.join(PARTS)}, joined by commas",
     )
-    parser.add_argument("--steps", type=int, help=f"of inversion and edit: {MANY_STEPS}, and {STEPS} for accepted")
+    parser.add_argument(
+        "--steps", type=int, help=f"of inversion and edit: {MANY_STEPS}; of accepted edits, see ways.py"
+    )
     parser.add_argument("--json", type=Path, help="write the figures here")
     parser.add_argument("--pictures", type=Path, help="write contact sheets into this folder")
     a = parser.parse_args()

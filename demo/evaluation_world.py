@@ -10,6 +10,7 @@ import torch
 from PIL import Image
 
 from . import scenes
+from .ways import Way
 
 FRAMES = 8
 
@@ -24,7 +25,7 @@ class World:
     judge: torch.nn.Module
     scenes: list[scenes.Scene]
     steps: int
-    few_steps: int  # of the parts that measure cheap edits
+    way: Way  # of the edits that are judged
     folder: Path | None
 
     def encode(self, text: str):
