@@ -118,9 +118,10 @@ class DDIMInvert(io.ComfyNode):
                     default=KEEPING[0],
                     advanced=True,
                     tooltip=(
-                        "For the direct method: keeps what the source's attention saw, so that no edit of this "
-                        "inversion runs the source again: a third faster inside the windows. An approximation, which "
-                        "fixed-point rounds bring nearer. Save Inversion does not save it."
+                        "Keeps what the source's attention saw, so that no edit of this inversion runs the source "
+                        "again: a third faster. Exact for 'direct-exact' and 'virtual', but for its half precision; an "
+                        "approximation for 'direct', which fixed-point rounds bring nearer. Not saved by Save "
+                        "Inversion."
                     ),
                 ),
                 io.Float.Input(
@@ -160,6 +161,19 @@ class DDIMInvert(io.ComfyNode):
                     control_after_generate=False,
                     advanced=True,
                     tooltip="Of the noise that is drawn for virtual, and for fresh noise: another draws the edit anew.",
+                ),
+                io.Float.Input(
+                    "kept_structure_window",
+                    optional=True,
+                    default=RecordSettings.structure,
+                    min=0.0,
+                    max=1.0,
+                    step=0.05,
+                    advanced=True,
+                    tooltip=(
+                        "With keep_source: the largest structure window that an edit will have without running the "
+                        "source again; 1 for new colours and patterns. Several times the memory of the rest."
+                    ),
                 ),
             ],
             outputs=[
@@ -211,9 +225,11 @@ class DDIMInvert(io.ComfyNode):
         vae: Any = None,
         images: Tensor | None = None,
         noise_seed: int = InversionSettings.seed,
+        kept_structure_window: float = RecordSettings.structure,
     ) -> io.NodeOutput:
         folder = new_folder() if keep_source == "on disk" else None
-        kept = None if keep_source == "off" else RecordSettings(kept_cross_window, kept_temporal_window, folder)
+        windows = kept_cross_window, kept_temporal_window
+        kept = None if keep_source == "off" else RecordSettings(*windows, folder, kept_structure_window)
         settings = InversionSettings(
             method,
             steps,

@@ -153,7 +153,7 @@ def test_an_edit_beyond_the_kept_windows_says_so(tuned, clip, latent, window):
 
 
 def test_only_the_direct_method_keeps(tuned, clip, latent):
-    with pytest.raises(ValueError, match="choose the method direct, or keep nothing"):
+    with pytest.raises(ValueError, match="choose one of direct, direct-exact, virtual, or keep nothing"):
         inverted(tuned, clip, latent, "in memory", method="proximal")
 
 

@@ -90,16 +90,16 @@ def test_records_step_down_to_the_disk(inverting, free, log, tmp_path, monkeypat
     assert any(message.startswith("The source's queries and keys are kept on disk") for message in warnings_in(log))
 
 
-@pytest.mark.parametrize("windows", [(0.0, 0.0), (0.4, 0.7), (1.0, 1.0)])
+@pytest.mark.parametrize("windows", [(0.0, 0.0, 0.0), (0.4, 0.7, 0.7), (1.0, 1.0, 1.0)])
 @pytest.mark.parametrize("size", [(16, 16), (20, 12)])
 def test_the_size_of_records_is_foretold_exactly(model, inverting, windows, size):
     clip = torch.randn(FRAMES, 4, *size)
-    windows = {"kept_cross_window": windows[0], "kept_temporal_window": windows[1]}
-    records = run("DDIMInvert", **inverting | {"latent": {"samples": clip}, "keep_source": "in memory"} | windows)[
-        0
-    ].records
+    windows = dict(zip(("cross", "temporal", "structure"), windows, strict=True))
+    inputs = {f"kept_{name}_window": share for name, share in windows.items()}
+    latent = {"samples": clip}
+    records = run("DDIMInvert", **inverting | {"latent": latent, "keep_source": "in memory"} | inputs)[0].records
     tokens = inverting["source"][0][0].shape[1]
-    assert budget.kept_bytes(model, clip, RecordSettings(*windows.values()), STEPS, tokens) == records.bytes
+    assert budget.kept_bytes(model, clip, RecordSettings(**windows), STEPS, tokens) == records.bytes
 
 
 # --- weights on a GPU -------------------------------------------------------------------------------------------------

@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 from comfy.patcher_extension import WrappersMP
+from comfy_extras.nodes_model_advanced import ModelSamplingDiscrete
 from comfyui_videop2p.tests.host.calls import FRAMES, SOURCE, STEPS, control, run, sample
 from comfyui_videop2p.tools.bench.meter import Meter
 
@@ -64,11 +65,6 @@ def test_fresh_noise_changes_nothing_that_is_drawn_already(inverting, model, cli
     assert torch.equal(plain["samples"], fresh["samples"])
 
 
-def test_nothing_of_the_source_is_kept(inverting):
-    with pytest.raises(ValueError, match="virtual looks at the source in every step of an edit"):
-        virtual(inverting, keep_source="in memory")
-
-
 def test_a_kept_source_is_no_hindrance_to_fresh_noise(inverting, model, clip, one_thread):
     """Which is of other noise, and reaches less far than this edit looks."""
     kept = virtual(inverting, method="direct-exact", keep_source="in memory")[0]
@@ -77,3 +73,45 @@ def test_a_kept_source_is_no_hindrance_to_fresh_noise(inverting, model, clip, on
     assert torch.equal(*edited)
     after_virtual = sample(model, virtual(inverting)[0], change)[0][0]["samples"]
     torch.testing.assert_close(edited[0], after_virtual, atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize(
+    "prompts", [("a blue ball on the beach",), ("a blue ball on the beach", "a red star on the beach")]
+)
+@pytest.mark.parametrize("where", ["in memory", "on disk"])
+@pytest.mark.parametrize("method", ["virtual", "direct-exact"])
+def test_an_edit_of_a_kept_source_is_the_same_without_running_it_again(
+    inverting, metered, clip, method, where, prompts
+):
+    model, meter = metered
+    edits = [control(clip, prompt, structure_window=1.0, blend_source="ball", blend_start=1.0)[0] for prompt in prompts]
+    edited = sample(model, run("DDIMInvert", **inverting | {"model": model, "method": method})[0], *edits)[0]
+    meter.forwards()
+    windows = {"kept_cross_window": 1.0, "kept_temporal_window": 1.0, "kept_structure_window": 1.0}
+    kept = run("DDIMInvert", **inverting | {"model": model, "method": method, "keep_source": where} | windows)[0]
+    assert meter.forwards() == STEPS
+    again = sample(model, kept, *edits)[0]
+    assert meter.forwards() == 2 * STEPS * len(prompts)
+    for one, other in zip(edited, again, strict=True):
+        torch.testing.assert_close(one["samples"], other["samples"], atol=0.02, rtol=0)
+
+
+def test_a_structure_that_is_kept_in_part_is_the_same_too(inverting, metered, clip):
+    model, meter = metered
+    edits = [control(clip, structure_window=1.0)[0]]
+    edited = sample(model, virtual(inverting, model=model)[0], *edits)[0]
+    kept = virtual(inverting, model=model, keep_source="in memory", kept_structure_window=0.5)[0]
+    meter.forwards()
+    again = sample(model, kept, *edits)[0]
+    assert meter.forwards() == 2 * STEPS + STEPS - STEPS // 2
+    torch.testing.assert_close(edited[0]["samples"], again[0]["samples"], atol=0.02, rtol=0)
+
+
+def test_a_distilled_model_is_not_guided(inverting, metered, clip):
+    """LCM, as the host's ModelSamplingDiscrete sets it: guidance is in its weights."""
+    model, meter = metered
+    (distilled,) = ModelSamplingDiscrete().patch(model, "lcm", zsnr=False)
+    inversion = virtual(inverting, model=distilled)[0]
+    for guidance, forwards in (("", 2), ("1.5", 3)):
+        sample(distilled, inversion, control(clip, guidance=guidance)[0])
+        assert meter.forwards() == forwards * STEPS

@@ -36,14 +36,16 @@ class RecordSettings:
     cross, temporal  for what share of an edit's steps the queries and keys of cross and of temporal attention are kept;
                      those of the layers that make word maps are kept for all steps
     folder           where they are kept until the inversion is gone; None keeps them in memory
+    structure        the share of the steps for which those of frame attention are kept: several times the rest
     """
 
     cross: float = EditPlan.cross
     temporal: float = EditPlan.temporal
     folder: Path | None = None
+    structure: float = 0.0
 
     def __post_init__(self) -> None:
-        for name in ("cross", "temporal"):
+        for name in ("cross", "temporal", "structure"):
             share = getattr(self, name)
             if not 0 <= share <= 1:
                 raise ValueError(f"the kept {name} window is {share:g}: it lies between 0 and 1")
@@ -51,10 +53,14 @@ class RecordSettings:
 
 class AttentionRecords:
     """The queries and keys of every step (0 = the noisiest), pass of the clip and layer, in half precision; one file a
-    step and pass where `kept` names a folder, which goes when the records go."""
+    step and pass where `kept` names a folder, which goes when the records go.
+
+    directions: the source's own of each step, [*latent], where a path does not tell them
+    """
 
     def __init__(self, kept: RecordSettings, steps: int) -> None:
         self.kept, self.steps, self.first = kept, steps, 0  # the step that is called 0
+        self.directions: list[Tensor] = []
         self.whole: AttentionRecords | None = None  # whose files these are
         self._memory: dict[tuple[int, str], Mapping[str, QueryKey]] = {}
         self._sizes: dict[tuple[int, str], int] = {}  # in bytes
@@ -66,7 +72,7 @@ class AttentionRecords:
     def after(self, step: int) -> AttentionRecords:
         """The same, to read, of a run that begins at this step."""
         later = copy(self)
-        later.first, later.whole = self.first + step, self
+        later.first, later.whole, later.directions = self.first + step, self, self.directions[step:]
         return later
 
     @property
@@ -78,6 +84,9 @@ class AttentionRecords:
 
     def has_temporal(self, step: int) -> bool:
         return self.first + step < int(self.kept.temporal * self.steps)
+
+    def has_structure(self, step: int) -> bool:
+        return self.first + step < int(self.kept.structure * self.steps)
 
     def write(self, step: int, part: str, layers: Mapping[str, QueryKey]) -> None:
         """In the place of what the step and pass had. layers: in half precision, on the CPU."""

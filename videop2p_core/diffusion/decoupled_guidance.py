@@ -144,7 +144,7 @@ def edit_clip(
             source = schedule.ddim_step(source, of_source[0], sigma, next_sigma)
         masks = [None] * targets if end_step is None else end_step(step)
         if inversion.is_exact:
-            reference = of_source[0] if of_source else (source - before) / change
+            reference = of_source[0] if of_source else _direction(inversion, step, (source - before) / change)
             offsets = [offset + (d - reference) * change for offset, d in zip(offsets, of_targets, strict=True)]
             offsets = [o if mask is None else mask[:, None].to(o) * o for o, mask in zip(offsets, masks, strict=True)]
             edited = [source + offset for offset in offsets]
@@ -157,3 +157,9 @@ def edit_clip(
             progress(step, source, edited)
     end = inversion.sigmas[-1]
     return schedule.to_z(source, end, flow=flow), [schedule.to_z(x, end, flow=flow) for x in edited]
+
+
+def _direction(inversion: Inversion, step: int, of_path: Tensor) -> Tensor:
+    """The source's own where it was not predicted: as it was kept, else that of its path."""
+    directions = inversion.records.directions if inversion.records else []
+    return sent(directions[step], of_path.device) if directions else of_path

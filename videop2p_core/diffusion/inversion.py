@@ -38,7 +38,7 @@ NEGATIVE_PROMPT = "negative-prompt"
 PROXIMAL = "proximal"
 NULL_TEXT_METHODS = (SHARED_NULL_TEXT, PER_FRAME_NULL_TEXT)
 EXACT_METHODS = (DIRECT_EXACT, DIRECT_RESIDUAL, VIRTUAL)
-KEEPING_METHODS = (DIRECT, DIRECT_EXACT)  # need not look at the source in an edit
+KEEPING_METHODS = (DIRECT, DIRECT_EXACT, VIRTUAL)  # need not look at the source in an edit
 ON_PATH = (DIRECT, *EXACT_METHODS)  # the source is put back on its stored path
 REPLAYED = (DIRECT, DIRECT_EXACT, DIRECT_RESIDUAL)  # put back on the path of the clip's own noise, which a replay shows
 METHODS = (*NULL_TEXT_METHODS, DIRECT, NEGATIVE_PROMPT, PROXIMAL, *EXACT_METHODS)
@@ -54,7 +54,7 @@ class InversionSettings:
     cfg            guidance of the reconstruction and of the edit
     inner_steps    null-text methods: updates of each step at most; epsilon: they end once the loss is below it
     checkpointing  null-text methods: compute activations twice rather than keep them
-    kept           direct method: what to keep of the source for its edits, None for nothing
+    kept           KEEPING_METHODS: what to keep of the source for its edits, None for nothing
     seed           of noise that is drawn: of all of it where nothing is inverted, else of what takes its place
     """
 
@@ -100,7 +100,7 @@ class Inversion:
     seed         of the noise that takes the place of the inverted one, see fresh_noise
     with_picture whether the source's conditioning brought a picture for the model to go by, as for inpainting; None
                  where that is not known
-    records      the source's queries and keys, where they were kept; for the direct method alone, as every other looks
+    records      the source's queries and keys, where they were kept; for KEEPING_METHODS alone, as every other looks
                  at the source for its path
     """
 
@@ -159,7 +159,8 @@ class Inversion:
     @property
     def needs_source(self) -> bool:
         """Whether every step of an edit needs the source's own prediction, whatever looks at it."""
-        return self.method not in ON_PATH or (self.is_exact and not self.is_shifted)
+        is_known = self.is_shifted or bool(self.records and self.records.directions)
+        return self.method not in ON_PATH or (self.is_exact and not is_known)
 
     @property
     def is_exact(self) -> bool:
@@ -269,6 +270,28 @@ def virtual_path(z0: Tensor, sigmas: Tensor, noise: Tensor, *, flow: bool = Fals
     levels = sigmas[:-1].flip(0)
     noisy = [schedule.to_z(schedule.add_noise(z0, noise, level, flow=flow), level, flow=flow) for level in levels]
     return torch.stack([z0, *noisy]).cpu()
+
+
+@torch.no_grad()
+def directions_along(
+    denoise: Denoise,
+    trajectory: Tensor,
+    sigmas: Tensor,
+    source: Any,
+    *,
+    flow: bool = False,
+    progress: Progress | None = None,
+) -> list[Tensor]:
+    """Where the source goes from each latent of a path, noisiest first: [*latent] each, in main memory."""
+    directions = []
+    for step, (sigma, z) in enumerate(zip(sigmas[:-1], trajectory[1:].flip(0), strict=True)):
+        z = sent(z, sigmas.device)
+        x = schedule.to_x(z, sigma, flow=flow)
+        directions.append(schedule.direction(x, denoise(x, sigma, source), sigma).cpu())
+        check_finite(directions[-1], f"step {step + 1} of the source")
+        if progress:
+            progress(step, z)
+    return directions
 
 
 @torch.no_grad()

@@ -15,15 +15,15 @@ import torch
 from torch import Tensor
 
 from ...device_transfer import Ferry, sent
-from ...diffusion.attention import Attend, attention, edited_attention, read_frames, word_probabilities
+from ...diffusion.attention import Attend, attention, edited_attention, word_probabilities
 from ...diffusion.attention_records import WHOLE, AttentionRecords, FileLayers, QueryKey
 from ...edit.local_blend import Blend
 from ...edit.matrices import Edit
-from ..comfy.model_patches import READ, AttentionCall, host_attention, may_lock_pages
+from ..comfy.model_patches import AttentionCall, host_attention, may_lock_pages
 from ..families.family import WordMapLayers
 from ..families.table import family_of_network
 from .affinities import Affinities, places_of
-from .attention_slots import once, rows_of, splice
+from .attention_slots import once, rows_of, splice, with_frames_read
 from .word_maps import WordMaps
 
 T = TypeVar("T")
@@ -104,7 +104,7 @@ class AttentionControl:
         looked_at = self._cross_edited(step) or self._temporal_edited(step) or self._maps_count(step)
         if self.records is None and looked_at:
             return True
-        return self._structured(step) or self._shows_places(step, RECORD)
+        return not self._structure_kept(step) and (self._structured(step) or self._shows_places(step, RECORD))
 
     def end_step(self) -> None:
         """Add the step's word maps to the sums."""
@@ -191,10 +191,9 @@ class AttentionControl:
         if rows is not None and self._shows_places(self.step, self.mode):
             affinities = self.source_affinities if self.mode == RECORD else self.target_affinities[self.target]
             affinities.add(q[rows], k[rows], options)
-        v, table = call.v, options.get(READ)
-        if not call.occupant and table is not None:
-            k, v = (read_frames(x, table) for x in (k, v))
-        return replace(call, q=q, k=k, v=v).attended()
+            if self.mode == REPLAY and self._structure_kept(self.step) and self._shows_places(self.step, RECORD):
+                self.source_affinities.add(*self._recorded(layer, q[rows]), options)
+        return with_frames_read(replace(call, q=q, k=k))
 
     def temporal(self, layer: Hashable, options: dict[str, Any], attend: Attend = attention) -> Attend:
         """attend(q, k, v, heads) of a temporal layer: [rows, frames, channels], rows = entries x places; of a video
@@ -250,6 +249,10 @@ class AttentionControl:
 
     def _structured(self, step: int) -> bool:
         return any(target.edit.is_structured(step) for target in self.targets)
+
+    def _structure_kept(self, step: int) -> bool:
+        """Whether nobody need look at the source's frame attention."""
+        return self.records is not None and self.records.has_structure(step)
 
     def _structured_target(self) -> bool:
         return self.targets[self.target].edit.is_structured(self.step)

@@ -17,7 +17,7 @@ from ...edit.local_blend import blend_grid
 from ..comfy.denoiser import SOURCE, Denoiser
 from ..comfy.model_patches import AttentionCall, install, may_lock_pages
 from ..families.table import family_of_network
-from .attention_slots import once, rows_of
+from .attention_slots import once, rows_of, with_frames_read
 
 
 class AttentionRecorder:
@@ -45,7 +45,8 @@ class AttentionRecorder:
 
     def __call__(self, executor: Any, *args: Any, **kwargs: Any) -> Tensor:
         family = family_of_network(executor.class_obj.diffusion_model)
-        return family.fill_attention(self.cross_attention, None, executor, *args, **kwargs)
+        frame = self.frame_attention if self.records.has_structure(self.step) else None
+        return family.fill_attention(self.cross_attention, frame, executor, *args, **kwargs)
 
     def cross_attention(self, call: AttentionCall) -> Tensor:
         options = call.options
@@ -54,6 +55,12 @@ class AttentionRecorder:
         if rows is not None and (makes_maps or self.records.has_cross(self.step)):
             self._keep(call.slot, call.q[rows], once(call.k[rows], self.tokens, "source"), options)
         return call.attended()
+
+    def frame_attention(self, call: AttentionCall) -> Tensor:
+        rows = rows_of(self.entry, len(call.q), call.options)
+        if rows is not None:
+            self._keep(f"frame {call.slot}", call.q[rows], call.k[rows], call.options)
+        return with_frames_read(call)
 
     def temporal(self, layer: Hashable, options: dict[str, Any]) -> Attend:
         """attend(q, k, v, heads) of a temporal layer, as AttentionControl has it."""

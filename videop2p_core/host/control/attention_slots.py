@@ -1,10 +1,14 @@
 """Where an attention call is told what to do, among a call's options."""
 
+from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
 import torch
 from torch import Tensor
+
+from ...diffusion.attention import read_frames
+from ..comfy.model_patches import READ, AttentionCall
 
 CONDITIONAL = 0  # the host's index of the conditional half
 
@@ -33,3 +37,12 @@ def once(context: Tensor, tokens: int, role: str) -> Tensor:
 def splice(x: Tensor, rows: slice, replacement: Tensor) -> Tensor:
     """x [rows, ...] with other values in these rows."""
     return torch.cat([x[: rows.start], replacement, x[rows.stop :]])
+
+
+def with_frames_read(call: AttentionCall) -> Tensor:
+    """Frame attention of a slot that is held here, with what each frame reads of the others."""
+    table = call.options.get(READ)
+    if call.occupant or table is None:
+        return call.attended()
+    k, v = (read_frames(x, table) for x in (call.k, call.v))
+    return replace(call, k=k, v=v).attended()

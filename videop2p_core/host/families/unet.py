@@ -16,6 +16,7 @@ from ..comfy.model_patches import ControlledSlot, SlotAttention, options_of, wit
 from .family import Family, WordMapLayers
 
 PICTURE = "concat_latent_image"  # of an inpainting model
+UNGUIDED = KeyFrames(((0.0, 1.0),))  # guidance is in the weights
 
 
 class UNet(Family):
@@ -64,6 +65,8 @@ class UNet(Family):
         return (PICTURE,) if takes_more else ()
 
     def edit_guidance(self, model: ModelPatcher) -> KeyFrames | None:
+        if hasattr(model.get_model_object("model_sampling"), "skip_steps"):  # the host's sampling of LCM models
+            return UNGUIDED
         return getattr(model.model.model_config, "edit_guidance", None)  # of the demo model
 
     def reads_pooled(self, model: ModelPatcher) -> bool:

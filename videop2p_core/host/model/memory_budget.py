@@ -163,6 +163,7 @@ def kept_bytes(model: ModelPatcher, clip: Tensor, kept: RecordSettings, steps: i
     unet: Any = model.get_model_object("diffusion_model")
     inflation = inflation_of(model)
     cross_steps, temporal_steps = int(kept.cross * (steps + 1)), int(kept.temporal * steps)
+    structure_steps = int(kept.structure * steps)
     values = 0
     for name, block in transformer_blocks(unet).items():
         cells = cells_of(unet, name, size)
@@ -170,6 +171,7 @@ def kept_bytes(model: ModelPatcher, clip: Tensor, kept: RecordSettings, steps: i
         values += (steps if cells == grid else min(cross_steps, steps)) * (places + tokens) * channels
         if inflation and inflation.temporal_layers:
             values += 2 * temporal_steps * places * channels
+        values += 2 * structure_steps * places * channels
     return 2 * frames * values  # half precision
 
 
@@ -196,7 +198,7 @@ def place_of(kept: RecordSettings, expected: int, folder: Path) -> RecordSetting
     LOG.info(f"The source's queries and keys are expected to take {expected / GIB:.2f} GiB")
     if kept.folder is None and expected > free / 2:
         LOG.warning(f"The source's queries and keys are kept on disk: {free / GIB:.2f} GiB of memory are free for them")
-        return RecordSettings(kept.cross, kept.temporal, folder)
+        return replace(kept, folder=folder)
     return kept
 
 

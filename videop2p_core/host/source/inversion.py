@@ -209,13 +209,27 @@ def ddim_invert(
 
 
 def virtual_path(
-    model: ModelPatcher, positive: Conditioning, negative: Conditioning, latent: Tensor, settings: InversionSettings
+    model: ModelPatcher,
+    positive: Conditioning,
+    negative: Conditioning,
+    latent: Tensor,
+    settings: InversionSettings,
+    records: AttentionRecords | None = None,
+    progress: Progress | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """As `ddim_invert`, without a forward: the clip under one noise for all frames."""
+    """As `ddim_invert`, with the clip under one noise for all frames: a forward a step where anything is kept, else
+    none."""
     flow, sigmas = prediction_of(model) == "flow", ddim_sigmas(model_sigmas(model), settings.steps)
+    tokens, (height, width) = embedding_of(positive, "positive").shape[1], latent.shape[-2:]
 
-    def algorithm(_: Denoiser, z0: Tensor, sigmas: Tensor) -> Tensor:
-        return inversions.virtual_path(z0, sigmas, shared_noise(z0, settings.seed), flow=flow)
+    def algorithm(denoise: Denoiser, z0: Tensor, sigmas: Tensor) -> Tensor:
+        path = inversions.virtual_path(z0, sigmas, shared_noise(z0, settings.seed), flow=flow)
+        if records is not None:
+            predict = keeping(denoise, records, sigmas, tokens, (height, width))
+            records.directions = inversions.directions_along(
+                predict, path, sigmas, SOURCE, flow=flow, progress=progress
+            )
+        return path
 
     return run(model, positive, negative, latent, sigmas, algorithm), sigmas.cpu()
 
@@ -292,11 +306,11 @@ def invert_latent(
     if settings.kept is not None and settings.method not in inversions.KEEPING_METHODS:
         raise ValueError(
             f"{settings.method} looks at the source in every step of an edit, so there is no use in keeping what it "
-            f"saw: choose the method {inversions.DIRECT}, or keep nothing"
+            f"saw: choose one of {', '.join(inversions.KEEPING_METHODS)}, or keep nothing"
         )
     records = None if settings.kept is None else AttentionRecords(settings.kept, settings.steps)
     if settings.method == inversions.VIRTUAL:
-        trajectory, sigmas = virtual_path(model, positive, negative, latent, settings)
+        trajectory, sigmas = virtual_path(model, positive, negative, latent, settings, records, progress)
     else:
         trajectory, sigmas = ddim_invert(
             model, positive, negative, latent, steps=settings.steps, rounds=settings.rounds, records=records,
