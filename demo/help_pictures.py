@@ -65,7 +65,7 @@ MAPS = {"workflow": "demo_attention_maps", "shown": "Over the frames"}
 
 
 def tuned(caption: str, **settings) -> Panel:
-    return Panel(caption, {TUNE: settings}, workflow="demo_word_swap")
+    return Panel(caption, edit("", *STAR).changes | {TUNE: settings}, workflow="demo_refine")
 
 
 def replayed(steps: int, caption: str) -> Panel:
@@ -129,7 +129,7 @@ PICTURES = {
         tuned("at 1e-2: the model has forgotten the star", steps=120, learning_rate=1e-2),
     ],
     "save_tuning": [
-        Panel("edited in the session that tuned", edit("", *STAR).changes, workflow="demo_word_swap"),
+        Panel("edited in the session that tuned", edit("", *STAR).changes, workflow="demo_refine"),
         kept("from the saved file: the same star", *STAR),
     ],
     "load_tuning": [

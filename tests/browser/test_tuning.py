@@ -18,7 +18,7 @@ SIZE = f"() => {{ const {{naturalWidth, naturalHeight}} = {TUNE}.imgs[0]; return
 @pytest.fixture
 def tuning(page, host):
     """The page while a tuning runs, which is interrupted in the end."""
-    page.evaluate("workflow => app.loadGraphData(workflow)", read(FOLDER / "demo_word_swap.json"))
+    page.evaluate("workflow => app.loadGraphData(workflow)", read(FOLDER / "demo_refine.json"))
     page.evaluate(
         f"""steps => {{
             const given = {{steps, preview_every: 5}}

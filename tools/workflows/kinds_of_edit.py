@@ -10,19 +10,22 @@ from .worlds import DEMO, SD15
 @recipe(
     """## Word swap
 
-One word of the caption is replaced, and the moving thing with it. The clip is tuned on first, so that its frames hold
-together; the inversion is *direct-exact*, which brings the source back bit for bit without an optimisation, so that
-few steps do.
+One word of the caption is replaced, and the moving thing with it. *virtual* inverts nothing: the clip lies under noise
+that is the same in every frame, so that few steps do and the new thing holds together. Nothing is tuned: where frames
+drift apart turn *temporal layers* on in *Inflate UNet* and add *Tune on Video* after it. For new colours and patterns
+choose *direct-exact*.
 
 **blend words** say what the old and the new thing are. *Composite Edit* cuts both out of the finished edit and sets
 them into the clip's own frames: outside of the matte every pixel is the file's.
 
-Another target prompt runs only the controller and what follows it.""",
+Another target prompt runs only the controller and what follows it: what the source's attention saw is kept. Another
+*noise seed* draws the edit anew.""",
     DEMO,
     SD15,
 )
 def word_swap(studio):
-    opened(studio, BALL, RIDER)
+    quick = {"method": "virtual", "steps": studio.home.steps, "keep_source": "in memory"}
+    opened(studio, BALL, RIDER, tune=False, inflation={"temporal_layers": False}, **quick)
     edit_of(studio, [(STAR, SHAPE)], [(ROBOT, {"blend_source": "man", "blend_target": "robot"})])
 
 
