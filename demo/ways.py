@@ -26,4 +26,4 @@ WAYS = {
     "8 steps": Way(8, 8),
     "5 steps": Way(5, 5),
 }
-DEFAULT_WAY = "12 steps"
+DEFAULT_WAY = "8 steps"

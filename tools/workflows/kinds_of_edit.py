@@ -24,7 +24,7 @@ Another target prompt runs only the controller and what follows it: what the sou
     SD15,
 )
 def word_swap(studio):
-    quick = {"method": "virtual", "steps": studio.home.steps, "keep_source": "in memory"}
+    quick = {"method": "virtual", "steps": studio.home.virtual_steps, "keep_source": "in memory"}
     opened(studio, BALL, RIDER, tune=False, inflation={"temporal_layers": False}, **quick)
     edit_of(studio, [(STAR, SHAPE)], [(ROBOT, {"blend_source": "man", "blend_target": "robot"})])
 

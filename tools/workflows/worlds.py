@@ -16,7 +16,7 @@ DEMO, SD15, SD2, SDXL, SD15_INPAINT, WAN = "demo", "sd15", "sd2", "sdxl", "sd15_
 class World:
     """load: adds the loaders, which give MODEL, CLIP and VAE; text: what the note says of it; side, frames: what the
     clip is cropped to, None where it fits as it is; pooled: whether it reads more of a prompt than its words; tuning:
-    settings of Tune on Video; steps: of an exact inversion."""
+    settings of Tune on Video; steps: of an exact inversion; virtual_steps: of an edit that needs none."""
 
     load: Callable[[Graph], Iterable[Link]]
     text: str
@@ -25,6 +25,7 @@ class World:
     pooled: bool = False
     tuning: Mapping[str, Any] = field(default_factory=dict)
     steps: int = 20
+    virtual_steps: int = 20
 
 
 def checkpoint(repository: str, name: str) -> Callable[[Graph], Iterable[Link]]:
@@ -75,6 +76,7 @@ snow, as a sketch or at night; it knows no other words.
         # It learns its small clips in fewer, larger steps than a full-size checkpoint.
         tuning={"steps": 120, "learning_rate": 1e-4},
         steps=12,
+        virtual_steps=8,
     ),
     SD15: World(
         checkpoint("Comfy-Org/stable-diffusion-v1-5-archive", "v1-5-pruned-emaonly-fp16.safetensors"),
