@@ -291,6 +291,10 @@ class LoadInversion(io.ComfyNode):
         )
 
     @classmethod
+    def validate_inputs(cls, inversion_name: str | None) -> bool | str:
+        return files.lacking(files.INVERSIONS, inversion_name)
+
+    @classmethod
     def fingerprint_inputs(cls, inversion_name: str) -> str:
         return files.changed(files.INVERSIONS, inversion_name)
 

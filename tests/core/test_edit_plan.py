@@ -86,6 +86,7 @@ def test_blend_words_mark_their_tokens():
         ({"blend_source": ("rabbit",), "subtracted": ("bike",)}, "'bike' is not a word of the prompt"),
         ({"subtracted": ("grass",)}, "none to blend"),
         ({"kind": "replace"}, "use refine"),
+        ({"blend_source": ("rabbit",), "threshold": 1.0}, "threshold is 1, which no word's map exceeds: give less"),
         ({"cross": 1.5}, "between 0 and 1"),
         ({"target": prompt("")}, "the target prompt is empty: write what the clip is to show"),
         ({"source": prompt("")}, "the source prompt is empty: write what the clip shows"),

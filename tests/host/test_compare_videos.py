@@ -86,3 +86,12 @@ def test_a_number_that_is_none_is_a_sentence(source, edited, mode, inputs, sente
 def test_unequal_clips_are_a_sentence(source, edited):
     with pytest.raises(ValueError, match="the before video has 3 frames, the after video 2"):
         compare(source, edited[:2], "wipe")
+
+
+@pytest.mark.parametrize("mode", comparing.MODES)
+def test_odd_sides_are_one_longer_so_that_video_encoders_take_them(mode):
+    before, after = torch.rand(2, FRAMES, 7, 9, 3)
+    (view,) = compare(before, after, mode, "", "").result
+    width = 18 if mode == comparing.SIDE_BY_SIDE else 10
+    assert view.shape == (FRAMES, 8, width, 3)
+    assert torch.equal(view[:, 7], view[:, 6]) and (width == 18 or torch.equal(view[:, :, 9], view[:, :, 8]))

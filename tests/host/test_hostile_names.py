@@ -12,6 +12,7 @@ from comfyui_videop2p.tests.core.fuzzing import (
     everything_in,
     many,
 )
+from comfyui_videop2p.tests.host.calls import NODES, run
 from comfyui_videop2p.tests.host.guarded_folders import INVERSION, KINDS, TUNING, base, of, world
 from comfyui_videop2p.videop2p_core.host.storage import files
 from comfyui_videop2p.videop2p_core.storage import artifacts as weights
@@ -121,3 +122,22 @@ def test_links_that_the_user_made_are_followed(world, base):
     assert files.load_inversion("linked/secret.safetensors").steps == INVERSION.steps
     with pytest.raises(ValueError, match="'linked/a' is no place in"):
         files.save(files.INVERSIONS, INVERSION, "linked/a")
+
+
+@pytest.mark.parametrize("asked", ["Clips\\Süß.safetensors", "clips/SÜß.safetensors", "Clips/Su\u0308ß.safetensors"])
+def test_a_name_from_another_system_is_the_file_that_is_meant(world, asked):
+    shutil.rmtree(world / "models", ignore_errors=True)
+    weights.save(INVERSION, world / "models" / files.INVERSIONS / "Clips" / "Süß.safetensors")
+    folder_paths.filename_list_cache.clear()
+    assert run("LoadInversion", inversion_name=asked)[0].steps == INVERSION.steps
+    assert NODES["VP2P_LoadInversion"].validate_inputs(asked) is True
+
+
+def test_of_names_that_are_alike_the_one_that_is_asked_for_is_loaded(world):
+    shutil.rmtree(world / "models", ignore_errors=True)
+    for name in ("a", "A"):
+        weights.save(INVERSION, world / "models" / files.INVERSIONS / f"{name}.safetensors")
+    folder_paths.filename_list_cache.clear()
+    assert Path(files.path_of(files.INVERSIONS, "A.safetensors")).name == "A.safetensors"
+    sentence = NODES["VP2P_LoadInversion"].validate_inputs("b.safetensors")
+    assert sentence == "there is no b.safetensors in models/videop2p/inversions: choose another, or copy it there"

@@ -323,3 +323,9 @@ def test_everything_can_be_cancelled_within_a_step(hook, model, clip, latent, in
             work()
         assert [value for value, *_ in bar.seen] == [1]
     assert identity_of(model) == before
+
+
+def test_a_mask_that_lets_nothing_change_is_refused(clip):
+    """As Load Image makes it of a picture without transparency."""
+    with pytest.raises(ValueError, match="the mask is 0 everywhere, so that nothing may change: connect one that is 1"):
+        control(clip, mask=torch.zeros(1, 64, 64))

@@ -76,6 +76,8 @@ class EditPlan:
                     f"'{shortened(word)}' is given the weight {weight:g}: weights lie between -{HEAVIEST} and "
                     f"{HEAVIEST}"
                 )
+        if self.threshold == 1 and (self.blend_source or self.blend_target):
+            raise ValueError("the edit's threshold is 1, which no word's map exceeds: give less, 0.3 is usual")
         if self.subtracted and not (self.blend_source or self.blend_target):
             raise ValueError("there are words to subtract but none to blend: name the words that may change as well")
         self.compile(steps=1)

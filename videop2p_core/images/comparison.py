@@ -26,6 +26,14 @@ def difference(before: Tensor, after: Tensor, gain: float) -> Tensor:
     return (gain * (after - before).abs()).clamp(max=1)
 
 
+def even(frames: Tensor) -> Tensor:
+    """[frames, height, width, 3] with even sides, as video encoders want them: the last row or column twice."""
+    for axis in (1, 2):
+        if frames.shape[axis] % 2:
+            frames = torch.cat([frames, frames.narrow(axis, frames.shape[axis] - 1, 1)], dim=axis)
+    return frames
+
+
 def matched(before: Tensor, after: Tensor) -> tuple[Tensor, Tensor]:
     """Both in colour, at the size of the first; a single frame serves all of the other's.
 

@@ -72,6 +72,11 @@ def word_edit(
     """The edit of two prompts (texts); settings go to the plan."""
     if clip is None:
         raise ValueError("there is no CLIP: this checkpoint holds none, connect a CLIP loader")
+    if mask is not None and not mask.any():
+        raise ValueError(
+            "the mask is 0 everywhere, so that nothing may change: connect one that is 1 where the edit may act (Load "
+            "Image makes an empty one of a picture without transparency)"
+        )
     plan = EditPlan(read_prompt(clip, source), read_prompt(clip, target), **settings)
     conditionings = (clip.encode_from_tokens_scheduled(clip.tokenize(text)) for text in (source, target))
     return WordEdit(plan, *conditionings, mask, mask_replaces, blend_blocks)

@@ -17,7 +17,8 @@ def compare(
     before: Tensor, after: Tensor, mode: str, position: float, gain: float, before_label: str, after_label: str
 ) -> Tensor:
     """IMAGEs of any size and channels: [frames, strip + height, width or 2 width, 3], without a strip where both labels
-    are empty. Raises ValueError for clips that are none or do not fit, and for a position or a gain that is none."""
+    are empty; odd sides are one longer. Raises ValueError for clips that are none or do not fit, and for a position
+    or a gain that is none."""
     if not 0 <= position <= 1:
         raise ValueError(f"the position is {position:g}: it lies between 0 and 1")
     if not 0 < gain < math.inf:
@@ -26,9 +27,11 @@ def compare(
     labels = before_label.strip(), after_label.strip()
     if mode == DIFFERENCE:
         seen = comparison.difference(before, after, gain)
-        return labelled(seen, f"|{labels[1]} − {labels[0]}| × {gain:g}") if all(labels) else seen
+        return comparison.even(labelled(seen, f"|{labels[1]} − {labels[0]}| × {gain:g}") if all(labels) else seen)
     if any(labels):
         # A wipe cuts the labels with their clips, so each stands where its clip is seen longest.
         sides = ("left", "left") if mode == SIDE_BY_SIDE else ("left", "right")
         before, after = map(labelled, (before, after), labels, sides)
-    return comparison.side_by_side(before, after) if mode == SIDE_BY_SIDE else comparison.wipe(before, after, position)
+    if mode == SIDE_BY_SIDE:
+        return comparison.even(comparison.side_by_side(before, after))
+    return comparison.even(comparison.wipe(before, after, position))

@@ -6,6 +6,7 @@ Checkpoints of others lie among the tunings: single files, and diffusers folders
 import json
 import os
 import re
+import unicodedata
 from collections.abc import Iterator, Mapping
 from itertools import count
 from pathlib import Path, PurePath
@@ -47,8 +48,30 @@ def saved_names(kind: str) -> list[str]:
     return sorted([name for name in alone if name.endswith(".safetensors")] + folders)
 
 
+def offered(kind: str, name: str) -> str:
+    """The name as a loader here offers it, of a workflow from a system with other separators, Unicode forms or case;
+    as it is where none or several are alike."""
+    names = saved_names(kind)
+    alike = [] if name in names else [other for other in names if _plain(other) == _plain(name)]
+    return alike[0] if len(alike) == 1 else name
+
+
+def lacking(kind: str, name: str | None) -> bool | str:
+    """What the host is told of a loader's name before anything runs: True, or what is wrong. name: None where another
+    node gives it."""
+    try:
+        return name is None or bool(path_of(kind, name))
+    except FileNotFoundError as error:
+        return str(error)
+
+
+def _plain(name: str) -> str:
+    return unicodedata.normalize("NFC", name.replace("\\", "/")).casefold()
+
+
 def path_of(kind: str, name: str) -> str:
-    """Of a name that a loader offers. Raises FileNotFoundError, in a sentence."""
+    """Of a name that a loader offers, see `offered`. Raises FileNotFoundError, in a sentence."""
+    name = offered(kind, name)
     path = folder_paths.get_full_path(_folder(kind), name)
     if path is None and kind == TUNINGS:
         roots = map(Path, folder_paths.get_folder_paths(_folder(kind)))
