@@ -19,11 +19,15 @@ class Way:
     guidance: KeyFrames | None = None
 
 
+# The demo model's own guidance, ended halfway: the null half is left out from there on.
+GUIDED_FOR_HALF = KeyFrames(((0.0, 5.0), (0.299, 5.0), (0.3, 2.5), (0.499, 2.5), (0.5, 1.0)))
 WAYS = {
     "50 steps": Way(50, 50),
     "20 steps": Way(20, 20),
     "12 steps": Way(12, 12),
     "8 steps": Way(8, 8),
     "5 steps": Way(5, 5),
+    "5 steps, 8 of new things": Way(5, 8),
+    "6 steps, half of them guided": Way(6, 6, GUIDED_FOR_HALF),
 }
 DEFAULT_WAY = "8 steps"

@@ -229,7 +229,7 @@ class DDIMInvert(io.ComfyNode):
     ) -> io.NodeOutput:
         folder = new_folder() if keep_source == "on disk" else None
         windows = kept_cross_window, kept_temporal_window
-        kept = None if keep_source == "off" else RecordSettings(*windows, folder, kept_structure_window)
+        kept = None if keep_source == "off" else RecordSettings(*windows, folder, structure=kept_structure_window)
         settings = InversionSettings(
             method,
             steps,
@@ -292,7 +292,7 @@ class LoadInversion(io.ComfyNode):
 
     @classmethod
     def validate_inputs(cls, inversion_name: str | None) -> bool | str:
-        return files.lacking(files.INVERSIONS, inversion_name)
+        return files.validated(files.INVERSIONS, inversion_name)
 
     @classmethod
     def fingerprint_inputs(cls, inversion_name: str) -> str:

@@ -172,7 +172,7 @@ class LoadTuning(io.ComfyNode):
 
     @classmethod
     def validate_inputs(cls, tuning_name: str | None) -> bool | str:
-        return files.lacking(files.TUNINGS, tuning_name)
+        return files.validated(files.TUNINGS, tuning_name)
 
     @classmethod
     def fingerprint_inputs(cls, tuning_name: str, **_inputs: Any) -> str:

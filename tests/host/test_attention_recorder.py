@@ -152,7 +152,7 @@ def test_an_edit_beyond_the_kept_windows_says_so(tuned, clip, latent, window):
         edited(tuned, inversion, clip, **{f"{window}_window": 1.0})
 
 
-def test_only_the_direct_method_keeps(tuned, clip, latent):
+def test_a_method_that_needs_the_source_in_every_step_keeps_nothing(tuned, clip, latent):
     with pytest.raises(ValueError, match="choose one of direct, direct-exact, virtual, or keep nothing"):
         inverted(tuned, clip, latent, "in memory", method="proximal")
 

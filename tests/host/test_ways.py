@@ -6,16 +6,18 @@ from comfyui_videop2p.demo.accepted_edits import KINDS
 from comfyui_videop2p.demo.ways import DEFAULT_WAY, WAYS, Way
 from comfyui_videop2p.videop2p_core.edit.matrices import KeyFrames
 
+HALF = "6 steps, half of them guided"
 UNGUIDED = KeyFrames(((0.0, 1.0),))
 
 
 def test_each_way_pays_for_its_steps(monkeypatch):
     """Where it is guided, three forwards a step, inversion included: the source never runs twice."""
-    monkeypatch.setattr(measured_ways, "WAYS", {"short": Way(2, 3), "unguided": Way(2, 2, UNGUIDED)})
+    monkeypatch.setattr(measured_ways, "WAYS", {"short": Way(2, 3), "unguided": Way(2, 2, UNGUIDED), HALF: WAYS[HALF]})
     ways = evaluate.evaluate(scenes.FIRST_EVALUATION_SEED, len(KINDS), ["ways"], None, None)["ways"]
     steps = {kind: 3 if kind in ("object", "background") else 2 for kind in KINDS}
     assert ways["short"]["forwards_by_kind"] == {kind: 3 * steps[kind] for kind in KINDS}
     assert ways["unguided"]["forwards_by_kind"] == dict.fromkeys(KINDS, 4)
+    assert ways[HALF]["forwards"] == 15
     for one in ways.values():
         assert one["seconds"] > 0 and set(one["accepted_by_kind"]) == set(KINDS)
         assert one["accepted"] == pytest.approx(sum(one["accepted_by_kind"].values()) / len(KINDS))

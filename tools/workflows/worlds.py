@@ -16,7 +16,7 @@ DEMO, SD15, SD2, SDXL, SD15_INPAINT, WAN = "demo", "sd15", "sd2", "sdxl", "sd15_
 class World:
     """load: adds the loaders, which give MODEL, CLIP and VAE; text: what the note says of it; side, frames: what the
     clip is cropped to, None where it fits as it is; pooled: whether it reads more of a prompt than its words; tuning:
-    settings of Tune on Video; steps: of an exact inversion; virtual_steps: of an edit that needs none."""
+    settings of Tune on Video; steps: of an exact inversion; virtual_steps: of a virtual one."""
 
     load: Callable[[Graph], Iterable[Link]]
     text: str

@@ -134,7 +134,7 @@ class Inversion:
             raise ValueError(f"an inversion by {self.method} {'has' if self.null is None else 'takes'} no null texts")
         if self.records is not None and self.method not in KEEPING_METHODS:
             raise ValueError(
-                f"an inversion by {self.method} keeps nothing of the source: only {' and '.join(KEEPING_METHODS)} do"
+                f"an inversion by {self.method} keeps nothing of the source: only {', '.join(KEEPING_METHODS)} do"
             )
         if self.null is not None and len(self.null) != self.steps:
             raise ValueError(f"the inversion has {len(self.null)} null texts for {self.steps} steps")

@@ -24,14 +24,18 @@ def compare(
     if not 0 < gain < math.inf:
         raise ValueError(f"the gain is {gain:g}: give a number above 0")
     before, after = comparison.matched(frames_of(before, "the before video"), frames_of(after, "the after video"))
-    labels = before_label.strip(), after_label.strip()
+    return comparison.even(_view(before, after, mode, position, gain, before_label.strip(), after_label.strip()))
+
+
+def _view(
+    before: Tensor, after: Tensor, mode: str, position: float, gain: float, before_label: str, after_label: str
+) -> Tensor:
+    labels = before_label, after_label
     if mode == DIFFERENCE:
         seen = comparison.difference(before, after, gain)
-        return comparison.even(labelled(seen, f"|{labels[1]} − {labels[0]}| × {gain:g}") if all(labels) else seen)
+        return labelled(seen, f"|{labels[1]} − {labels[0]}| × {gain:g}") if all(labels) else seen
     if any(labels):
         # A wipe cuts the labels with their clips, so each stands where its clip is seen longest.
         sides = ("left", "left") if mode == SIDE_BY_SIDE else ("left", "right")
         before, after = map(labelled, (before, after), labels, sides)
-    if mode == SIDE_BY_SIDE:
-        return comparison.even(comparison.side_by_side(before, after))
-    return comparison.even(comparison.wipe(before, after, position))
+    return comparison.side_by_side(before, after) if mode == SIDE_BY_SIDE else comparison.wipe(before, after, position)

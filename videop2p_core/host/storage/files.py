@@ -48,7 +48,7 @@ def saved_names(kind: str) -> list[str]:
     return sorted([name for name in alone if name.endswith(".safetensors")] + folders)
 
 
-def offered(kind: str, name: str) -> str:
+def listed_name(kind: str, name: str) -> str:
     """The name as a loader here offers it, of a workflow from a system with other separators, Unicode forms or case;
     as it is where none or several are alike."""
     names = saved_names(kind)
@@ -56,9 +56,9 @@ def offered(kind: str, name: str) -> str:
     return alike[0] if len(alike) == 1 else name
 
 
-def lacking(kind: str, name: str | None) -> bool | str:
-    """What the host is told of a loader's name before anything runs: True, or what is wrong. name: None where another
-    node gives it."""
+def validated(kind: str, name: str | None) -> bool | str:
+    """Whether there is such a file, as the host asks before anything runs: True, or what is wrong. name: None where
+    another node gives it."""
     try:
         return name is None or bool(path_of(kind, name))
     except FileNotFoundError as error:
@@ -70,8 +70,8 @@ def _plain(name: str) -> str:
 
 
 def path_of(kind: str, name: str) -> str:
-    """Of a name that a loader offers, see `offered`. Raises FileNotFoundError, in a sentence."""
-    name = offered(kind, name)
+    """Of a name that a loader offers, see `listed_name`. Raises FileNotFoundError, in a sentence."""
+    name = listed_name(kind, name)
     path = folder_paths.get_full_path(_folder(kind), name)
     if path is None and kind == TUNINGS:
         roots = map(Path, folder_paths.get_folder_paths(_folder(kind)))
