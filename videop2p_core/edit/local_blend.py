@@ -17,6 +17,7 @@ from einops import rearrange, reduce
 from torch import Tensor
 
 from ..finite import check_finite_input
+from ..images.crop import FACTORS, as_decoded
 
 WORDS, SUBTRACTED = 0, 1  # the two groups of words
 
@@ -127,12 +128,15 @@ def checked_mask(mask: Tensor) -> Tensor:
 
 
 def fit_mask(mask: Tensor, frames: int, size: tuple[int, int]) -> Tensor:
-    """A mask [frames or 1, any height, any width], values 0 to 1, at the latent's size: [frames, height, width]."""
+    """A mask [frames or 1, any height, any width], values 0 to 1, at the latent's size: [frames, height, width]; of one
+    of the frames' size the part that a VAE encodes."""
     if mask.ndim != 3 or mask.shape[0] not in (1, frames):
         raise ValueError(
             f"the mask has shape {list(mask.shape)}, the clip {frames} frames: give [frames, height, width] with one "
             "mask for each frame, or a single one for all"
         )
+    for factor in FACTORS:
+        mask = as_decoded(mask, [factor * side for side in size])
     return F.interpolate(checked_mask(mask)[:, None], size=size, mode="area")[:, 0].expand(frames, *size)
 
 

@@ -9,6 +9,8 @@ import torch.nn.functional as F
 from einops import rearrange, repeat
 from torch import Tensor
 
+from .crop import as_decoded
+
 
 def side_by_side(before: Tensor, after: Tensor) -> Tensor:
     """[frames, height, 2 width, 3]: the one to the left of the other."""
@@ -35,7 +37,8 @@ def even(frames: Tensor) -> Tensor:
 
 
 def matched(before: Tensor, after: Tensor) -> tuple[Tensor, Tensor]:
-    """Both in colour, at the size of the first; a single frame serves all of the other's.
+    """Both in colour, at the size of the first, or what a VAE encodes of it where the other was decoded of that; a
+    single frame serves all of the other's.
 
     Raises ValueError for two clips of unequal numbers of frames.
     """
@@ -46,6 +49,7 @@ def matched(before: Tensor, after: Tensor) -> tuple[Tensor, Tensor]:
             f"the before video has {counts[0]} frames, the after video {counts[1]}: connect clips of equal length, or "
             "a single frame to compare all with"
         )
+    before, after = as_decoded(before, after.shape[1:3]), as_decoded(after, before.shape[1:3])
     after = resized(after.to(before), before.shape[1:3])
     before, after = (clip.expand(max(counts), -1, -1, -1) for clip in (before, after))
     return before, after

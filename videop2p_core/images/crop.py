@@ -1,13 +1,16 @@
-"""The part of a clip that is edited by itself, at the resolution of the model, and set back into the whole."""
+"""The part of a clip that is edited: a window at the resolution of the model, set back into the whole, or what a VAE
+keeps of sides that are no multiples of its factor."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 UNIT = 16  # sides of what a model is given are multiples of it
+FACTORS = (8, 16, 32)  # pixels a side of a VAE's cell
 
 
 @dataclass(frozen=True)
@@ -48,6 +51,25 @@ def size_for_model(crop: Crop, longest: int) -> tuple[int, int]:
     scale = longest / max(crop.height, crop.width)
     height, width = (max(round(side * scale / UNIT), 1) * UNIT for side in (crop.height, crop.width))
     return height, width
+
+
+def encoded_part(size: Sequence[int], decoded: Sequence[int]) -> Crop | None:
+    """What the host's VAEs encode of frames of a size (height, width): they cut the rest off, as much on either side.
+
+    None where what is decoded, (height, width), is not that part of them, or all of them.
+    """
+    for factor in FACTORS:
+        height, width = kept = tuple(side // factor * factor for side in size)
+        if kept == tuple(decoded) != tuple(size):
+            return Crop((size[0] - height) // 2, (size[1] - width) // 2, height, width, (size[0], size[1]))
+    return None
+
+
+def as_decoded(frames: Tensor, decoded: Sequence[int]) -> Tensor:
+    """Frames or masks [frames, height, width, ...], or of them what a VAE encodes where a clip of size `decoded`
+    (height, width) is what came of it."""
+    part = encoded_part(frames.shape[1:3], decoded)
+    return frames if part is None else frames[:, *part.window]
 
 
 def set_back(frames: Tensor, window: Tensor, crop: Crop) -> Tensor:

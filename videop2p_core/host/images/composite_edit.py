@@ -8,7 +8,7 @@ from scipy.ndimage import binary_propagation
 from torch import Tensor
 
 from ...images.comparison import resized
-from ...images.crop import Crop, empty_around, set_back
+from ...images.crop import Crop, empty_around, encoded_part, set_back
 from ...images.matte import MatteSettings, colours_matched, composite, feathered, rests, sure, things
 from .edit_region import shaped
 from .frames import frames_of
@@ -31,7 +31,8 @@ def composite_edit(
     source, edited: IMAGEs of as many frames, the edited ones of any size
     old, new: MASKs of where the old and the new thing are, soft, one for each frame or one for all
     settings: pixels are the source's
-    crop: the window of the source that was edited, where it was not all of it; the edit and the places are its own
+    crop: the window of the source that was edited, where it was not all of it; the edit and the places are its own. By
+        itself the part that a VAE encodes, where the edit is that.
 
     Raises ValueError, in a sentence, for what does not fit.
     """
@@ -40,6 +41,7 @@ def composite_edit(
         raise ValueError(
             f"the source has {len(source)} frames, the edited clip {len(edited)}: connect the frames that were inverted"
         )
+    crop = crop or encoded_part(source.shape[1:3], edited.shape[1:3])
     if crop is not None:
         check_crop(source, crop)
         window, matte = composite_edit(source[:, *crop.window], edited, old, new, settings)

@@ -8,6 +8,7 @@ from einops import rearrange
 from torch import Tensor
 
 from ...images.comparison import resized
+from ...images.crop import as_decoded
 from .frames import frames_of
 from .plots import GAP, labelled
 
@@ -28,6 +29,7 @@ def contact_sheet(clips: Sequence[Tensor], labels: Sequence[str], columns: int, 
     if len(labels) != len(clips):
         raise ValueError(f"there are {len(clips)} clips and {len(labels)} labels: connect as many labels as clips")
     clips = [frames_of(clip, f"clip {number}") for number, clip in enumerate(clips, 1)]
+    clips = [as_decoded(clip, clips[-1].shape[1:3]) for clip in clips]  # the first may be the file's
     frames, height, width, _ = clips[0].shape
     for number, clip in enumerate(clips, 1):
         if len(clip) != frames:

@@ -19,6 +19,7 @@ from einops import rearrange
 from torch import Tensor
 
 from ...images import metrics
+from ...images.crop import as_decoded
 from ...log import LOG
 from ..comfy.out_of_memory import ran_out
 from ..prompts.clip_tokens import tokenized
@@ -84,7 +85,7 @@ def measure(
     figure from being measured is told among the missing, and the others stay.
     """
     source, edited = _clips(source, edited)
-    mask = None if mask is None else _mask_of(mask, source)
+    mask = None if mask is None else _mask_of(mask, edited)
     figures, missing = {}, {}
 
     def add(name: str, figure: Callable[[], float]) -> None:
@@ -146,6 +147,7 @@ def _clips(source: Tensor, edited: Tensor) -> tuple[Tensor, Tensor]:
             f"the source has {len(source)} frames, the edited clip {len(edited)}: connect the clip that was edited and "
             "the whole of its edit"
         )
+    source = as_decoded(source, edited.shape[1:3])
     if source.shape != edited.shape:
         (high, wide), (height, width) = source.shape[1:3], edited.shape[1:3]
         raise ValueError(
@@ -156,7 +158,7 @@ def _clips(source: Tensor, edited: Tensor) -> tuple[Tensor, Tensor]:
 
 def _mask_of(mask: Tensor, frames: Tensor) -> Tensor:
     """A MASK at the frames' size, one for each of them: [frames, height, width]."""
-    mask = one_for_each(mask, len(frames), "there are")
+    mask = as_decoded(one_for_each(mask, len(frames), "there are"), frames.shape[1:3])
     mask = F.interpolate(mask[:, None].to(frames), size=frames.shape[1:3], mode="nearest-exact")
     return rearrange(mask, "frames 1 height width -> frames height width")
 

@@ -11,6 +11,7 @@ from einops import reduce
 from torch import Tensor
 
 from ...finite import check_finite_input
+from ...images.crop import encoded_part
 from ...images.matte import feathered
 from .frames import frames_of
 from .masks import resized_masks
@@ -95,6 +96,10 @@ def _fitted(masks: Tensor, images: Tensor | None) -> Tensor:
         raise ValueError(
             f"there are {len(masks)} masks for {frames} images: connect one for each image, or a single one for all"
         )
+    part = encoded_part(size, masks.shape[1:])
+    if part is not None:  # what the VAE cut off goes on as its neighbours
+        right, bottom = part.of[1] - part.left - part.width, part.of[0] - part.top - part.height
+        masks = F.pad(masks[:, None], (part.left, right, part.top, bottom), mode="replicate")[:, 0]
     return resized_masks(masks, size).to(images).expand(frames, -1, -1)
 
 

@@ -16,6 +16,7 @@ from torch import Tensor
 from ...diffusion.tuning import running_mean
 from ...edit.alignment import Alignment
 from ...edit.prompt import Prompt, shortened
+from ...images.crop import as_decoded
 
 if TYPE_CHECKING:  # taken in where a picture is drawn, not whenever the pack is loaded
     from matplotlib.axes import Axes
@@ -91,6 +92,7 @@ def heat_overlay(heat: Tensor, images: Tensor | None = None) -> Tensor:
     colours = torch.tensor(inferno.colors)[(255 * heat).round().long()]
     if images is None:
         return colours
+    images = as_decoded(images, heat.shape[1:])
     images = rearrange(images[..., :3].to(heat), "frames height width colour -> frames colour height width")
     images = F.interpolate(images, size=heat.shape[1:], mode="bilinear", antialias=True)
     grey = DIM * reduce(images, "frames colour height width -> frames height width 1", "mean")
