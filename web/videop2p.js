@@ -18,6 +18,7 @@ const PASSING = new Set(["PrimitiveNode", "PrimitiveString", "PrimitiveStringMul
 const TALLEST = 240 // pixels of it on a canvas; more is scrolled to
 const KINDS = { replace: "word by word, each onto its counterpart", refine: "shared words stay, new ones join" }
 const MEANINGS = { kept: "as in the source", swapped: "takes over", added: "new", dropped: "left out" }
+const UNCHANGED = "Both prompts say the same, so that nothing will change."
 const STYLE = `
 .vp2p-difference { overflow-y: auto; font: 12px/1.35 Inter, Arial, sans-serif; color: var(--input-text, #ddd); }
 .vp2p-difference > div { display: grid; grid-template-columns: auto 1fr; gap: 6px 8px; padding: 2px 0; }
@@ -52,6 +53,7 @@ function addDifference(node) {
   const content = made("div")
   const frame = made("div", "vp2p-difference", content)
   let height = 60 // of the content, which has none while it is out of sight
+  let grown = 0 // by how much it made the node taller, to be given back
   const inNode = () => Math.min(height, TALLEST) + 2 * (widget.margin ?? 10)
   const widget = node.addDOMWidget("difference", "vp2p_difference", frame, {
     serialize: false, getMinHeight: inNode, getMaxHeight: inNode,
@@ -79,9 +81,17 @@ function addDifference(node) {
   }
   function fit() {
     if (!content.offsetHeight || content.offsetHeight === height) return
+    const before = inNode()
     height = content.offsetHeight
-    if (onCanvas()) node.expandToFitContent?.()
+    if (onCanvas()) resize(inNode() - before)
     node.setDirtyCanvas(true, true)
+  }
+  function resize(change) {
+    const [width, was] = node.size
+    const less = Math.min(grown, -change)
+    if (change > 0) node.expandToFitContent?.()
+    else node.setSize([width, Math.max(was - less, node.computeSize()[1])])
+    grown = Math.max(grown + node.size[1] - was, 0)
   }
   function hide(hidden) {
     if (hidden === !!widget.hidden) return
@@ -125,7 +135,7 @@ async function difference(fields) {
   }
 }
 
-function rows({ difference: { kind, source, target }, weights, windows, faults }) {
+function rows({ difference: { kind, source, target }, weights, windows, blended, faults }) {
   const before = source.map(({ text, change }) => word(text, change))
   const after = target.map(({ text, change, partners }, i) => {
     const from = change === "swapped" ? [made("small", "", `← ${partners.map((j) => source[j].text).join(" ")}`)] : []
@@ -136,8 +146,17 @@ function rows({ difference: { kind, source, target }, weights, windows, faults }
     ...row("source", before),
     ...row("target", after),
     ...row(kind, [made("span", "vp2p-label", KINDS[kind])]),
-    ...Object.values(faults).flat().map((fault) => made("div", "vp2p-fault", fault)),
+    ...(blended.some((words) => words.length) ? row("blend", blended.flat().map((text) => word(text, "kept"))) : []),
+    ...(nothingChanges(source, target, weights) ? [made("div", "vp2p-note", UNCHANGED)] : []),
+    ...Object.entries(faults).flatMap(([field, messages]) =>
+      messages.map((message) => made("div", "vp2p-fault", `${field}: ${message}`)),
+    ),
   ]
+}
+
+function nothingChanges(source, target, weights) {
+  const kept = [...source, ...target].every(({ change }) => change === "kept")
+  return source.length > 0 && kept && weights.flat().every((value) => value === 1)
 }
 
 /** The weight of a word, as a number or as a curve over the steps: the area below it. */

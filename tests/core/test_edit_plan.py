@@ -1,5 +1,6 @@
 """An edit in words: what is read from text, and what it compiles to."""
 
+import re
 from dataclasses import replace
 
 import pytest
@@ -21,6 +22,10 @@ RABBIT, ORIGAMI = prompt("a rabbit eats grass"), prompt("an origami rabbit eats 
 def test_words_are_separated_by_commas_and_lines():
     assert parse_words(" man, motor bike\n\nhat ,") == ("man", "motor bike", "hat")
     assert parse_words(" \n") == ()
+    assert parse_words("猫，沙滩、海") == ("猫", "沙滩", "海") and parse_weights("猫：2，海:0.5") == {
+        "猫": 2,
+        "海": 0.5,
+    }
 
 
 def test_weights_are_words_with_numbers():
@@ -43,6 +48,35 @@ def test_weights_go_through_the_points_that_are_given_and_words_have_windows():
         parse_weights("origami: 1 @ 0.5, 2 @ 0.1")
     with pytest.raises(ValueError, match="'origami' is given the weight 2000"):
         EditPlan(RABBIT, ORIGAMI, weights=parse_weights("origami: 1 @ 0, 2000 @ 1"))
+
+
+@pytest.mark.parametrize(
+    ("text", "cross", "steps", "message"),
+    [
+        (
+            "origami: 8",
+            0.0,
+            50,
+            r"inside its window, of 'origami' acts in none of the 50 steps: .* 0 to 0.02 ",
+        ),
+        ("origami: 8", 0.2, 3, r"acts in none of the 3 steps: a window from 0 to 0.25 opens in the first"),
+        ("origami: window 0.15 - 0.2", 0.2, 8, r"the window of 'origami' acts in none of the 8 steps"),
+        ("origami: 8, origami: window 0", 0.2, 8, r"the weight, inside its window, of 'origami' acts in none"),
+    ],
+)
+def test_what_acts_in_no_step_is_refused(text, cross, steps, message):
+    plan = EditPlan(RABBIT, ORIGAMI, cross=cross, weights=parse_weights(text), windows=parse_windows(text))
+    (sentence,) = plan.without_effect(steps)
+    assert re.search(message, sentence)
+
+
+def test_what_acts_in_a_step_is_not(caplog):
+    assert not EditPlan(RABBIT, ORIGAMI, cross=0.25, weights={"origami": 8}).without_effect(3)
+    assert not EditPlan(RABBIT, ORIGAMI, windows=parse_windows("origami: window 0")).without_effect(8)  # as asked
+    EditPlan(RABBIT, ORIGAMI, cross=0.25).log_closed_windows(3)
+    assert not caplog.messages
+    EditPlan(RABBIT, ORIGAMI).log_closed_windows(3)
+    assert caplog.messages == ["The cross window of 0.2 opens in none of the 3 steps"]
 
 
 def test_a_words_own_curve_and_window_reach_the_matrices():
@@ -138,3 +172,9 @@ def test_what_is_no_guidance_is_named(text):
 def test_guidance_runs_forward_in_time():
     with pytest.raises(ValueError, match="key-frames need rising positions between 0 and 1"):
         parse_guidance("5 @ 0.5, 2 @ 0.2")
+
+
+def test_a_plan_knows_that_it_changes_nothing():
+    assert EditPlan(RABBIT, RABBIT).changes_nothing and EditPlan(RABBIT, RABBIT, weights={"rabbit": 1}).changes_nothing
+    assert not EditPlan(RABBIT, RABBIT, weights={"rabbit": 2}).changes_nothing
+    assert not EditPlan(RABBIT, ORIGAMI).changes_nothing

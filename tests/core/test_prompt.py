@@ -50,22 +50,31 @@ def onto(aligned, target_token):
     "spelled, word, tokens",
     [
         ("a Spi|der|-|man rides", "Spider-man", (2, 3, 4, 5)),
-        ("a red|, shiny car|.", "red", (2, 3)),
-        ("a red|, shiny car|.", "red,", (2, 3)),
-        ("a red|, shiny car|.", "car", (5, 6)),
-        ("red and red|, and RED", "red", (1, 3, 4)),
+        ("a red|, shiny car|.", "red", (2,)),
+        ("a red|, shiny car|.", "red,", (2,)),
+        ("a red|, shiny car|.", "car", (5,)),
+        ("red and red|, and RED", "red", (1, 3)),
         ("CAPS and caps", "CAPS", (1,)),
         ("CAPS and Lock", "caps", (1,)),
         ("don|'t stop", "don't", (1, 2)),
         ("a - b", "-", (2,)),
         ("一只|猫 在 跑|。", "一只猫", (1, 2)),
-        ("一只|猫 在 跑|。", "跑", (4, 5)),
+        ("一只|猫 在 跑|。", "跑", (4,)),
         ("ко|т бежит", "КОТ", (1, 2)),
         ("a 🐱 here", "🐱", (2,)),
         ("cafe\u0301 here", "café", (1,)),
         ("an old man sits", "old man", (2, 3)),
         ("old cat and old man", "old man", (4, 5)),
-        ("(very|) old", "very", (1, 2)),
+        ("(very|) old", "very", (1,)),
+        ("1girl|,|red hair|,|beach", "red hair", (3, 4)),
+        ("1girl|,|red hair|,|beach", "beach", (6,)),
+        ("sized 1,000|: 12:30|.", "1,000", (2,)),
+        ("sized 1,000|: 12:30|.", "12:30", (4,)),
+        ("一|只|红色|的|猫|在|沙滩|上", "红色", (3,)),
+        ("一|只|红色|的|猫|在|沙滩|上", "红色的猫", (3, 4, 5)),
+        ("一|只|红色|的|猫|在|沙滩|上", "沙滩", (7,)),
+        ("一|只|红色|的|猫|，|在|沙滩|上", "猫", (5,)),
+        ("แมว|สี|แดง", "สี", (2,)),
     ],
 )
 def test_words_are_found(spelled, word, tokens):
@@ -104,8 +113,8 @@ def test_characters_may_be_split_over_pieces():
 @pytest.mark.parametrize(
     "text, pieces, words",
     [
-        ("a “red” cat", ["a", '"', "red", '"', "cat"], [(1,), (2, 3, 4), (5,)]),  # quotes straightened
-        ("ﬁne … cat", ["fine", "...", "cat"], [(1,), (2,), (3,)]),  # ligature and ellipsis spelled out
+        ("a “red” cat", ["a", '"', "red", '"', "cat"], [(1,), (3,), (5,)]),  # quotes straightened
+        ("ﬁne … cat", ["fine", "...", "cat"], [(1,), (3,)]),  # ligature and ellipsis spelled out
         ("👩\u200d🚀 cat", ["👩", "🚀", "cat"], [(1, 2), (3,)]),  # joiner dropped
         ("a & b", ["a", "b"], [(1,), (2,)]),  # a word dropped altogether has no tokens
     ],
@@ -302,19 +311,21 @@ def test_default_refine_is_the_reference_wherever_it_has_an_answer():
 
 
 def test_default_positions_are_the_references_plus_words_it_does_not_find():
+    """But for punctuation, which the reference takes for a part of the word before it."""
     more = 0
     for case in READABLE:
         for prompt, side in zip(g6.prompts_of(case, LENGTH), ("source", "target"), strict=True):
             for row in case["word_inds"]:
                 if g6.answered(row[side]) and single_spaced(case):
-                    assert set(row[side]) <= set(find_word(prompt, row["word"])), (case[side], row)
+                    of_words = {token for word in prompt.words for token in word.tokens}
+                    assert set(row[side]) & of_words <= set(find_word(prompt, row["word"])), (case[side], row)
                     more += set(row[side]) < set(find_word(prompt, row["word"]))
     assert more > 0
 
 
 def test_the_reference_does_not_find_red_before_a_comma_and_ours_does():
     prompt = prompt_of("A red|, shiny car|.")
-    assert find_word_officially(prompt, "red") == () and find_word(prompt, "red") == (2, 3)
+    assert find_word_officially(prompt, "red") == () and find_word(prompt, "red") == (2,)
 
 
 def test_the_official_search_fails_with_a_sentence_where_the_reference_crashes():

@@ -8,6 +8,7 @@ from comfyui_videop2p.videop2p_core.edit.prompt_difference import (
     KEPT,
     MOST,
     SWAPPED,
+    blend_words,
     difference,
     faults,
     weights,
@@ -31,12 +32,32 @@ def test_a_swapped_word_is_bound_to_the_one_whose_place_it_takes():
 
 
 def test_a_refinement_adds_words_and_drops_others():
-    told = difference(BALL, prompt_of("a big ball rolls slow|ly"))
+    told = difference(BALL, prompt_of("a big ball rolls slow|ly"), "refine")
     assert told.kind == "refine"
     assert said(told.source) == [("a", KEPT, (0,)), ("red", DROPPED, ()), ("ball", KEPT, (2,)), ("rolls", KEPT, (3,))]
     assert said(told.target) == [
         ("a", KEPT, (0,)), ("big", ADDED, ()), ("ball", KEPT, (2,)), ("rolls", KEPT, (3,)), ("slowly", ADDED, ()),
     ]  # fmt: skip
+
+
+def test_words_join_without_hiding_what_is_swapped():
+    told = difference(BALL, prompt_of("a red star rolls|, best quality"))
+    assert told.kind == "refine"
+    assert said(told.target) == [
+        ("a", KEPT, (0,)), ("red", KEPT, (1,)), ("star", SWAPPED, (2,)), ("rolls", KEPT, (3,)),
+        ("best", ADDED, ()), ("quality", ADDED, ()),
+    ]  # fmt: skip
+    assert {change.change for change in difference(BALL, prompt_of("a red ball|, rolls|.")).target} == {KEPT}
+
+
+def test_a_word_of_a_text_without_spaces_takes_over_from_another_of_any_length():
+    cat, robot = prompt_of("一|只|猫|在|沙滩|上"), prompt_of("一|只|机|器|人|在|沙滩|上")
+    told = difference(cat, robot)
+    assert [change.text for change in told.target] == ["一", "只", "机", "器", "人", "在", "沙滩", "上"]
+    assert [change.change for change in told.target] == [KEPT] * 2 + [SWAPPED] * 3 + [KEPT] * 3
+    assert {change.partners for change in told.target[2:5]} == {(2,)}
+    longer = difference(prompt_of("a cat|,|beach|,|sunset sky"), prompt_of("a hip|po|,|beach|,|sunset sky"))
+    assert [change.change for change in longer.target] == [KEPT, SWAPPED, KEPT, KEPT, KEPT]
 
 
 def test_a_word_that_shares_a_token_only_is_not_kept():
@@ -113,3 +134,32 @@ def test_every_fault_gets_its_sentence_once():
         "'y' is no word with a weight: write each as 'origami: 2', 'origami: 1 @ 0, 2.5 @ 0.5' "
         "or 'robot: window 0.1 - 0.6'",
     ]
+
+
+# --- the words to blend ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("target", "source_words", "target_words", "expected"),
+    [
+        ("a red star rolls", ["auto"], ["auto"], (("ball",), ("star",))),
+        ("a blue star rolls", ["auto"], ["auto"], (("red ball",), ("blue star",))),
+        ("a red star rolls|, best quality", ["auto"], ["auto"], (("ball",), ("star",))),
+        ("a red star rolls", ["auto", "red"], [], (("ball", "red"), ())),
+        ("a red star rolls", ["ball"], ["auto"], (("ball",), ("star",))),
+        ("a red star rolls", [], [], ((), ())),
+        ("a big red ball rolls", ["auto"], ["auto"], ((), ())),
+    ],
+)
+def test_auto_stands_for_the_words_that_are_swapped(target, source_words, target_words, expected):
+    assert blend_words(BALL, prompt_of(target), "auto", source_words, target_words) == expected
+
+
+def test_auto_is_a_word_where_the_prompt_has_it():
+    car, boat = prompt_of("a auto drives"), prompt_of("a boat drives")
+    assert blend_words(car, boat, "auto", ["auto"], ["auto"]) == (("auto",), ("boat",))
+
+
+def test_auto_takes_a_part_of_a_text_without_spaces():
+    cat, robot = prompt_of("一|只|猫|在|沙滩|上"), prompt_of("一|只|机|器|人|在|沙滩|上")
+    assert blend_words(cat, robot, "auto", ["auto"], ["auto"]) == (("猫",), ("机器人",))

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 import threading
 import time
 import urllib.error
@@ -53,8 +54,8 @@ def changed(answer):
 
 def test_the_words_are_those_that_the_clip_would_read():
     answer = compared(checked({"source_prompt": "a red ball, bouncing", "target_prompt": "a red (star:1.2), bouncing"}))
-    assert [word["text"] for word in answer["difference"]["target"]] == ["a", "red", "star,", "bouncing"]
-    assert changed(answer) == {"star,": "swapped"} and answer["weights"] == [1, 1, 1, 1]
+    assert [word["text"] for word in answer["difference"]["target"]] == ["a", "red", "star", "bouncing"]
+    assert changed(answer) == {"star": "swapped"} and answer["weights"] == [1, 1, 1, 1]
 
 
 def test_what_a_question_leaves_out_is_empty():
@@ -66,7 +67,7 @@ def test_what_a_question_leaves_out_is_empty():
 def test_any_text_is_only_text(text):
     answer = compared(checked({"source_prompt": f"a {text}", "target_prompt": f"{text} {text}", "blend_source": text}))
     read = "" if text == "embedding:" else text  # without a name it is passed over by the host as well
-    assert "".join(word["text"] for word in answer["difference"]["source"]) == "a" + "".join(read.split())
+    assert "".join(word["text"] for word in answer["difference"]["source"]) == "a" + re.sub(r"[\s<>]", "", read)
 
 
 @pytest.fixture
@@ -86,7 +87,7 @@ def inversions(tmp_path, monkeypatch):
 def test_a_textual_inversion_is_one_word(inversions, written, name):
     style = written.format(f"embedding:{name}")
     answer = compared(checked({"source_prompt": f"a cat {style} red", "target_prompt": f"a dog {style} red"}))
-    spelt = style.replace("(", "").replace(":1.2)", "")
+    spelt = f"embedding:{name}"
     assert [word["text"] for word in answer["difference"]["target"]] == ["a", "dog", spelt, "red"]
     assert changed(answer) == {"dog": "swapped"} and answer["faults"]["target_prompt"] == []
 
@@ -104,7 +105,7 @@ def test_textual_inversions_of_like_names_share_nothing(inversions):
 @pytest.mark.parametrize("name", ["mystyl", "../mystyle", "/etc/passwd", "deep", "mystyle.pt"])
 def test_one_that_is_not_installed_is_no_word_and_said_so(inversions, caplog, name):
     answer = compared(checked({"source_prompt": f"a cat embedding:{name}, red", "target_prompt": "a dog red"}))
-    assert [word["text"] for word in answer["difference"]["source"]] == ["a", "cat", ",", "red"]
+    assert [word["text"] for word in answer["difference"]["source"]] == ["a", "cat", "red"]
     assert answer["faults"]["source_prompt"] == [f"'embedding:{name}' is not installed, so ComfyUI passes it over"]
     assert not caplog.records
 
@@ -115,7 +116,7 @@ def test_words_are_those_of_the_clip_that_has_the_inversion(inversions):
     clip.tokenizer, clip.tokenizer_options = SD1Tokenizer(embedding_directory=[str(inversions)]), {}
     text = "a (cat:1.2), embedding:mystyle, red embedding:nothere dog"
     words = [[word.text for word in read_prompt(reader, text).words] for reader in (clip, typing_clip())]
-    assert words[0] == words[1] == ["a", "cat,", "embedding:mystyle,", "red", "dog"]
+    assert words[0] == words[1] == ["a", "cat", "embedding:mystyle", "red", "dog"]
 
 
 @pytest.mark.parametrize(

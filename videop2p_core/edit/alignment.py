@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -12,7 +13,7 @@ from .prompt import END, PAD, START, Prompt, official_parts, shortened
 from .sequence_alignment import global_alignment
 
 ALIGNMENTS = ("default", "official")
-
+Span = tuple[Sequence[int], Sequence[int]]  # tokens of the source, and those of the target in their place
 
 KINDS = ("auto", "replace", "refine")
 
@@ -35,7 +36,7 @@ def align(source: Prompt, target: Prompt, kind: str = "auto", alignment: str = "
     """Align a target prompt with its source.
 
     kind: "replace" pairs the words one to one; "refine" pairs equal tokens in order and leaves the rest to the target;
-    "auto" replaces where the words pair up, else refines.
+    "auto" replaces where the words pair up, else refines, with words replaced where others stand between the same two.
     alignment: "official" repeats the reference, which after a swapped word of unlike token length leaves the
     unchanged words shifted. Raises ValueError where the kind does not fit the prompts.
     """
@@ -46,8 +47,10 @@ def align(source: Prompt, target: Prompt, kind: str = "auto", alignment: str = "
         )
     if alignment == "official" and (len(source.chunks) > 1 or len(target.chunks) > 1 or len(source) != len(target)):
         raise ValueError("the official alignment knows prompts of one chunk only: shorten them, or use the default")
-    if kind == "refine" or (kind == "auto" and not pairs_up(source, target)):
+    if kind == "refine" or (alignment == "official" and kind == "auto" and not pairs_up(source, target)):
         return refine_alignment(source, target)
+    if kind == "auto" and not pairs_up(source, target):
+        return refine_alignment(source, target, swaps(source, target))
     return {"default": replace_alignment, "official": official_replace_alignment}[alignment](source, target)
 
 
@@ -57,6 +60,22 @@ def pairs_up(source: Prompt, target: Prompt) -> bool:
     in_place = sum(a == b for a, b in zip(before, after, strict=False))
     shifted = sum(i >= 0 for i in global_alignment(before, after))
     return len(before) == len(after) and in_place == shifted
+
+
+def swaps(source: Prompt, target: Prompt) -> list[Span]:
+    """Where other words stand between two that are kept: as many of them, or two parts of runs without spaces; of
+    either prompt their tokens."""
+    before, after = ([prompt.ids(word.tokens) for word in prompt.words] for prompt in (source, target))
+    kept = [(i, j) for j, i in enumerate(global_alignment(before, after)) if i >= 0]
+    kept = [(-1, -1), *((i, j) for i, j in kept if before[i] == after[j]), (len(before), len(after))]
+    pairs: list[Span] = []
+    for (i, j), (next_i, next_j) in pairwise(kept):
+        old, new = source.words[i + 1 : next_i], target.words[j + 1 : next_j]
+        if old and len(old) == len(new):
+            pairs += [(a.tokens, b.tokens) for a, b in zip(old, new, strict=True)]
+        elif old and new and all(word.joined for word in (*old[1:], *new[1:])):
+            pairs.append(([t for word in old for t in word.tokens], [t for word in new for t in word.tokens]))
+    return pairs
 
 
 def replace_alignment(source: Prompt, target: Prompt) -> Alignment:
@@ -75,6 +94,9 @@ def replace_alignment(source: Prompt, target: Prompt) -> Alignment:
 
     for before, after in zip(source.words, target.words, strict=True):
         connect(before.tokens, after.tokens)
+    for before, after in zip(_punctuation(source), _punctuation(target), strict=True):
+        if before and after:
+            connect(before, after)
     for before, after in zip(_chunk_positions(source), _chunk_positions(target), strict=False):
         for kind in (START, END, PAD):
             if before[kind]:
@@ -83,8 +105,9 @@ def replace_alignment(source: Prompt, target: Prompt) -> Alignment:
     return Alignment("replace", mapper, own)
 
 
-def refine_alignment(source: Prompt, target: Prompt) -> Alignment:
-    """Equal tokens in order, by the best global alignment of the two sequences; a new token keeps its own map.
+def refine_alignment(source: Prompt, target: Prompt, swapped: Sequence[Span] = ()) -> Alignment:
+    """Equal tokens in order, by the best global alignment of the two sequences; a new token keeps its own map, or takes
+    that of the tokens that it is swapped for.
 
     Start and end tokens of a chunk belong together; padding keeps its position.
     """
@@ -100,7 +123,12 @@ def refine_alignment(source: Prompt, target: Prompt) -> Alignment:
             place = j - after["first"]
             column[j] = before["first"] + place if place < before["length"] else -1
     columns = torch.tensor(column)
-    return Alignment("refine", (torch.arange(len(source))[:, None] == columns).float(), (columns < 0).float())
+    mapper, own = (torch.arange(len(source))[:, None] == columns).float(), (columns < 0).float()
+    for i, j in swapped:
+        mapper[:, list(j)] = 0
+        mapper[_cells(i, j)] = 1 if len(i) == len(j) else 1 / len(j)
+        own[list(j)] = 0
+    return Alignment("refine", mapper, own)
 
 
 def official_replace_alignment(source: Prompt, target: Prompt) -> Alignment:
@@ -126,6 +154,18 @@ def official_replace_alignment(source: Prompt, target: Prompt) -> Alignment:
             mapper[i if swaps else j, j] = 1
             i, j = i + 1, j + 1
     return Alignment("replace", mapper, torch.zeros(len(target)))
+
+
+def _punctuation(prompt: Prompt) -> list[list[int]]:
+    """The tokens of no word: before the first, between any two, after the last."""
+    after = {token: i + 1 for i, word in enumerate(prompt.words) for token in word.tokens}
+    gaps: list[list[int]] = [[] for _ in range(len(prompt.words) + 1)]
+    gap = 0
+    for token in prompt.content:
+        gap = after.get(token, gap)
+        if token not in after:
+            gaps[gap].append(token)
+    return gaps
 
 
 def _cells(i: Sequence[int], j: Sequence[int]) -> tuple[Tensor, Tensor]:

@@ -9,11 +9,13 @@ from .matrices import KeyFrames
 from .prompt import shortened
 
 WINDOW = "window"
+AUTO = "auto"  # in a field of blend words: those that change
+FULL_WIDTH = str.maketrans("，、：＠", ",,:@")  # as written in Chinese and Japanese
 
 
 def parse_words(text: str) -> tuple[str, ...]:
     """Words, or several words in a row, separated by commas or lines."""
-    parts = (part.strip() for line in text.splitlines() for part in line.split(","))
+    parts = (part.strip() for line in text.translate(FULL_WIDTH).splitlines() for part in line.split(","))
     return tuple(part for part in parts if part)
 
 

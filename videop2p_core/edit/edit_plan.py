@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from torch import Tensor
 
+from ..log import LOG
 from .alignment import Alignment, align
 from .local_blend import Blend, word_columns
-from .matrices import DEFAULT_WINDOW, Edit, KeyFrames, compile_edit, values_of, word_weights
+from .matrices import (
+    DEFAULT_WINDOW,
+    Edit,
+    KeyFrames,
+    compile_edit,
+    values_of,
+    window_curve,
+    word_weights,
+    word_windows,
+)
 from .prompt import Prompt, find_word, shortened, word_tokens
 
 FRESH = 1.0  # of the noise: what is left of each frame's own makes edits tremble
@@ -86,10 +97,35 @@ class EditPlan:
     def compile(self, steps: int) -> Edit:
         return compile_edit(
             self.source, self.target, steps=steps, kind=self.kind, temporal=self.temporal,
-            cross={DEFAULT_WINDOW: self.cross, **self.windows}, structure=self.structure_window,
+            cross=self.cross_windows, structure=self.structure_window,
             guidance=self.guidance, weights=self.weights, fresh=self.fresh_noise,
             emphasis=self.emphasis,
         )  # fmt: skip
+
+    def without_effect(self, steps: int) -> list[str]:
+        """For every weight and window of a word that acts in none of so many steps a sentence."""
+        is_open = word_windows(self.target, self.cross_windows, steps, steps + 1) > 0  # [steps, N_target]
+        opened = [word for word, (start, end) in self.windows.items() if start < end]
+        enough, sentences = math.ceil(100 / (steps + 1)) / 100, []
+        for word in dict.fromkeys((*opened, *self.weights)):
+            if not is_open[:, list(word_tokens(self.target, word))].any():
+                asked = "weight, inside its window," if word in self.weights else "window"
+                sentences.append(
+                    f"the {asked} of '{shortened(word)}' acts in none of the {steps} steps: a window from 0 to "
+                    f"{enough:g} opens in the first"
+                )
+        return sentences
+
+    def log_closed_windows(self, steps: int) -> None:
+        """Says which of its windows open in none of so many steps."""
+        windows = {"cross": (self.cross, steps + 1), "temporal": (self.temporal, steps)}
+        for name, (end, grain) in {**windows, "structure": (self.structure_window, steps)}.items():
+            if end and not window_curve(end, steps, grain).any():
+                LOG.warning(f"The {_NAMES[name]} of {end:g} opens in none of the {steps} steps")
+
+    @property
+    def cross_windows(self) -> dict[str, float | tuple[float, float]]:
+        return {DEFAULT_WINDOW: self.cross, **self.windows}
 
     def begin(self, steps: int) -> int:
         """The step of an inversion of so many steps at which it begins; it takes one at least."""
@@ -99,6 +135,13 @@ class EditPlan:
     def keeps_shape(self) -> bool:
         """Whether the words to blend are the same in both prompts, so that others, of their looks, are what changes."""
         return bool(self.blend_source) and sorted(self.blend_source) == sorted(self.blend_target)
+
+    @property
+    def changes_nothing(self) -> bool:
+        """Whether both prompts have the same tokens, and no word's weight is another than 1."""
+        weights = [value for curve in self.weights.values() for value in values_of(curve)]
+        same = self.source.ids(range(len(self.source))) == self.target.ids(range(len(self.target)))
+        return same and all(weight == 1 for weight in weights)
 
     @property
     def structure_window(self) -> float:

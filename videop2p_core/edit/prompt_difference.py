@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from .alignment import Alignment, align
-from .edit_fields import parse_weights, parse_windows, parse_words, word_entries
+from .edit_fields import AUTO, parse_weights, parse_windows, parse_words, word_entries
 from .matrices import KeyFrames
 from .prompt import Prompt, find_word, word_tokens
 
@@ -51,6 +52,32 @@ def difference(source: Prompt, target: Prompt, kind: str = "auto") -> Difference
     )
 
 
+def blend_words(
+    source: Prompt, target: Prompt, kind: str, words: Sequence[str], other_words: Sequence[str]
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The words to blend of the source and of the target, where AUTO stands for those that are swapped. A prompt that
+    has a word spelled so means that word."""
+    if AUTO not in (*words, *other_words):
+        return tuple(words), tuple(other_words)
+    told = difference(source, target, kind)
+    return _named(source, told.source, words), _named(target, told.target, other_words)
+
+
+def _named(prompt: Prompt, changes: Sequence[Change], words: Sequence[str]) -> tuple[str, ...]:
+    swapped = (AUTO,) if find_word(prompt, AUTO) else _swapped(prompt, changes)
+    return tuple(part for word in words for part in (swapped if word == AUTO else (word,)))
+
+
+def _swapped(prompt: Prompt, changes: Sequence[Change]) -> tuple[str, ...]:
+    """Words, those in a row as one phrase."""
+    phrases: list[str] = []
+    told = zip(prompt.words, changes, strict=True)
+    for swapped, run in groupby(told, key=lambda pair: pair[1].change == SWAPPED):
+        if swapped:
+            phrases.append("".join(word.text if word.joined else f" {word.text}" for word, _ in run).strip())
+    return tuple(phrases)
+
+
 def bound(source: Prompt, target: Prompt, alignment: Alignment) -> list[tuple[int, int]]:
     """The pairs of words (of the source, of the target) of which the one takes after the other, in their order."""
     before, after = _word_of_token(source), _word_of_token(target)
@@ -77,8 +104,8 @@ def faults(source: Prompt, target: Prompt, fields: Mapping[str, str]) -> dict[st
     """For each field of an edit as it is written (blend_source, blend_target, subtract, word_weights) a sentence for
     every word in it that is unknown, and for every weight that is none; of more than MOST the rest only counted."""
     checks = {
-        "blend_source": (parse_words, lambda word: word_tokens(source, word, role="source")),
-        "blend_target": (parse_words, lambda word: word_tokens(target, word, role="target")),
+        "blend_source": (parse_words, lambda word: word == AUTO or word_tokens(source, word, role="source")),
+        "blend_target": (parse_words, lambda word: word == AUTO or word_tokens(target, word, role="target")),
         "subtract": (parse_words, lambda word: find_word(source, word) or word_tokens(target, word, role="target")),
         "word_weights": (
             word_entries,

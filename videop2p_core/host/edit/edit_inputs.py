@@ -11,6 +11,8 @@ from comfy.sd import CLIP
 
 from ...diffusion.inversion import Inversion
 from ...edit.edit_plan import EditPlan
+from ...edit.prompt_difference import blend_words
+from ...log import LOG
 from ..comfy.conditioning import Conditioning, same_embedding
 from ..comfy.latents import as_clip, for_latent_frames, for_pictures
 from ..control.word_maps import word_map_layers
@@ -67,9 +69,13 @@ def word_edit(
     mask: torch.Tensor | None = None,
     mask_replaces: bool = False,
     blend_blocks: str = "",
+    *,
+    kind: str = EditPlan.kind,
+    blend_source: Sequence[str] = (),
+    blend_target: Sequence[str] = (),
     **settings: Any,
 ) -> WordEdit:
-    """The edit of two prompts (texts); settings go to the plan."""
+    """The edit of two prompts (texts); settings go to the plan, "auto" among the blend words for those that change."""
     if clip is None:
         raise ValueError("there is no CLIP: this checkpoint holds none, connect a CLIP loader")
     if mask is not None and not mask.any():
@@ -77,7 +83,11 @@ def word_edit(
             "the mask is 0 everywhere, so that nothing may change: connect one that is 1 where the edit may act (Load "
             "Image makes an empty one of a picture without transparency)"
         )
-    plan = EditPlan(read_prompt(clip, source), read_prompt(clip, target), **settings)
+    prompts = read_prompt(clip, source), read_prompt(clip, target)
+    blend_source, blend_target = blend_words(*prompts, kind, blend_source, blend_target)
+    plan = EditPlan(*prompts, kind, blend_source=blend_source, blend_target=blend_target, **settings)
+    if plan.changes_nothing:
+        LOG.warning("Both prompts say the same and no word has a weight: the edit will show the source")
     conditionings = (clip.encode_from_tokens_scheduled(clip.tokenize(text)) for text in (source, target))
     return WordEdit(plan, *conditionings, mask, mask_replaces, blend_blocks)
 
@@ -130,6 +140,8 @@ def prepare_edit(
                 "this model reads more of a text than an inversion keeps (SDXL a pooled vector): connect the CLIP Text "
                 "Encode that went into the null input of DDIM Invert to the null input here as well"
             )
+    for edit in edits:
+        _check_acts(edit.plan, inversion.steps, alone=len(edits) == 1)
     suited = [_on_noise(inversion, _guided(model, inversion, edit)) for edit in edits]
     compiled = [
         _for_latent_frames(model, edit.compiled(inversion.steps, target), len(inversion.noise))
@@ -148,6 +160,17 @@ def prepare_edit(
         check_alike(model.model, **conditionings)
         check_hints(len(inversion.noise), **conditionings)
     return prepared
+
+
+def _check_acts(plan: EditPlan, steps: int, alone: bool) -> None:
+    """What acts in no step is refused, or only told of where it is one of several variants."""
+    taken = steps - plan.begin(steps)
+    plan.log_closed_windows(taken)
+    sentences = plan.without_effect(taken)
+    if alone and sentences:
+        raise ValueError(sentences[0])
+    for sentence in sentences:
+        LOG.warning(sentence[0].upper() + sentence[1:])
 
 
 def _guided(model: ModelPatcher, inversion: Inversion, edit: WordEdit) -> WordEdit:

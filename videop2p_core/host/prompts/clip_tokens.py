@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Hashable, Iterator, Sequence
+from itertools import accumulate
 from numbers import Integral
 from typing import Any
 
@@ -35,7 +36,8 @@ def read_prompt(clip: CLIP, text: str) -> Prompt:
         for segment, _ in _segments(text)
     ]
     vectors = iter(_vector_names(clip, segments, first))
-    return Prompt("".join(segments), tuple(_pieces(clip, chunk, vectors) for chunk in first))
+    edges = frozenset(accumulate(map(len, segments)))
+    return Prompt("".join(segments), tuple(_pieces(clip, chunk, vectors) for chunk in first), edges)
 
 
 def tokenized(clip: CLIP, text: str, **options: Any) -> dict[str, Any]:

@@ -9,7 +9,8 @@ from aiohttp import web
 from server import PromptServer
 
 from ...edit.alignment import KINDS
-from ...edit.prompt_difference import difference, faults, weights, windows
+from ...edit.edit_fields import AUTO, parse_words
+from ...edit.prompt_difference import blend_words, difference, faults, weights, windows
 from .browser_tokenizer import typing_clip, unknown_inversions
 from .clip_tokens import read_prompt
 
@@ -87,12 +88,14 @@ def too_long(what: str) -> str:
 
 
 def compared(fields: dict[str, str]) -> dict:
-    """{"difference": as difference.Difference, "weights" and "windows": of the target's words, "faults": as
-    difference.faults}."""
+    """{"difference": as difference.Difference, "weights" and "windows": of the target's words, "blended": the words
+    that "auto" stands for in either field, "faults": as difference.faults}."""
     source, target = (read_prompt(typing_clip(), fields[name]) for name in PROMPTS)
+    named = [[AUTO] if AUTO in parse_words(fields[name]) else [] for name in ("blend_source", "blend_target")]
     return {
         "difference": asdict(difference(source, target, fields["edit"])),
         "weights": weights(target, fields["word_weights"]),
         "windows": windows(target, fields["word_weights"]),
+        "blended": blend_words(source, target, fields["edit"], *named),
         "faults": {name: unknown_inversions(fields[name]) for name in PROMPTS} | faults(source, target, fields),
     }
