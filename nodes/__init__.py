@@ -6,6 +6,7 @@ from ..videop2p_core.host.seam import host_check as seam
 
 NAMES = (
     "demo",
+    "clip",
     "inflate",
     "tune",
     "export",
@@ -25,6 +26,8 @@ def _topic(name: str) -> ModuleType:
     match name:
         case "demo":
             from . import demo as topic
+        case "clip":
+            from . import clip as topic
         case "inflate":
             from . import inflate as topic
         case "tune":

@@ -5,19 +5,19 @@ from comfy_api.latest import io
 from torch import Tensor
 
 from ..videop2p_core.edit.alignment import KINDS
-from ..videop2p_core.edit.edit_fields import parse_guidance, parse_weights, parse_windows, parse_words
+from ..videop2p_core.edit.edit_fields import AUTO, parse_guidance, parse_weights, parse_windows, parse_words
 from ..videop2p_core.edit.edit_plan import MOST_EMPHASIS, EditPlan
 from ..videop2p_core.edit.local_blend import checked_mask
 from ..videop2p_core.host.edit.edit_inputs import word_edit
 from .types import CATEGORY, Edit
 
 MASK_MODES = ("limit", "replace")
-AUTO = -1.0  # the blend words decide
+BY_WORDS = -1.0  # the blend words decide
 
 
 def share_or_auto(name: str, tooltip: str) -> io.Float.Input:
     return io.Float.Input(
-        name, optional=True, default=0.0, min=AUTO, max=1.0, step=0.05, advanced=True, tooltip=tooltip
+        name, optional=True, default=0.0, min=BY_WORDS, max=1.0, step=0.05, advanced=True, tooltip=tooltip
     )
 
 
@@ -90,18 +90,22 @@ class AttentionController(io.ComfyNode):
                 ),
                 io.String.Input(
                     "blend_source",
-                    default="",
+                    default=AUTO,
                     placeholder="man",
                     tooltip=(
                         "Words of the source prompt whose place may change, separated by commas: the rest of the "
-                        "picture is kept. Leave both blend fields empty to change all of it, as for a style."
+                        "picture is kept. 'auto': those that are swapped. Leave both blend fields empty to change all "
+                        "of it, as for a style."
                     ),
                 ),
                 io.String.Input(
                     "blend_target",
-                    default="",
+                    default=AUTO,
                     placeholder="robot",
-                    tooltip="Words of the target prompt whose place may change, beside those of the source.",
+                    tooltip=(
+                        "Words of the target prompt whose place may change, beside those of the source. 'auto': those "
+                        "that are swapped in."
+                    ),
                 ),
                 io.String.Input(
                     "word_weights",
@@ -279,8 +283,8 @@ class AttentionController(io.ComfyNode):
             blend_target=parse_words(blend_target), weights=parse_weights(word_weights),
             windows=parse_windows(word_weights),
             subtracted=parse_words(subtract), threshold=threshold, start=blend_start, freeze=blend_freeze,
-            structure=None if structure_window == AUTO else structure_window, guidance=parse_guidance(guidance),
-            fresh=None if fresh_noise == AUTO else fresh_noise, emphasis=emphasis,
+            structure=None if structure_window == BY_WORDS else structure_window, guidance=parse_guidance(guidance),
+            fresh=None if fresh_noise == BY_WORDS else fresh_noise, emphasis=emphasis,
             strength=strength,
         )  # fmt: skip
         return io.NodeOutput(planned, planned.source, planned.target, planned.picture())

@@ -15,6 +15,8 @@ from ..videop2p_core.host.storage import files
 from .inputs import filename_prefix
 from .types import CATEGORY, MEMORY, Tuning
 
+QUICK_STEPS, PATIENCE = 150, 50  # of a fresh node; the paper's are in TuningSettings
+
 
 class TuneOnVideo(io.ComfyNode):
     @classmethod
@@ -34,7 +36,7 @@ class TuneOnVideo(io.ComfyNode):
                 io.Latent.Input("latent", tooltip="The clip, one frame a batch item, from VAE Encode."),
                 io.Int.Input(
                     "steps",
-                    default=TuningSettings.steps,
+                    default=QUICK_STEPS,
                     min=1,
                     max=10000,
                     tooltip="Training steps. The paper takes 500; 100 to 300 often do.",
@@ -69,7 +71,7 @@ class TuneOnVideo(io.ComfyNode):
                 io.Int.Input(
                     "patience",
                     optional=True,
-                    default=TuningSettings.patience,
+                    default=PATIENCE,
                     min=0,
                     max=10000,
                     advanced=True,

@@ -43,7 +43,7 @@ UNWIRED = """app.graph._nodes.flatMap(node =>
     node.inputs.filter((input, slot) => !node.isInputConnected(slot) && !input.widget).map(input => input.name))"""
 GIVEN = {
     "source_prompt": "a red ball on the beach", "target_prompt": "a blue ball on the beach", "blend_source": "ball",
-    "blend_target": "ball", "tuning_steps": 5, "steps": 5, "length": 4, "width": 128, "height": 128,
+    "blend_target": "ball", "steps": 5, "start": 1, "every_nth": 1, "frames": 4, "side": 128,
 }  # fmt: skip
 
 
@@ -78,10 +78,12 @@ def test_the_library_lists_the_boxes(host):
 def test_the_box_edits_a_clip(page, host):
     graph = wired(page, NAME)
     kinds = {node["class_type"] for node in graph.values()}
-    assert {"VP2P_InflateUNet", "VP2P_TuneOnVideo", "VP2P_DDIMInvert", "VP2P_DecoupledSample"} <= kinds
+    assert {"VP2P_ClipFrames", "VP2P_InflateUNet", "VP2P_DDIMInvert", "VP2P_DecoupledSample"} <= kinds
+    assert inputs_of(graph, "VP2P_DDIMInvert")["method"] == "virtual"
+    chosen = inputs_of(graph, "VP2P_ClipFrames")
+    assert [chosen[name] for name in ("start", "every_nth", "frames", "side")] == [1, 1, 4, 128]
     controller = inputs_of(graph, "VP2P_AttentionController")
     assert controller["target_prompt"] == "a blue ball on the beach" and controller["blend_target"] == "ball"
-    inputs_of(graph, "VP2P_DDIMInvert")["steps"] = 5
     assert saved(host, graph).endswith(".mp4")
 
 
@@ -99,7 +101,7 @@ def test_the_five_boxes_edit_a_clip(page, host):
     # The later steps work on what the earlier ones made, not on what was there before them.
     assert comes_from("VP2P_DDIMInvert", "model") == comes_from("VP2P_DecoupledSample", "model") == "VP2P_TuneOnVideo"
     assert comes_from("VP2P_AttentionController", "source_prompt") == "PrimitiveStringMultiline"
-    assert comes_from("VP2P_CompareVideos", "before") == "ImageScale"
+    assert comes_from("VP2P_CompareVideos", "before") == "VP2P_ClipFrames"
     assert inputs_of(graph, "VP2P_TuneOnVideo")["learning_rate"] == 3e-5
     assert [inputs_of(graph, kind)["steps"] for kind in ("VP2P_TuneOnVideo", "VP2P_DDIMInvert")] == [5, 5]
     assert saved(host, graph).endswith(".mp4")

@@ -124,7 +124,7 @@ def test_one_edit_serves_inversions_of_any_steps(model, clip, inverting):
 def test_a_mask_limits_the_edit_and_a_whole_prompt_may_weigh(model, clip, inversion):
     mask = torch.zeros(1, 64, 64)
     mask[:, :32] = 1
-    edit = control(clip, mask=mask, word_weights="blue: 3, the beach: 0.5")[0]
+    edit = control(clip, mask=mask, cross_window=0.4, word_weights="blue: 3, the beach: 0.5")[0]
     (edited,), reconstruction, (used,) = sample(model, inversion, edit)
     assert used.shape == (FRAMES, 128, 128) and (used[:, :64] == 1).all() and (used[:, 64:] == 0).all()
     changed = (edited["samples"] - reconstruction["samples"]).abs()
@@ -167,7 +167,7 @@ def pictures_in(demo):
 def test_an_inversion_says_what_it_brings_back(demo, inverting, pictures_in, method):
     frames, latent = pictures_in
     given = {"latent": latent, "method": method, "vae": demo[2], "images": frames, "inner_steps": 1, "steps": 10}
-    inversion, _, reconstruction, report, psnr, plot = run("DDIMInvert", **inverting | given)
+    inversion, _, reconstruction, report, psnr, plot, _ = run("DDIMInvert", **inverting | given)
     with torch.inference_mode():
         bound = metrics.psnr(demo[2].decode(latent["samples"]), frames)
         replayed = demo[2].decode(reconstruction["samples"])
@@ -191,7 +191,7 @@ def test_the_check_of_a_reconstruction_costs_nothing_unless_asked_for(model, inv
     counted.add_wrapper_with_key("diffusion_model", "count", count)
     frames, latent = pictures_in
     asked = inverting | {"model": counted, "latent": latent}
-    *_, psnr, plot = run("DDIMInvert", **asked)
+    *_, psnr, plot, _ = run("DDIMInvert", **asked)
     assert sum(rows) == STEPS * FRAMES
     assert isinstance(psnr, ExecutionBlocker) and "vae and images" in plot.message
     rows.clear()

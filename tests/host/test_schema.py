@@ -43,7 +43,10 @@ APPENDED = {"id": "strength", "type": "FLOAT", "required": False, "widget": True
         (lambda s: inputs(s).pop(), "pass_overlap is gone"),
         (lambda s: inputs(s).append(inputs(s).pop(1)), "the order was model, frames_read, .* and is model, temporal"),
         (lambda s: inputs(s).insert(1, APPENDED), "the order was .* and is model, strength, frames_read"),
-        (lambda s: inputs(s)[1].update(default="first"), "default of frames_read was 'first.self' and is 'first'"),
+        (
+            lambda s: inputs(s, "VP2P_DDIMInvert")[-1].update(default=1),
+            "default of kept_structure_window was 0.0 and is 1",
+        ),
         (lambda s: inputs(s)[1]["options"].remove("all"), "options of frames_read was"),
         (lambda s: inputs(s)[2].update(type="INT"), "type of temporal_layers was 'BOOLEAN' and is 'INT'"),
         (lambda s: inputs(s)[4].update(max=8), "max of window was 64 and is 8"),
@@ -62,6 +65,15 @@ def test_a_change_that_breaks_saved_workflows_is_named(now, change, sentence):
     assert breaks
     with pytest.raises(AssertionError, match=sentence):
         raise AssertionError("; ".join(breaks))
+
+
+def test_another_default_of_what_every_saved_workflow_gives_breaks_none(now):
+    changed = deepcopy(now)
+    inputs(changed)[1].update(default="first")
+    assert compared(now, changed) == (
+        [],
+        ["VP2P_InflateUNet, inputs: default of frames_read was 'first+self' and is 'first'"],
+    )
 
 
 def test_a_snapshot_is_read_as_it_was_written(now, tmp_path, monkeypatch):

@@ -226,7 +226,7 @@ def test_another_nodes_attention_is_kept(models, text):
 def test_the_reconstruction_is_checked_for_every_picture(models, text):
     model, latent = models["t2v"], latent_for(models["t2v"])
     images = PlainVAE().decode(latent["samples"])[0]
-    *_, report, psnr, plot = inverted(model, text, latent, vae=PlainVAE(), images=images)
+    *_, report, psnr, plot, _ = inverted(model, text, latent, vae=PlainVAE(), images=images)
     assert "replay at guidance 1" in report and 0 < psnr < 99 and plot.ndim == 4
     with pytest.raises(ValueError, match="the latent holds 9 frames of 32 x 48: connect the images that were encoded"):
         inverted(model, text, latent, vae=PlainVAE(), images=images[:3])

@@ -125,12 +125,13 @@ UNSEEN = {f"{CONTROL}.control_input"}
 
 # Dictionaries that the host and the pack hand to each other, as the code spells them, and those of its own.
 DICTIONARIES = {
-    "args", "base_model.model_config.unet_config", "clip_vision.encode_image(frames)", "cond", "conditioning[0][1]",
-    "conds", "denoise.guider.conds[SOURCE][0]", "extra_args", "first", "graph.get_node(node_id)", "kwargs", "latent",
-    "model.model.model_config.unet_config", "model.model_options", "model.model_options['transformer_options']",
-    "model_options", "node", "model_options['transformer_options']", "options", "options['transformer_options']",
-    "options['transformer_options']['patches']", "other.model_options", "patches", "self.guider.conds", "self.options",
-    "self.sampling_options", "self.unprocessed[key][0]", "slots", "transformer_options", "_told(window, model_options)",
+    "args", "audio", "base_model.model_config.unet_config", "clip_vision.encode_image(frames)", "cond",
+    "conditioning[0][1]", "conds", "denoise.guider.conds[SOURCE][0]", "extra_args", "first",
+    "graph.get_node(node_id)", "kwargs", "latent", "model.model.model_config.unet_config", "model.model_options",
+    "model.model_options['transformer_options']", "model_options", "node", "model_options['transformer_options']",
+    "options", "options['transformer_options']", "options['transformer_options']['patches']", "other.model_options",
+    "patches", "self.guider.conds", "self.options", "self.sampling_options", "self.unprocessed[key][0]", "slots",
+    "transformer_options", "_told(window, model_options)",
 }  # fmt: skip
 OWN_DICTIONARIES = {
     "MOST", "UNET", "colormaps", "config", "dict(enumerate(targets))", "fields",
@@ -164,6 +165,7 @@ KEY_OWNERS = (
     "comfy.ldm.wan.model",
     "comfy.sd",
     "comfy_execution.graph",
+    "comfy_api.latest._input_impl.video_types",
     "execution",
 )
 

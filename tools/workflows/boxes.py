@@ -8,10 +8,16 @@ from __future__ import annotations
 from typing import Any
 
 from .blueprint import Blueprint, entrance
-from .courses import AT_THE_END, RIDER, ROBOT
+from .courses import AT_THE_END, QUICK, RIDER, ROBOT
 from .graph import Graph
 from .studio import Studio
-from .worlds import SD15
+from .worlds import SD15, WORLDS
+
+SD15_HOME = WORLDS[SD15]
+# Which frames of the video are edited, and how large.
+TAKEN = {
+    "start": ("INT", 0), "every_nth": ("INT", 2), "frames": ("INT", SD15_HOME.frames), "side": ("INT", SD15_HOME.side)
+}  # fmt: skip
 
 
 def boxes(info: dict[str, Any]) -> list[Blueprint]:
@@ -27,20 +33,18 @@ def edit(info: dict[str, Any]) -> Blueprint:
     graph = Graph(info)
     given = entrance(
         model="MODEL", clip="CLIP", vae="VAE", video="VIDEO", source_prompt=("STRING", RIDER),
-        target_prompt=("STRING", ROBOT), blend_source=("STRING", "man"), blend_target=("STRING", "robot"),
-        tuning_steps=("INT", 300),
+        target_prompt=("STRING", ROBOT), blend_source=("STRING", "auto"), blend_target=("STRING", "auto"),
+        **TAKEN, steps=("INT", SD15_HOME.virtual_steps),
     )  # fmt: skip
     studio = Studio(graph, SD15, given["model"], given["clip"], given["vae"], prompt=given["source_prompt"])
     graph.column("1 Clip")
-    parts = graph.add("GetVideoComponents", video=given["video"])
-    studio.frames, studio.fps = parts["images"], parts["fps"]
+    studio.choose(given["video"], **{name: given[name] for name in TAKEN})
     studio.encode()
     graph.column("2 What the clip shows")
     studio.encode_prompts()
-    graph.column("3 Tune and invert")
-    studio.inflate()
-    studio.tune(shown=False, steps=given["tuning_steps"])
-    studio.invert()
+    graph.column("3 Invert")
+    studio.inflate(temporal_layers=False)
+    studio.invert(**QUICK | {"steps": given["steps"]})
     graph.column("4 Edit")
     controller = studio.control(
         given["target_prompt"], blend_source=given["blend_source"], blend_target=given["blend_target"], **AT_THE_END
@@ -48,11 +52,11 @@ def edit(info: dict[str, Any]) -> Blueprint:
     sampled = studio.sample(controller["edit"])
     graph.column("5 Result")
     composite = studio.set_in(sampled, exchanged=True)
-    video = graph.add("CreateVideo", images=composite["images"], fps=studio.fps)
+    video = graph.add("CreateVideo", images=composite["images"], fps=studio.fps, audio=studio.audio)
     return Blueprint(
         "Video-P2P edit",
-        "Edits a clip by changing words of its caption: a checkpoint, a video and two prompts in, a video out. Tunes "
-        "on the clip first; the blend words say what is cut out of the edit and set into the clip's own frames.",
+        "Edits a clip by changing words of its caption: a checkpoint, a video and two prompts in, a video out. Nothing "
+        "is tuned or inverted; the blend words say what is cut out of the edit and set into the clip's own frames.",
         graph,
         given,
         {"video": video["VIDEO"], "mask": composite["matte"], "frames": composite["images"]},
@@ -61,31 +65,24 @@ def edit(info: dict[str, Any]) -> Blueprint:
 
 def clip_step(info: dict[str, Any]) -> Blueprint:
     graph = Graph(info)
-    given = entrance(vae="VAE", video="VIDEO", length=("INT", 8), width=("INT", 512), height=("INT", 512))
+    given = entrance(vae="VAE", video="VIDEO", **TAKEN)
     studio = Studio(graph, SD15, vae=given["vae"])
     graph.column("1 Clip")
-    parts = graph.add("GetVideoComponents", video=given["video"])
-    first = graph.add(
-        "ImageFromBatch", "The first frames", image=parts["images"], batch_index=0, length=given["length"]
-    )
-    (studio.frames,) = graph.add(
-        "ImageScale", "Crop to size", image=first, upscale_method="lanczos", width=given["width"],
-        height=given["height"], crop="center",
-    )  # fmt: skip
+    studio.choose(given["video"], **{name: given[name] for name in TAKEN})
     studio.encode()
     return Blueprint(
         "Video-P2P 1 Clip",
-        "The first frames of a video, cropped to the size that the checkpoint is at home in, and as latents.",
+        "The frames of a video to edit, in the size that the checkpoint is at home in, and as latents.",
         graph,
         given,
-        {"frames": studio.frames, "latent": studio.latent, "fps": parts["fps"]},
+        {"frames": studio.frames, "latent": studio.latent, "fps": studio.fps, "audio": studio.audio},
     )
 
 
 def tune_step(info: dict[str, Any]) -> Blueprint:
     graph = Graph(info)
     given = entrance(
-        model="MODEL", clip="CLIP", latent="LATENT", source_prompt=("STRING", RIDER), steps=("INT", 300),
+        model="MODEL", clip="CLIP", latent="LATENT", source_prompt=("STRING", RIDER), steps=("INT", 150),
         learning_rate=("FLOAT", 3e-5),
     )  # fmt: skip
     studio = Studio(graph, SD15, given["model"], given["clip"], latent=given["latent"])
@@ -124,7 +121,7 @@ def edit_step(info: dict[str, Any]) -> Blueprint:
     graph = Graph(info)
     given = entrance(
         model="MODEL", clip="CLIP", inversion="VP2P_INVERSION", source_prompt=("STRING", RIDER),
-        target_prompt=("STRING", ROBOT), blend_source=("STRING", "man"), blend_target=("STRING", "robot"),
+        target_prompt=("STRING", ROBOT), blend_source=("STRING", "auto"), blend_target=("STRING", "auto"),
         cross_window=("FLOAT", 0.2),
     )  # fmt: skip
     studio = Studio(
@@ -147,14 +144,15 @@ def edit_step(info: dict[str, Any]) -> Blueprint:
 def result_step(info: dict[str, Any]) -> Blueprint:
     graph = Graph(info)
     given = entrance(
-        vae="VAE", edited="LATENT", old_place="MASK", new_place="MASK", frames="IMAGE", fps=("FLOAT", 24.0)
-    )
+        vae="VAE", edited="LATENT", old_place="MASK", new_place="MASK", frames="IMAGE", fps=("FLOAT", 24.0),
+        audio="AUDIO",
+    )  # fmt: skip
     studio = Studio(graph, SD15, vae=given["vae"], frames=given["frames"], fps=given["fps"])
     graph.column("5 Result")
     composite = studio.set_in(
         {name: given[name.replace(" ", "_")] for name in ("edited", "old place", "new place")}, exchanged=True
     )
-    video = graph.add("CreateVideo", images=composite["images"], fps=studio.fps)
+    video = graph.add("CreateVideo", images=composite["images"], fps=studio.fps, audio=given["audio"])
     compared = graph.add("VP2P_CompareVideos", before=studio.frames, after=composite["images"], fps=studio.fps)
     return Blueprint(
         "Video-P2P 5 Result",

@@ -40,9 +40,8 @@ def vace_region(studio):
     graph = studio.graph
     graph.column("1 Model and clip")
     studio.load_checkpoint()
-    parts = graph.add("GetVideoComponents", video=graph.add("LoadVideo", "Load your clip", file=OWN_CLIP))
-    studio.fps = parts["fps"]
-    studio.crop(parts["images"], FRAMES, SIDE)
+    video = graph.add("LoadVideo", "Load your clip", file=OWN_CLIP)
+    studio.choose(video, every_nth=1, frames=FRAMES, side=SIDE)
     studio.encode()
     studio.describe(RIDER)
     graph.column("3 Invert")
@@ -74,15 +73,14 @@ def vace_region(studio):
 RECIPES["wan_vace_region"] = Recipe(
     vace_region,
     SD15,
-    f"""## Video-P2P finds the region, Wan VACE paints it
+    """## Video-P2P finds the region, Wan VACE paints it
 
 Stable Diffusion 1.5 is asked one thing only: where the blend word of the source prompt looks, in every frame. *Edit
 Region* makes a mask of that, and Wan 2.1 VACE, which has learnt motion, paints the target prompt there.
 
-Wan takes 4 n + 1 frames (9, 17, 33, 81): set *The first {FRAMES} frames* to such a number, and the size to multiples of
-16. VACE reads hard masks, so *feather* is 0, and one of them for four frames, so *steady* is 4; *grow* gives the new
-thing room. Words for Wan may say more than those for *Attention Controller*: write them into *What Wan paints*
-then.""",
+Wan takes 4 n + 1 frames (9, 17, 33, 81): set *frames* in *Clip Frames* to such a number. VACE reads hard masks, so
+*feather* is 0, and one of them for four frames, so *steady* is 4; *grow* gives the new thing room. Words for Wan may
+say more than those for *Attention Controller*: write them into *What Wan paints* then.""",
 )
 
 

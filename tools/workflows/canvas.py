@@ -12,7 +12,8 @@ TITLE, SOCKET, WIDGET, TEXT = 30, 22, 28, 90
 GAP, MARGIN, HEADER = 60, 25, 45
 WIDTH, NOTE_WIDTH, NOTE_CHARACTERS = 350, 400, 46
 PICTURES = {
-    "PreviewImage": 260, "SaveVideo": 330, "VHS_VideoCombine": 330, "VP2P_TuneOnVideo": 260, "VP2P_CompareVideos": 330,
+    "PreviewImage": 260, "LoadVideo": 330, "SaveVideo": 330, "VHS_LoadVideo": 400, "VHS_VideoCombine": 330,
+    "VP2P_AttentionController": 200, "VP2P_TuneOnVideo": 260, "VP2P_CompareVideos": 330,
 }  # fmt: skip
 
 

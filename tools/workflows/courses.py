@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ...videop2p_core.edit.edit_fields import AUTO
 from .studio import EXACT
 from .worlds import DEMO
 
@@ -11,6 +12,9 @@ RIDER, ROBOT = "a man is riding a motorbike", "a robot is riding a motorbike"
 RABBIT = "a rabbit is eating a watermelon"
 PAPER_INFLATION = {"frames_read": "first", "norm_over_frames": True}
 SHAPE = {"blend_source": "ball", "blend_target": "star"}
+# Nothing is inverted, and a further edit does not run the source again.
+QUICK = {"method": "virtual", "keep_source": "in memory"}
+SWAPPED = {"blend_source": AUTO, "blend_target": AUTO}
 # The thing is cut out of the finished edit, and keeps its outline where only its looks change.
 AT_THE_END = {"blend_start": 1.0, "structure_window": -1.0, "fresh_noise": -1.0}
 
@@ -42,7 +46,9 @@ def edit_of(studio, demo_edits, own_edits, *, set_in=True, **sampling):
     sampled = studio.sample(edit, **sampling)
     studio.graph.column("5 Result")
     if set_in:
-        exchanged = any(words.get("blend_source") != words.get("blend_target") for _, words in edits)
+        exchanged = any(
+            words == SWAPPED or words.get("blend_source") != words.get("blend_target") for _, words in edits
+        )
         composite = studio.set_in(sampled, exchanged)
         studio.show(composite["images"])
     else:

@@ -85,6 +85,11 @@ def widget_values(node: Node) -> list[Any] | dict[str, Any]:
         name: default(spec) if isinstance(node.inputs[name], Link) else node.inputs[name]
         for name, spec in specs.items()
     }
+    if node.kind == "VHS_LoadVideo":
+        # By name the browser's newest frontend gives them to other widgets; this list its own script reads everywhere.
+        size = "{custom_width}x{custom_height}".format_map(values)
+        cut = ("frame_load_cap", "skip_first_frames", "select_every_nth")
+        return [values["video"], values["force_rate"], size, *(values[name] for name in cut)]
     if node.kind.startswith(BY_NAME):
         return values | node.scripted
     followed = []

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .courses import BALL, CAR, RABBIT, RIDER, ROBOT, SHAPE, STAR, edit_of, opened
+from .courses import BALL, CAR, QUICK, RABBIT, RIDER, ROBOT, SHAPE, STAR, SWAPPED, edit_of, opened
 from .recipe import recipe
 from .worlds import DEMO, SD15
 
@@ -15,8 +15,8 @@ that is the same in every frame, so that few steps do and the new thing holds to
 drift apart turn *temporal layers* on in *Inflate UNet* and add *Tune on Video* after it. For new colours and patterns
 choose *direct-exact*.
 
-**blend words** say what the old and the new thing are. *Composite Edit* cuts both out of the finished edit and sets
-them into the clip's own frames: outside of the matte every pixel is the file's.
+**blend words** say what the old and the new thing are; *auto* takes the words that are swapped. *Composite Edit* cuts
+both out of the finished edit and sets them into the clip's own frames: outside of the matte every pixel is the file's.
 
 Another target prompt runs only the controller and what follows it: what the source's attention saw is kept. Another
 *noise seed* draws the edit anew.""",
@@ -24,9 +24,9 @@ Another target prompt runs only the controller and what follows it: what the sou
     SD15,
 )
 def word_swap(studio):
-    quick = {"method": "virtual", "steps": studio.home.virtual_steps, "keep_source": "in memory"}
+    quick = QUICK | {"steps": studio.home.virtual_steps}
     opened(studio, BALL, RIDER, tune=False, inflation={"temporal_layers": False}, **quick)
-    edit_of(studio, [(STAR, SHAPE)], [(ROBOT, {"blend_source": "man", "blend_target": "robot"})])
+    edit_of(studio, [(STAR, SWAPPED)], [(ROBOT, SWAPPED)])
 
 
 @recipe(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 
+from ...videop2p_core.diffusion.inversion import InversionSettings
 from ...videop2p_core.images.matte import EXCHANGED, MatteSettings
 from .graph import Graph, Link, Node
 from .worlds import DEMO, OWN_CLIP, WORLDS, World
@@ -22,6 +23,7 @@ class Studio:
     vae: Link | None = None
     frames: Link | None = None
     fps: Link | float | None = None
+    audio: Link | None = None
     latent: Link | None = None
     prompt: Link | None = None
     source: Link | None = None
@@ -43,7 +45,9 @@ class Studio:
         if self.world == DEMO:
             self.take(self.graph.add("VP2P_LoadDemoClip", clip=prompt))
         else:
-            self.take(self.graph.add("LoadVideo", "Load your clip", file=OWN_CLIP))
+            home = self.home
+            video = self.graph.add("LoadVideo", "Load your clip", file=OWN_CLIP)
+            self.choose(video, every_nth=home.every_nth, frames=home.frames, side=home.side)
         self.encode()
         self.describe(prompt)
 
@@ -51,20 +55,14 @@ class Studio:
         self.model, self.clip, self.vae = self.home.load(self.graph)
 
     def take(self, video: Node) -> None:
+        """All of a video that fits as it is."""
         parts = self.graph.add("GetVideoComponents", video=video)
-        self.fps = parts["fps"]
-        self.frames = parts["images"]
-        if self.home.side is not None:
-            self.crop(parts["images"], self.home.frames, self.home.side)
+        self.frames, self.fps, self.audio = parts["images"], parts["fps"], parts["audio"]
 
-    def crop(self, images: Link, frames: int, side: int) -> None:
-        first = self.graph.add(
-            "ImageFromBatch", f"The first {frames} frames", image=images, batch_index=0, length=frames
-        )
-        (self.frames,) = self.graph.add(
-            "ImageScale", f"Crop to {side} x {side}", image=first, upscale_method="lanczos", width=side, height=side,
-            crop="center",
-        )  # fmt: skip
+    def choose(self, video: Node | Link, **settings) -> None:
+        """The frames of a video that are edited, at the size of the model."""
+        clip = self.graph.add("VP2P_ClipFrames", video=video, **settings)
+        self.frames, self.fps, self.audio = clip["images"], clip["fps"], clip["audio"]
 
     def encode(self) -> None:
         (self.latent,) = self.graph.add("VAEEncode", "Frames to latents", pixels=self.frames, vae=self.vae)
@@ -93,7 +91,7 @@ class Studio:
             self.graph.add("PreviewImage", "Loss of the tuning", images=tuned["loss"])
 
     def invert(self, method: str = EXACT, **settings) -> None:
-        settings = ({"steps": self.home.steps} if method == EXACT else {}) | settings
+        settings = {"steps": self.home.steps if method == EXACT else InversionSettings.steps} | settings
         self.inverted = self.graph.add(
             "VP2P_DDIMInvert", model=self.model, source=self.source, null=self.null, latent=self.latent,
             method=method, **settings,
@@ -105,7 +103,7 @@ class Studio:
     def control(self, target: str, title: str = "", **settings) -> Node:
         return self.graph.add(
             "VP2P_AttentionController", title, clip=self.clip, source_prompt=self.prompt, target_prompt=target,
-            **settings,
+            **{"blend_source": "", "blend_target": ""} | settings,
         )  # fmt: skip
 
     def gather(self, *controllers: Node) -> Node:
@@ -135,7 +133,8 @@ class Studio:
 
     def show(self, frames: Node | Link, name: str = "Video-P2P") -> Node | Link:
         """Frames as a video, and to look at."""
-        video = self.graph.add("CreateVideo", images=frames, fps=self.fps)
+        sound = {} if self.audio is None else {"audio": self.audio}
+        video = self.graph.add("CreateVideo", images=frames, fps=self.fps, **sound)
         self.graph.add("SaveVideo", "Save the edited clip", video=video, filename_prefix=f"video/{name}")
         self.graph.add("PreviewImage", "Edited frames", images=frames)
         return frames

@@ -14,14 +14,15 @@ DEMO, SD15, SD2, SDXL, SD15_INPAINT, WAN = "demo", "sd15", "sd2", "sdxl", "sd15_
 
 @dataclass(frozen=True)
 class World:
-    """load: adds the loaders, which give MODEL, CLIP and VAE; text: what the note says of it; side, frames: what the
-    clip is cropped to, None where it fits as it is; pooled: whether it reads more of a prompt than its words; tuning:
-    settings of Tune on Video; steps: of an exact inversion; virtual_steps: of a virtual one."""
+    """load: adds the loaders, which give MODEL, CLIP and VAE; text: what the note says of it; side, frames,
+    every_nth: what of the artist's clip is taken, see Clip Frames; pooled: whether it reads more of a prompt than
+    its words; tuning: settings of Tune on Video; steps: of an exact inversion; virtual_steps: of a virtual one."""
 
     load: Callable[[Graph], Iterable[Link]]
     text: str
-    side: int | None = None
-    frames: int = 8
+    side: int = 512
+    frames: int = 12
+    every_nth: int = 2
     pooled: bool = False
     tuning: Mapping[str, Any] = field(default_factory=dict)
     steps: int = 20
@@ -74,7 +75,7 @@ rabbits of 8 colours, plain, striped, spotted or shiny, on the beach, in the for
 snow, as a sketch or at night; it knows no other words.
 """,
         # It learns its small clips in fewer, larger steps than a full-size checkpoint.
-        tuning={"steps": 120, "learning_rate": 1e-4},
+        tuning={"steps": 120, "learning_rate": 1e-4, "patience": 0},
         steps=12,
         virtual_steps=8,
     ),
@@ -120,10 +121,10 @@ One of SDXL will do as well, as *Null text* goes to *Decoupled Sample* here alre
         wan("wan2.1_t2v_1.3B_fp16.safetensors"),
         OWN_CLIP_TEXT
         + """The model is Wan 2.1, text to video, of 1.3B parameters; the larger one will do, and Wan 2.2 5B with its
-own VAE. It takes 4 n + 1 frames (17, 33, 81): set *The first 33 frames* to such a number, and the size to multiples of
-16 pixels.
+own VAE. It takes 4 n + 1 frames (17, 33, 81): set *frames* in *Clip Frames* to such a number.
 """,
         side=480,
         frames=33,
+        every_nth=1,
     ),
 }

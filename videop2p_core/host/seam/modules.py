@@ -56,6 +56,8 @@ def host_module(name: str) -> ModuleType:
             import comfy.weight_adapter as module
         case "comfy_api.latest":
             import comfy_api.latest as module
+        case "comfy_api.latest._input_impl.video_types":
+            import comfy_api.latest._input_impl.video_types as module
         case "comfy_execution.graph":
             import comfy_execution.graph as module
         case "comfy_execution.graph_utils":
