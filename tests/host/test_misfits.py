@@ -58,12 +58,35 @@ def test_prompts_that_the_clip_was_not_inverted_with(idle, clip, inversion, edit
         sample(idle, swapped, edit)
     with refused("the source conditioning is not the one that the clip was inverted with: connect the same prompt"):
         sample(idle, inversion, edit, source=[encode(clip, "")])
-    with refused("the target conditioning is not that of 'a blue ball on the beach': connect the target output"):
+    with refused("the target conditioning is that of the source prompt: connect the one of 'a blue ball on the beach'"):
         sample(idle, inversion, edit, target=[edit.source])
+    joined = [[torch.cat([edit.target[0][0]] * 2, dim=1), edit.target[0][1]]]
+    with refused("the target conditioning has 154 tokens where 'a blue ball on the beach' has 77, as of two prompts"):
+        sample(idle, inversion, edit, target=[joined])
+    with refused("the source conditioning has 154 tokens where 'a red ball on the beach' has 77, as of two prompts"):
+        sample(idle, inversion, edit, source=[[[torch.cat([edit.source[0][0]] * 2, dim=1), edit.source[0][1]]]])
     with refused("the null conditioning is not the one"):
         sample(idle, inversion, edit, null=[edit.source])
     with refused("the null conditioning is empty: connect a CLIP Text Encode"):
         sample(idle, inversion, edit, null=[[]])
+
+
+def test_a_prompt_of_another_clip_is_told_from_another_prompt(idle, clip, inversion, edit):
+    """CLIP's start token sees no other, so what becomes of it depends on the encoder alone."""
+    layers = clip.clone()
+    layers.clip_layer(-2)
+    with refused("the clip was inverted with a prompt of another CLIP than that of 'a red ball on the beach': connect"):
+        sample(idle, inversion, control(layers)[0])
+
+
+def test_a_target_that_another_node_encoded_serves(model, clip, inversion, edit, caplog):
+    """As a node that weighs words in its own way would."""
+    caplog.set_level("INFO", "videop2p")
+    weighed = [[edit.target[0][0] * 1.2, edit.target[0][1]]]
+    (plain,), *_ = sample(model, inversion, edit)
+    (edited,), *_ = sample(model, inversion, edit, target=[weighed])
+    assert not torch.equal(edited["samples"], plain["samples"]) and edited["samples"].isfinite().all()
+    assert "The target conditioning was encoded elsewhere; its words are taken to stand as in" in caplog.text
 
 
 def test_edits_and_masks_that_do_not_fit(idle, clip, inversion, edit):

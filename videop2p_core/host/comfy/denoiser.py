@@ -79,7 +79,11 @@ def unguided(
     """
     options = {name: value for name, value in model_options.items() if name not in GUIDANCE}
     cfg = float(unconditional is None)
-    return comfy.samplers.sampling_function(model, x, sigma, unconditional, conditional, cfg, model_options=options)
+    entries = conditional or []  # none, where others look through them
+    return comfy.samplers.sampling_function(model, x, sigma, unconditional, entries, cfg, model_options=options)
+
+
+SEED = 0  # of what other nodes draw while a clip is inverted
 
 
 class Algorithm(comfy.samplers.Sampler):
@@ -104,6 +108,7 @@ class Algorithm(comfy.samplers.Sampler):
         **kwargs: Any,
     ) -> Tensor:
         check_windows(extra_args["model_options"])
+        torch.manual_seed(SEED)  # as a stock sampler's noise does: other nodes' patches draw from there
         denoise = Denoiser(model_wrap, extra_args["model_options"])
         self.result = self.algorithm(denoise, as_clip(latent_image), sigmas)
         return latent_image
@@ -125,7 +130,7 @@ def run(
     guider = comfy.samplers.CFGGuider(model)
     guider.set_conds(positive, negative)
     sampler = Algorithm(algorithm)
-    guider.sample(torch.zeros_like(latent), latent, sampler, sigmas, disable_pbar=True)
+    guider.sample(torch.zeros_like(latent), latent, sampler, sigmas, disable_pbar=True, seed=SEED)
     return sampler.result
 
 

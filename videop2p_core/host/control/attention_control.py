@@ -23,7 +23,7 @@ from ..comfy.model_patches import AttentionCall, host_attention, may_lock_pages
 from ..families.family import WordMapLayers
 from ..families.table import family_of_network
 from .affinities import Affinities, places_of
-from .attention_slots import once, rows_of, splice, with_frames_read
+from .attention_slots import check_rows, once, rows_of, splice, with_frames_read
 from .word_maps import WordMaps
 
 T = TypeVar("T")
@@ -145,6 +145,7 @@ class AttentionControl:
         layer, options, heads = call.slot, call.options, call.heads
         if self.unseen is not None:
             self.unseen.discard(layer)
+        check_rows(call)
         q, k, v = call.q, call.k, call.v
         rows = self._own_rows(len(q), options)
         if rows is None:

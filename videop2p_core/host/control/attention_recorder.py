@@ -17,7 +17,7 @@ from ...edit.local_blend import blend_grid
 from ..comfy.denoiser import SOURCE, Denoiser
 from ..comfy.model_patches import AttentionCall, install, may_lock_pages
 from ..families.table import family_of_network
-from .attention_slots import once, rows_of, with_frames_read
+from .attention_slots import check_rows, once, rows_of, with_frames_read
 
 
 class AttentionRecorder:
@@ -50,6 +50,7 @@ class AttentionRecorder:
 
     def cross_attention(self, call: AttentionCall) -> Tensor:
         options = call.options
+        check_rows(call)
         rows = rows_of(self.entry, len(call.q), options)
         makes_maps = tuple(options["activations_shape"][-2:]) == self.grid
         if rows is not None and (makes_maps or self.records.has_cross(self.step)):

@@ -24,6 +24,16 @@ def rows_of(entry: UUID, rows: int, options: dict[str, Any]) -> slice | None:
     return slice(own[0] * share, (own[0] + 1) * share)
 
 
+def check_rows(call: AttentionCall) -> None:
+    """Raises ValueError where another node made cross attention one of more rows than the clip has."""
+    shape = call.options.get("activations_shape")  # of an image model
+    if shape is not None and len(call.q) != shape[0]:
+        raise ValueError(
+            f"another node on this model gives its cross attention {len(call.q)} rows where the clip has {shape[0]}, "
+            "as regional prompts by attention couple do, so that no row is a frame's own: take it off this model"
+        )
+
+
 def once(context: Tensor, tokens: int, role: str) -> Tensor:
     """The host repeats contexts of unlike length to a common one; every token once: [rows, tokens, channels]."""
     if context.shape[1] % tokens:

@@ -17,7 +17,7 @@ from ..model.feature_cache import FeatureCache, cached
 from .target import PreparedEdit
 
 SOURCE, NULL = "source", "null"
-GUIDED = "videop2p_guided"  # where the options of a prediction carry what it is guided by
+GUIDED = "videop2p_guided"  # where the options of a prediction carry the conditionings it is guided by
 
 
 class EditGuider(comfy.samplers.CFGGuider):
@@ -69,7 +69,8 @@ class EditGuider(comfy.samplers.CFGGuider):
         seed: int,
     ) -> Tensor:
         """denoised under classifier-free guidance by prepared conditionings, through the wrappers of all nodes."""
-        return self(x, sigma, model_options={**model_options, GUIDED: (positive, negative, cfg)}, seed=seed)
+        self.set_cfg(cfg)  # where the host's nodes find and override it
+        return self(x, sigma, model_options={**model_options, GUIDED: (positive, negative)}, seed=seed)
 
     def as_inverted(
         self,
@@ -90,9 +91,9 @@ class EditGuider(comfy.samplers.CFGGuider):
         self, x: Tensor, timestep: Tensor, model_options: dict[str, Any], seed: int | None = None
     ) -> Tensor:
         options = dict(model_options)
-        positive, negative, cfg = options.pop(GUIDED)
+        positive, negative = options.pop(GUIDED)
         return comfy.samplers.sampling_function(
-            self.inner_model, x, timestep, negative, positive, cfg, model_options=options, seed=seed
+            self.inner_model, x, timestep, negative, positive, self.cfg, model_options=options, seed=seed
         )
 
 

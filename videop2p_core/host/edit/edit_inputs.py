@@ -13,7 +13,7 @@ from ...diffusion.inversion import Inversion
 from ...edit.edit_plan import EditPlan
 from ...edit.prompt_difference import blend_words
 from ...log import LOG
-from ..comfy.conditioning import Conditioning, same_embedding
+from ..comfy.conditioning import Conditioning
 from ..comfy.latents import as_clip, for_latent_frames, for_pictures
 from ..control.word_maps import word_map_layers
 from ..families.table import family_of
@@ -31,6 +31,7 @@ from ..model.input_checks import (
 )
 from ..prompts.clip_tokens import read_prompt
 from .decoupled_sampling import decoupled_sample
+from .prompt_checks import check_source, check_target
 from .target import Edited, PreparedEdit, Preview, Target
 
 T = TypeVar("T")
@@ -123,16 +124,9 @@ def prepare_edit(
         raise ValueError(f"there are {len(edits)} edits and {len(targets)} target conditionings: connect as many")
     for edit, target in zip(edits, targets, strict=True):
         check_conditioning(model, source=edit.source, target=edit.target)
-        if target and not same_embedding(target, edit.target[0][0]):
-            raise ValueError(
-                f"the target conditioning is not that of '{edit.plan.target.text}': connect the target output of its "
-                "Attention Controller"
-            )
-        if not same_embedding(edit.source, inversion.source):
-            raise ValueError(
-                f"the clip was inverted with another prompt than '{edit.plan.source.text}': use one source prompt for "
-                "the inversion and for every Attention Controller"
-            )
+        if target:
+            check_target(edit.plan.target, edit.target, edit.source, target)
+        check_source(edit.plan.source, edit.source, source, inversion.source)
     if null is None:
         null = [[inversion.initial_null, {}]]
         if model.model.adm_channels:

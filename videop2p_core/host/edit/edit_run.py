@@ -98,6 +98,7 @@ class EditRun:
             if callback:
                 callback(step, self._latent(self.denoised), self._latent(edited[-1]), self.inversion.steps)
 
+        torch.manual_seed(self.seed or 0)  # as a stock sampler's noise does: other nodes' patches draw from there
         return edit_clip(
             self.denoise, self.inversion, len(self.targets), coupled=self.coupled,
             guidance=[target.edit.guidance for target in self.targets],

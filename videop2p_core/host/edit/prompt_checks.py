@@ -1,0 +1,67 @@
+"""Whether the prompts of an edit are those that its clip was inverted with, and which of them another node encoded."""
+
+from torch import Tensor
+
+from ...edit.prompt import START, Prompt
+from ...log import LOG
+from ..comfy.conditioning import Conditioning, embedding_of, same_embedding
+
+ROUNDED = 0.01  # of an embedding: half precision moves it by less, another text encoder by more
+
+
+def check_source(prompt: Prompt, encoded: Conditioning, wired: Conditioning | None, inverted: Tensor) -> None:
+    """The source prompt of an edit, as its controller encoded it, against that of the inversion [1, tokens, channels].
+
+    wired: in its place, from another node; whether that is the inversion's is looked at where all of it is at hand.
+    Raises ValueError, in a sentence, for another prompt than the inversion's.
+    """
+    if wired:
+        _check_tokens("source", prompt.text, encoded, wired)
+    elif not same_embedding(encoded, inverted):
+        raise ValueError(_why_another(prompt, encoded, inverted))
+
+
+def check_target(prompt: Prompt, encoded: Conditioning, source: Conditioning, wired: Conditioning) -> None:
+    """The prompts of an edit, as its controller encoded them, and what stands in the place of the target."""
+    _check_tokens("target", prompt.text, encoded, wired)
+    if same_embedding(wired, source[0][0]) and not same_embedding(encoded, source[0][0]):
+        raise ValueError(
+            f"the target conditioning is that of the source prompt: connect the one of '{prompt.text}', the target "
+            "output of its Attention Controller"
+        )
+
+
+def _why_another(prompt: Prompt, used: Conditioning, inverted: Tensor) -> str:
+    text, own = prompt.text, used[0][0].float().cpu()
+    if own.shape[1] != inverted.shape[1]:
+        return (
+            f"the clip was inverted with a prompt of {inverted.shape[1]} tokens, '{text}' has {own.shape[1]}: use one "
+            "source prompt, encoded in one way, for the inversion and for every Attention Controller"
+        )
+    # What CLIP makes of its start token, which sees no other, depends on the encoder alone.
+    start, own_start = (one[0, 0].float().cpu() for one in (inverted, own))
+    if prompt.pieces[0].kind == START and (start - own_start).norm() > ROUNDED * start.norm():
+        return (
+            f"the clip was inverted with a prompt of another CLIP than that of '{text}': connect the same to both (a "
+            "LoRA, a clip skip or a node with an encoding of its own makes it another), or the inversion's own source "
+            "conditioning to the source input here"
+        )
+    return (
+        f"the clip was inverted with another prompt than '{text}': use one source prompt for the inversion and for "
+        "every Attention Controller"
+    )
+
+
+def _check_tokens(name: str, text: str, encoded: Conditioning, wired: Conditioning) -> None:
+    own, other = (embedding_of(conditioning, name).shape[1] for conditioning in (encoded, wired))
+    if other == 2 * own:
+        raise ValueError(
+            f"the {name} conditioning has {other} tokens where '{text}' has {own}, as of two prompts joined or of "
+            "NegPip, so that its words stand elsewhere: connect one of a single prompt, encoded without"
+        )
+    if other != own:
+        raise ValueError(
+            f"the {name} conditioning has {other} tokens where '{text}' has {own}: connect that of the same text"
+        )
+    if not same_embedding(wired, encoded[0][0]):
+        LOG.info(f"The {name} conditioning was encoded elsewhere; its words are taken to stand as in '{text}'")
