@@ -14,17 +14,16 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from ..tools.client import Ran, run_graph, shown_files, shown_frames
-from ..tools.environment import ROOT
 from ..tools.host import Host
 from ..tools.pack import host_path
 from ..tools.workflows.catalogue import RECIPES
+from ..tools.workflows.shelf import picture_file, prompt_file
 from ..tools.workflows.worlds import DEMO
 from . import videos
 from .edits import EditedClip, edited_clips
 from .measure import Figures
 from .side_by_side import as_pictures
 
-FOLDER = ROOT / "workflows"
 TWINS = {  # where the demo's is called otherwise
     "video_helper_suite": "word_swap",
     "vace_region": "region_inpaint",
@@ -71,7 +70,7 @@ def save_thumbnails(name: str, picture: Image.Image) -> None:
     for other, recipe in RECIPES.items():
         _, _, kind = other.partition("_")
         if name == other or (recipe.world != DEMO and name == f"demo_{TWINS.get(kind, kind)}"):
-            picture.save(FOLDER / f"{other}.jpg", quality=88)
+            picture.save(picture_file(other), quality=88)
 
 
 def main(asked: list[str]) -> None:
@@ -84,7 +83,7 @@ def main(asked: list[str]) -> None:
 def run_all(names: list[str], server: Host) -> None:
     with server as host:
         for name in names:
-            graph = json.loads((FOLDER / "api" / f"{name}.json").read_text(encoding="utf-8"))
+            graph = json.loads(prompt_file(name).read_text(encoding="utf-8"))
             ran = run_graph(host.url, graph)
             clips = edited_clips(host.url, graph, ran)
             for clip in clips:

@@ -46,12 +46,19 @@ class LoadDemoClip(io.ComfyNode):
             inputs=[
                 io.Combo.Input("clip", options=clips, default=clips[0], tooltip="What the clip shows, in words."),
             ],
-            outputs=[io.Video.Output(tooltip="The clip, for Get Video Components.")],
+            outputs=[
+                io.Video.Output(tooltip="The clip, for Clip Frames or Get Video Components."),
+                io.Image.Output(id="images", display_name="images", tooltip="Its frames, for VAE Encode."),
+                io.Float.Output(display_name="fps", tooltip="Frames a second, for Create Video and Compare Videos."),
+                io.String.Output(display_name="caption", tooltip="What it shows: the source prompt."),
+            ],
         )
 
     @classmethod
     def execute(cls, clip: str) -> io.NodeOutput:
-        return io.NodeOutput(load_demo_clip(clip))
+        video = load_demo_clip(clip)
+        parts = video.get_components()
+        return io.NodeOutput(video, parts.images, float(parts.frame_rate), clip)
 
 
 NODES = [LoadDemoModel, LoadDemoClip]

@@ -1,7 +1,7 @@
 """The prompt difference inside the Attention Controller, as an artist sees it while typing."""
 
 import pytest
-from comfyui_videop2p.tools.workflows.write import FOLDER
+from comfyui_videop2p.tools.workflows.shelf import graph_file, prompt_file
 from playwright.sync_api import expect
 
 from .test_workflows import CONTROLLER, PROMPT, photograph, read
@@ -17,7 +17,7 @@ ALIKE = ["a", "red", "on", "the", "beach"]
 @pytest.fixture
 def opened(page):
     """The page with a workflow whose source prompt comes over a link."""
-    page.evaluate("workflow => app.loadGraphData(workflow)", read(FOLDER / f"{WORKFLOW}.json"))
+    page.evaluate("workflow => app.loadGraphData(workflow)", read(graph_file(WORKFLOW)))
     page.evaluate(CONTROLLER)
     expect(chips(page, "swapped")).to_have_count(2)
     return page
@@ -69,10 +69,10 @@ def test_curves_and_windows_of_words_are_drawn(opened):
 
 
 def test_nothing_of_it_is_saved_or_run(opened):
-    workflow = read(FOLDER / f"{WORKFLOW}.json")
+    workflow = read(graph_file(WORKFLOW))
     (controller,) = (node for node in workflow["nodes"] if node["type"] == "VP2P_AttentionController")
     assert opened.evaluate(SAVED) == controller["widgets_values"]
-    assert opened.evaluate(PROMPT) == read(FOLDER / "api" / f"{WORKFLOW}.json")
+    assert opened.evaluate(PROMPT) == read(prompt_file(WORKFLOW))
 
 
 def test_a_prompt_that_another_node_makes_is_not_guessed(opened):
@@ -158,7 +158,7 @@ def test_what_spells_markup_is_shown_as_text(opened):
 
 def test_a_server_without_the_route_shows_no_widget(page):
     page.route("**/videop2p/difference", lambda route: route.fulfill(status=404))
-    page.evaluate("workflow => app.loadGraphData(workflow)", read(FOLDER / f"{WORKFLOW}.json"))
+    page.evaluate("workflow => app.loadGraphData(workflow)", read(graph_file(WORKFLOW)))
     page.evaluate(CONTROLLER)
     page.wait_for_function(f"{FIND}.widgets.at(-1).hidden")
     expect(page.locator(".vp2p-difference")).to_be_hidden()

@@ -1,6 +1,6 @@
 """The help page of a node, opened from the node."""
 
-from comfyui_videop2p.tools.workflows.write import FOLDER
+from comfyui_videop2p.tools.workflows.shelf import FOLDER, graph_file
 
 from .test_workflows import CONTROLLER, photograph, read
 
@@ -10,7 +10,7 @@ PAGE = FOLDER.parent / "web" / "docs" / "VP2P_AttentionController.md"
 
 
 def test_a_help_page_opens_with_its_pictures(page):
-    page.evaluate("workflow => app.loadGraphData(workflow)", read(FOLDER / "demo_word_swap.json"))
+    page.evaluate("workflow => app.loadGraphData(workflow)", read(graph_file("demo_word_swap")))
     page.evaluate(CONTROLLER.replace("scale = 1", "scale = 0.75"))  # the buttons above so tall a node are in sight
     page.evaluate(SELECT)
     page.get_by_test_id("info-button").click()

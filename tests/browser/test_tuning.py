@@ -4,7 +4,7 @@ import urllib.request
 
 import pytest
 from comfyui_videop2p.tools.host import LOCAL
-from comfyui_videop2p.tools.workflows.write import FOLDER
+from comfyui_videop2p.tools.workflows.shelf import graph_file
 
 from .test_workflows import photograph, read
 
@@ -18,7 +18,7 @@ SIZE = f"() => {{ const {{naturalWidth, naturalHeight}} = {TUNE}.imgs[0]; return
 @pytest.fixture
 def tuning(page, host):
     """The page while a tuning runs, which is interrupted in the end."""
-    page.evaluate("workflow => app.loadGraphData(workflow)", read(FOLDER / "demo_refine.json"))
+    page.evaluate("workflow => app.loadGraphData(workflow)", read(graph_file("demo_refine")))
     page.evaluate(
         f"""steps => {{
             const given = {{steps, preview_every: 5}}

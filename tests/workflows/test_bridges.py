@@ -5,7 +5,7 @@ import json
 import pytest
 import torch
 from comfyui_videop2p.tools.client import node_titled, run_graph, shown_frames
-from comfyui_videop2p.tools.workflows.write import FOLDER
+from comfyui_videop2p.tools.workflows.shelf import graph_file, prompt_file
 from safetensors.torch import save_file
 
 FRAMES, SIDE, SOURCE, TARGET = 5, 128, "a red ball on the beach", "a red star on the beach"
@@ -16,7 +16,7 @@ VACE, SWAP = "wan_vace_region", "wan_word_swap"
 
 def shipped(name):
     """A shipped graph; the demo's models stand where a checkpoint and Wan's text encoder would."""
-    graph = json.loads((FOLDER / "api" / f"{name}.json").read_text(encoding="utf-8"))
+    graph = json.loads(prompt_file(name).read_text(encoding="utf-8"))
     texts = [node for node, entry in graph.items() if entry["class_type"] == "CLIPLoader"]
     (demo,) = [node for node, entry in graph.items() if entry["class_type"] == "CheckpointLoaderSimple"] or texts
     changes = {
@@ -106,7 +106,7 @@ def test_a_word_is_swapped_on_wan(host, models):
 
 @pytest.mark.parametrize("name, loaders", [(VACE, 4), (SWAP, 3)])
 def test_its_models_can_be_downloaded_from_the_browser(name, loaders):
-    nodes = json.loads((FOLDER / f"{name}.json").read_text(encoding="utf-8"))["nodes"]
+    nodes = json.loads(graph_file(name).read_text(encoding="utf-8"))["nodes"]
     needed = [
         (node["widgets_values"][0], node["properties"]["models"]) for node in nodes if "models" in node["properties"]
     ]

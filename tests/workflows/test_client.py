@@ -4,14 +4,14 @@ import json
 
 import pytest
 from comfyui_videop2p.tools.client import GraphError, node_titled, run_graph
-from comfyui_videop2p.tools.workflows.write import FOLDER
+from comfyui_videop2p.tools.workflows.shelf import prompt_file
 
 STEPS = 2
 
 
 @pytest.fixture
 def graph():
-    graph = json.loads((FOLDER / "api" / "demo_fast.json").read_text(encoding="utf-8"))
+    graph = json.loads(prompt_file("demo_fast").read_text(encoding="utf-8"))
     graph[node_titled(graph, "DDIM Invert with Shared Null-Text")]["inputs"]["steps"] = STEPS
     return graph
 

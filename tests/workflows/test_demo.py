@@ -6,7 +6,7 @@ import pytest
 from comfyui_videop2p.demo.edits import edited_clips
 from comfyui_videop2p.tools.client import run_graph
 from comfyui_videop2p.tools.workflows.catalogue import RECIPES
-from comfyui_videop2p.tools.workflows.write import FOLDER
+from comfyui_videop2p.tools.workflows.shelf import prompt_file
 
 KEPT = 20  # dB that the background keeps under blend words
 # What the paper compares with need not succeed.
@@ -34,7 +34,7 @@ WITHOUT_EDIT = ("demo_keep", "demo_export", "demo_attention_maps", "demo_sweep")
 
 
 def api_text(name):
-    return (FOLDER / "api" / f"{name}.json").read_text(encoding="utf-8")
+    return prompt_file(name).read_text(encoding="utf-8")
 
 
 def shorten(graph, steps):

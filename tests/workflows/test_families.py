@@ -11,8 +11,8 @@ from comfyui_videop2p.tools.environment import ROOT
 from comfyui_videop2p.tools.host import Host
 from comfyui_videop2p.tools.pack import host_path
 from comfyui_videop2p.tools.workflows.catalogue import RECIPES
+from comfyui_videop2p.tools.workflows.shelf import graph_file, prompt_file
 from comfyui_videop2p.tools.workflows.worlds import OWN_CLIP, SD2, SD15_INPAINT, SDXL, WORLDS
-from comfyui_videop2p.tools.workflows.write import FOLDER
 
 NAMES = [name for name, recipe in RECIPES.items() if recipe.world in (SD2, SDXL, SD15_INPAINT)]
 FRAMES, WIDTH, HEIGHT = 2, 160, 192  # SDXL has word maps from 20 latent places on
@@ -37,7 +37,7 @@ def host(tmp_path_factory):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_workflow_runs_on_its_family(host, name):
-    graph = json.loads((FOLDER / "api" / f"{name}.json").read_text(encoding="utf-8"))
+    graph = json.loads(prompt_file(name).read_text(encoding="utf-8"))
     for entry in graph.values():
         if entry["class_type"] == "CheckpointLoaderSimple":
             entry |= {"class_type": "TinyModel", "inputs": {"family": RECIPES[name].world}}
@@ -61,14 +61,14 @@ def test_what_the_models_need_is_in_the_graphs():
     """SDXL's null text, and the picture on all three inputs of an inpainting model's edit."""
     needed = {SD2: set(), SDXL: {"null"}, SD15_INPAINT: {"source", "target", "null"}}
     for name in NAMES:
-        graph = json.loads((FOLDER / "api" / f"{name}.json").read_text(encoding="utf-8"))
+        graph = json.loads(prompt_file(name).read_text(encoding="utf-8"))
         (sampled,) = (entry["inputs"] for entry in graph.values() if entry["class_type"] == "VP2P_DecoupledSample")
         assert needed[RECIPES[name].world] == {"source", "target", "null"} & set(sampled)
 
 
 def test_checkpoints_can_be_downloaded_from_the_browser():
     for name in NAMES:
-        nodes = json.loads((FOLDER / f"{name}.json").read_text(encoding="utf-8"))["nodes"]
+        nodes = json.loads(graph_file(name).read_text(encoding="utf-8"))["nodes"]
         (loader,) = (node for node in nodes if node["type"] == "CheckpointLoaderSimple")
         (model,) = loader["properties"]["models"]
         assert model["name"] == loader["widgets_values"][0] and model["url"].endswith(f"/resolve/main/{model['name']}")

@@ -8,8 +8,8 @@ from comfyui_videop2p.demo import videos
 from comfyui_videop2p.demo.edits import EDITED
 from comfyui_videop2p.tools.client import run_graph, shown_frames
 from comfyui_videop2p.tools.workflows.catalogue import RECIPES
+from comfyui_videop2p.tools.workflows.shelf import prompt_file
 from comfyui_videop2p.tools.workflows.worlds import OWN_CLIP, SD15
-from comfyui_videop2p.tools.workflows.write import FOLDER
 
 SIZE, FRAMES = 64, 2
 # Another size and fewer steps; all else is as it is shipped.
@@ -43,7 +43,7 @@ SLOW = (
 def test_a_checkpoint_workflow_runs(host, name):
     if RECIPES[name].needs not in (None, *host.get("/object_info")):
         pytest.skip(f"no {RECIPES[name].needs} here: VP2P_PEERS names no folder with a checkout of its pack")
-    graph = json.loads((FOLDER / "api" / f"{name}.json").read_text(encoding="utf-8"))
+    graph = json.loads(prompt_file(name).read_text(encoding="utf-8"))
     for node in graph.values():
         node["inputs"] |= SMALLER.get(node["class_type"], {})
     ran = run_graph(host.url, graph)

@@ -125,7 +125,7 @@ UNSEEN = {f"{CONTROL}.control_input"}
 
 # Dictionaries that the host and the pack hand to each other, as the code spells them, and those of its own.
 DICTIONARIES = {
-    "args", "audio", "base_model.model_config.unet_config", "clip_vision.encode_image(frames)", "cond",
+    "args", "audio", "base_model.model_config.unet_config", "call.options", "clip_vision.encode_image(frames)", "cond",
     "conditioning[0][1]", "conds", "denoise.guider.conds[SOURCE][0]", "extra_args", "first",
     "graph.get_node(node_id)", "kwargs", "latent", "model.model.model_config.unet_config", "model.model_options",
     "model.model_options['transformer_options']", "model_options", "node", "model_options['transformer_options']",

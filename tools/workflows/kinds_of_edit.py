@@ -2,9 +2,37 @@
 
 from __future__ import annotations
 
-from .courses import BALL, CAR, QUICK, RABBIT, RIDER, ROBOT, SHAPE, STAR, SWAPPED, edit_of, opened
+from .courses import AT_THE_END, BALL, CAR, QUICK, RABBIT, RIDER, ROBOT, SHAPE, STAR, SWAPPED, edit_of, opened
 from .recipe import recipe
 from .worlds import DEMO, SD15
+
+
+@recipe(
+    """## Start here
+
+Press **Run**: the ball becomes a star, and everything that the word does not name stays. Before and after play beside
+each other in *Compare Videos*.
+
+Then write another target prompt in *Attention Controller*, `a red heart on the beach` for instance, and run again: only
+what follows it is done anew. Colours and patterns come out better from *Video-P2P-03*. The other templates take your
+own clip.""",
+)
+def first(studio):
+    graph = studio.graph
+    graph.column("1 Model and clip")
+    studio.load_checkpoint()
+    clip = graph.add("VP2P_LoadDemoClip", clip=BALL)
+    studio.frames, studio.fps, studio.prompt = clip["images"], clip["fps"], clip["caption"]
+    studio.encode()
+    graph.column("2 Invert")
+    studio.encode_prompts()
+    studio.inflate(temporal_layers=False)
+    studio.invert(**QUICK, steps=studio.home.virtual_steps)
+    graph.column("3 Say what changes")
+    sampled = studio.sample(studio.control(STAR, **SWAPPED, **AT_THE_END)["edit"])
+    graph.column("4 Result")
+    composite = studio.set_in(sampled, exchanged=True)
+    graph.add("VP2P_CompareVideos", before=studio.frames, after=composite["images"], fps=studio.fps)
 
 
 @recipe(

@@ -18,8 +18,9 @@ from .blueprint import Blueprint, subgraph_form
 from .boxes import boxes
 from .catalogue import RECIPES, graph_of
 from .forms import api_form, ui_form
+from .shelf import FOLDER, graph_file, prompt_file
 
-FOLDER, SUBGRAPHS = ROOT / "workflows", ROOT / "subgraphs"
+SUBGRAPHS = ROOT / "subgraphs"
 
 
 def files(info: dict[str, Any]) -> dict[Path, str]:
@@ -28,8 +29,8 @@ def files(info: dict[str, Any]) -> dict[Path, str]:
     for name, recipe in RECIPES.items():
         if recipe.needs is None or recipe.needs in info:
             graph = graph_of(name, info)
-            texts[FOLDER / f"{name}.json"] = as_text(ui_form(graph, name))
-            texts[FOLDER / "api" / f"{name}.json"] = as_text(api_form(graph))
+            texts[graph_file(name)] = as_text(ui_form(graph, name))
+            texts[prompt_file(name)] = as_text(api_form(graph))
     return texts
 
 
@@ -51,7 +52,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder, Host(host_path(), folder, packs=peers()) as host:
         info = host.get("/object_info")
         texts, boxed = files(info), subgraphs(info)
-    for old in (path for path in FOLDER.rglob("*.json") if path.stem not in RECIPES):
+    kept = {file(name) for name in RECIPES for file in (graph_file, prompt_file)}
+    for old in (path for path in FOLDER.rglob("*.json") if path not in kept):
         old.unlink()
     for path, text in {**texts, **boxed}.items():
         path.parent.mkdir(parents=True, exist_ok=True)
