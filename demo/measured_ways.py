@@ -10,6 +10,7 @@ from typing import Any
 from comfy.patcher_extension import WrappersMP
 
 from ..tools.bench.meter import Meter
+from ..videop2p_core.host.demo_model import as_distilled
 from ..videop2p_core.host.model.frame_attention import Inflation
 from ..videop2p_core.host.model.inflate import inflate
 from .acceptance import accepted
@@ -20,11 +21,14 @@ from .ways import DEFAULT_WAY, WAYS
 
 def ways_part(world: World) -> dict[str, Any]:
     """What each of WAYS costs and gives on the same edits: the forwards and seconds of one, and the shares accepted."""
-    model, meter, rows = inflate(world.model, Inflation()), Meter(FRAMES), {name: [] for name in WAYS}
-    model.add_wrapper(WrappersMP.DIFFUSION_MODEL, meter)
+    meter, rows = Meter(FRAMES), {name: [] for name in WAYS}
+    models = {False: inflate(world.model, Inflation()), True: inflate(as_distilled(world.model), Inflation())}
+    for model in models.values():
+        model.add_wrapper(WrappersMP.DIFFUSION_MODEL, meter)
     for scene in world.scenes:
-        case = AcceptedCase(world, model, scene.seed)
+        cases = {kind: AcceptedCase(world, model, scene.seed) for kind, model in models.items()}
         for name, way in WAYS.items():
+            case = cases[way.distilled]
             meter.forwards()
             began = perf_counter()
             frames, _ = case.by(way)
@@ -32,7 +36,7 @@ def ways_part(world: World) -> dict[str, Any]:
             judged = {"accepted": asdict(accepted(case.truth, frames.numpy(), world.judge))}
             rows[name].append({"kind": case.kind, "forwards": meter.forwards(), "seconds": seconds, **judged})
         refused = {name: len(some[-1]["accepted"]["refused"]) for name, some in rows.items()}
-        print(f"{scene.seed} {case.kind}: refused for {refused}", flush=True)
+        print(f"{scene.seed} {cases[False].kind}: refused for {refused}", flush=True)
     return {"ways": {name: totals(some) for name, some in rows.items()}, "default_way": DEFAULT_WAY}
 
 

@@ -2,6 +2,7 @@
 
 python dev.py train                                   every stage, with fixed seeds
 python dev.py train --stages unet export --resume     go on from the UNet's last checkpoint in demo/runs
+python dev.py train --from-committed --stages lcm     distil the committed model to 4 steps, which no other stage needs
 python dev.py train --stages unet export --from-committed
                                                       go on from demo/videop2p_demo.safetensors, with a fresh optimiser
 """
@@ -9,12 +10,15 @@ python dev.py train --stages unet export --from-committed
 from __future__ import annotations
 
 import argparse
+import shutil
 
+from ..videop2p_core.host.demo_model import DEMO_LCM_FILE
 from . import data, export, judge, workers
+from .train_lcm import LCM_FILE
 from .train_unet import LATENT_FILE, UNET_FILE
 
 PICTURES = 16000
-STEPS = {"vae": 2400, "unet": 6600, "decoder": 1200}
+STEPS = {"vae": 2400, "unet": 6600, "decoder": 1200, "lcm": 2000}
 
 
 def train(stages: list[str], unet_steps: int, resume: bool, from_committed: bool, training: str) -> None:
@@ -31,6 +35,9 @@ def train(stages: list[str], unet_steps: int, resume: bool, from_committed: bool
             workers.launch("demo.train_unet", ["--steps", str(unet_steps), *pictures, *start])
         elif stage == "decoder":
             workers.launch("demo.train_vae", ["--decoder-only", "--steps", str(STEPS["decoder"]), *pictures])
+        elif stage == "lcm":
+            workers.launch("demo.train_lcm", ["--steps", str(STEPS["lcm"]), *pictures, *(["--resume"] * resume)])
+            shutil.copyfile(LCM_FILE, DEMO_LCM_FILE)
         elif stage == "judge":
             judge.train(PICTURES, epochs=4)
         elif stage == "export":
@@ -38,7 +45,7 @@ def train(stages: list[str], unet_steps: int, resume: bool, from_committed: bool
 
 
 if __name__ == "__main__":
-    stages = ("vae", "unet", "decoder", "judge", "export")
+    stages = ("vae", "unet", "decoder", "judge", "export", "lcm")
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--stages", nargs="+", choices=stages, default=stages)
     parser.add_argument("--unet-steps", type=int, default=STEPS["unet"])

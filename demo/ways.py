@@ -9,7 +9,8 @@ from ..videop2p_core.edit.matrices import KeyFrames
 
 @dataclass(frozen=True)
 class Way:
-    """steps: of edits that keep the shape; new_steps: of a new thing or background; guidance: None for the model's own.
+    """steps: of edits that keep the shape; new_steps: of a new thing or background; guidance: None for the model's own;
+    distilled: by the latent consistency LoRA, which is not guided.
 
     An edit takes three forwards a step, inversion included: two of the edit where it is guided, one of the source.
     """
@@ -17,6 +18,7 @@ class Way:
     steps: int
     new_steps: int
     guidance: KeyFrames | None = None
+    distilled: bool = False
 
 
 # The demo model's own guidance, ended halfway: the null half is left out from there on.
@@ -29,5 +31,6 @@ WAYS = {
     "5 steps": Way(5, 5),
     "5 steps, 8 of new things": Way(5, 8),
     "6 steps, half of them guided": Way(6, 6, GUIDED_FOR_HALF),
+    "4 steps, distilled": Way(4, 4, distilled=True),
 }
 DEFAULT_WAY = "8 steps"

@@ -17,7 +17,9 @@ const SILENT = Symbol("no answer")
 const PASSING = new Set(["PrimitiveNode", "PrimitiveString", "PrimitiveStringMultiline"]) // give on what they hold
 const TALLEST = 240 // pixels of it on a canvas; more is scrolled to
 const KINDS = { replace: "word by word, each onto its counterpart", refine: "shared words stay, new ones join" }
-const MEANINGS = { kept: "as in the source", swapped: "takes over", added: "new", dropped: "left out" }
+const MEANINGS = {
+  kept: "as in the source", swapped: "takes over", added: "new", dropped: "left out", blended: "its place may change",
+}
 const UNCHANGED = "Both prompts say the same, so that nothing will change."
 const STYLE = `
 .vp2p-difference { overflow-y: auto; font: 12px/1.35 Inter, Arial, sans-serif; color: var(--input-text, #ddd); }
@@ -146,10 +148,10 @@ function rows({ difference: { kind, source, target }, weights, windows, blended,
     ...row("source", before),
     ...row("target", after),
     ...row(kind, [made("span", "vp2p-label", KINDS[kind])]),
-    ...(blended.some((words) => words.length) ? row("blend", blended.flat().map((text) => word(text, "kept"))) : []),
+    ...(blended.some((words) => words.length) ? row("blend", blended.flat().map((text) => word(text, "blended"))) : []),
     ...(nothingChanges(source, target, weights) ? [made("div", "vp2p-note", UNCHANGED)] : []),
     ...Object.entries(faults).flatMap(([field, messages]) =>
-      messages.map((message) => made("div", "vp2p-fault", `${field}: ${message}`)),
+      messages.map((message) => made("div", "vp2p-fault", `${field.replaceAll("_", " ")}: ${message}`)),
     ),
   ]
 }

@@ -34,25 +34,33 @@ def ours(complaints):
 def test_the_words_of_both_prompts_are_shown(opened):
     expect(chips(opened, "swapped")).to_have_text(["ball", "star← ball"])
     expect(chips(opened, "kept")).to_have_text(ALIKE * 2)
+    expect(chips(opened, "blended")).to_have_text(["ball", "star"])  # as both fields say auto
     expect(opened.locator(".vp2p-fault")).to_have_count(0)
     photograph(opened, "difference")
     assert not ours(opened.complaints)
 
 
 def test_the_difference_follows_the_typing(opened):
-    opened.get_by_placeholder("a robot drives a motorbike").fill("a big red star on the beach <b>bold</b>")
-    expect(chips(opened, "added")).to_have_text(["big", "star", "<b>bold</b>"])
-    expect(chips(opened, "dropped")).to_have_text(["ball"])
+    opened.get_by_placeholder("a robot drives a motorbike").fill("a big red star on the beach glowing")
+    expect(chips(opened, "added")).to_have_text(["big", "glowing"])
+    expect(chips(opened, "swapped")).to_have_text(["ball", "star← ball"])
     opened.evaluate(FILL, ["blend_source", "bal"])
     opened.evaluate(FILL, ["word_weights", "star: 2"])
-    fault = "'bal' is not a word of the source prompt: a, red, ball, on, the, beach"
+    fault = "blend source: 'bal' is not a word of the source prompt: a, red, ball, on, the, beach"
     expect(opened.locator(".vp2p-fault")).to_have_text([fault])
-    expect(chips(opened, "added")).to_have_text(["big", "star× 2", "<b>bold</b>"])
+    expect(chips(opened, "swapped")).to_have_text(["ball", "star← ball× 2"])
     photograph(opened, "difference-typing")
     opened.evaluate(FILL, ["edit", "replace"])
     expect(opened.locator(".vp2p-fault")).to_contain_text("source prompt has 6 words and the target prompt 8")
     expect(chips(opened, "kept")).to_have_count(0)
     assert not ours(opened.complaints)
+
+
+def test_prompts_that_say_the_same_are_noted(opened):
+    opened.evaluate(FILL, ["target_prompt", "a red ball on the beach"])
+    expect(opened.locator(".vp2p-note")).to_have_text("Both prompts say the same, so that nothing will change.")
+    opened.evaluate(FILL, ["word_weights", "red: 2"])
+    expect(opened.locator(".vp2p-note")).to_have_count(0)
 
 
 def test_curves_and_windows_of_words_are_drawn(opened):
@@ -117,7 +125,7 @@ def test_a_textual_inversion_that_is_missing_is_told(opened):
     opened.evaluate(FILL, ["target_prompt", "a red embedding:style star on the beach"])
     expect(chips(opened, "swapped")).to_have_text(["ball", "star← ball"])
     expect(opened.locator(".vp2p-fault")).to_have_text(
-        ["'embedding:style' is not installed, so ComfyUI passes it over"]
+        ["target prompt: 'embedding:style' is not installed, so ComfyUI passes it over"]
     )
 
 
@@ -150,7 +158,7 @@ def test_what_spells_markup_is_shown_as_text(opened):
     opened.evaluate(FILL, ["target_prompt", f"a red {attack} on the {attack}<svg/onload=ran++>"])
     opened.evaluate(FILL, ["blend_source", f'"><script>ran++</script>{attack}'])
     opened.evaluate(FILL, ["word_weights", f"{attack}: 2"])
-    expect(chips(opened, "swapped").last).to_contain_text("<svg/onload=ran++>")
+    expect(chips(opened, "added").last).to_contain_text("svg/onload=ran++")
     expect(opened.locator(".vp2p-fault").first).to_contain_text("<script>ran++</script>")
     assert opened.locator(".vp2p-difference").locator("img, svg, script").count() == 0
     assert opened.evaluate("ran") == 0

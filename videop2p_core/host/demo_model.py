@@ -11,9 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import comfy.sd
+import comfy.utils
 import torch
 from comfy import model_management, model_patcher, sd1_clip, supported_models, supported_models_base
 from comfy_api.latest import InputImpl
+from comfy_extras.nodes_model_advanced import ModelSamplingDiscrete
 from safetensors import SafetensorError, safe_open
 
 from ..edit.matrices import KeyFrames
@@ -51,6 +53,7 @@ TOKEN_TABLE = "transformer.text_model.embeddings.token_embedding.weight"
 TOKEN_ROWS = "token_rows"  # the token id of each row of the file's table
 DEMO = Path(__file__).parents[2] / "demo"
 DEMO_FILE = DEMO / "videop2p_demo.safetensors"
+DEMO_LCM_FILE = DEMO / "videop2p_demo_lcm.safetensors"
 DEMO_CLIPS = DEMO / "clips"
 
 
@@ -147,6 +150,14 @@ def load_demo_model(path: str | Path = DEMO_FILE) -> tuple[model_patcher.ModelPa
         load_text_encoder(path),
         comfy.sd.VAE(sd=with_prefix(tensors, VAE_PREFIX), metadata=metadata),
     )
+
+
+def as_distilled(model: model_patcher.ModelPatcher) -> model_patcher.ModelPatcher:
+    """The demo MODEL under its latent consistency LoRA (arXiv 2311.05556): it draws in 4 steps, without guidance."""
+    lora = comfy.utils.load_torch_file(str(DEMO_LCM_FILE), safe_load=True)
+    model, _ = comfy.sd.load_lora_for_models(model, None, lora, 1.0, 0.0)
+    (model,) = ModelSamplingDiscrete().patch(model, "lcm", zsnr=False)
+    return model
 
 
 def demo_clips() -> list[str]:

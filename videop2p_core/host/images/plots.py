@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Sequence
-from pathlib import Path
 from textwrap import wrap
 from typing import TYPE_CHECKING, Any
 
@@ -17,10 +16,12 @@ from ...diffusion.tuning import running_mean
 from ...edit.alignment import Alignment
 from ...edit.prompt import Prompt, shortened
 from ...images.crop import as_decoded
+from .fonts import font_file
 
 if TYPE_CHECKING:  # taken in where a picture is drawn, not whenever the pack is loaded
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from matplotlib.font_manager import FontProperties
     from PIL.ImageFont import FreeTypeFont
 
 DPI = 100
@@ -77,8 +78,9 @@ def alignment_picture(source: Prompt, target: Prompt, alignment: Alignment, weig
     figure, axes = _figure(2.5 + 0.5 * len(columns), 2 + 0.4 * len(rows))
     axes.imshow(shares.numpy(), cmap="Blues", vmin=0, vmax=1, aspect="auto")
     axes.axhline(len(rows) - 0.5, color="gray", linewidth=1)
-    axes.set_xticks(range(len(columns)), labels, rotation=45, ha="right")
-    axes.set_yticks(range(len(rows) + 1), [*(_label(source, i) for i in rows), "(its own)"])
+    axes.set_xticks(range(len(columns)), labels, rotation=45, ha="right", fontproperties=_properties(labels))
+    names = [*(_label(source, i) for i in rows), "(its own)"]
+    axes.set_yticks(range(len(rows) + 1), names, fontproperties=_properties(names))
     axes.set(xlabel=xlabel, ylabel=ylabel, title=alignment.kind)
     return _picture(figure)
 
@@ -179,8 +181,11 @@ def _part(name: str, tokens: list[int], first: int) -> tuple[list[int], str]:
 
 
 def _label(prompt: Prompt, position: int) -> str:
-    # A stray byte of a character has no glyph.
-    return _plain(shortened(prompt.pieces[position].text, LONGEST))
+    text = prompt.pieces[position].text
+    if any("\udc80" <= letter <= "\udcff" for letter in text):  # a byte of a character, which has no glyph
+        word = next((word for word in prompt.words if position in word.tokens), None)
+        text = word.text if word is not None and position == word.tokens[0] else "…"
+    return _plain(shortened(text, LONGEST))
 
 
 def _plain(text: str) -> str:
@@ -189,7 +194,7 @@ def _plain(text: str) -> str:
 
 def _fitted(text: str, size: int, room: float) -> tuple[FreeTypeFont, str]:
     """(font, text) to fit into so many pixels: smaller letters, down to what can be read, then fewer."""
-    font = _font(size)
+    font = _font(text, size)
     while font.getlength(text) > room and font.size > LEGIBLE:
         font = font.font_variant(size=font.size - 1)
     if font.getlength(text) > room:
@@ -202,16 +207,21 @@ def _cut(text: str, letters: int) -> str:
     return text[:letters].rstrip() + "…"
 
 
-def _font(size: int) -> FreeTypeFont:
-    from matplotlib import get_data_path
+def _font(text: str, size: int) -> FreeTypeFont:
     from PIL import ImageFont
 
-    return ImageFont.truetype(Path(get_data_path(), "fonts", "ttf", "DejaVuSans.ttf"), size)
+    return ImageFont.truetype(font_file(text), size)
+
+
+def _properties(texts: Sequence[str]) -> FontProperties:
+    from matplotlib.font_manager import FontProperties
+
+    return FontProperties(fname=font_file("".join(texts)))
 
 
 def _width(caption: str) -> float:
     """In inches."""
-    return _font(POINTS).getlength(caption) / POINTS * CAPTION / POINTS
+    return _font(caption, POINTS).getlength(caption) / POINTS * CAPTION / POINTS
 
 
 def _figure(width: float, height: float) -> tuple[Figure, Axes]:

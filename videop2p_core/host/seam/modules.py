@@ -62,6 +62,8 @@ def host_module(name: str) -> ModuleType:
             import comfy_execution.graph as module
         case "comfy_execution.graph_utils":
             import comfy_execution.graph_utils as module
+        case "comfy_extras.nodes_model_advanced":
+            import comfy_extras.nodes_model_advanced as module
         case "execution":
             import execution as module
         case "folder_paths":
