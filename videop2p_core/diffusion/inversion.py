@@ -10,7 +10,7 @@ it is gigabytes.
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import Any
 
@@ -100,6 +100,7 @@ class Inversion:
     seed         of the noise that takes the place of the inverted one, see fresh_noise
     with_picture whether the source's conditioning brought a picture for the model to go by, as for inpainting; None
                  where that is not known
+    sizes        what the source's conditioning told the model in numbers beside the text, as sizes and crops for SDXL
     records      the source's queries and keys, where they were kept; for KEEPING_METHODS alone, as every other looks
                  at the source for its path
     """
@@ -121,6 +122,7 @@ class Inversion:
     with_picture: bool | None = None
     seed: int = 0
     fingerprint: Tensor | None = None
+    sizes: dict = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         check_method(self.method)
@@ -138,6 +140,8 @@ class Inversion:
             )
         if self.null is not None and len(self.null) != self.steps:
             raise ValueError(f"the inversion has {len(self.null)} null texts for {self.steps} steps")
+        if not all(isinstance(size, int | float) and math.isfinite(size) for size in self.sizes.values()):
+            raise ValueError(f"the sizes that the inversion was told are {self.sizes}: they are numbers")
         if not (isinstance(self.seed, int) and 0 <= self.seed < 2**64):
             raise ValueError(f"the seed of the noise is {self.seed!r}: it is a whole number from 0 to 2^64 - 1")
         text, frames = self.initial_null.shape[1:], self.trajectory.shape[1:2]

@@ -1,5 +1,6 @@
 """What a CONDITIONING holds."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -8,6 +9,9 @@ from torch import Tensor
 # Of a token's embedding. Half precision moves one by 0.003 at most and 8 bits by 0.04, a weight of 1.1 by 0.08 and
 # another word by 0.2.
 ALIKE = 0.07
+
+# What SDXL reads in numbers beside a text.
+SIZES = ("width", "height", "crop_w", "crop_h", "target_width", "target_height", "aesthetic_score")
 
 Conditioning = list  # of entries [embedding [1, tokens, channels], options], as nodes pass it on
 
@@ -37,3 +41,16 @@ def embedding_of(conditioning: Conditioning | None, name: str) -> Tensor:
     if not isinstance(embedding, torch.Tensor) or embedding.ndim != 3 or len(embedding) != 1:
         raise ValueError(f"the {name} input holds no text embedding: connect a CLIP Text Encode")
     return embedding.cpu()
+
+
+def sizes_of(conditioning: Conditioning) -> dict[str, float]:
+    """SIZES of a CONDITIONING's first entry, those that it tells."""
+    options = conditioning[0][1]
+    return {name: options[name] for name in SIZES if options.get(name) is not None}
+
+
+def with_sizes(conditioning: Conditioning, sizes: Mapping[str, float]) -> Conditioning:
+    """The CONDITIONING with these where it tells none."""
+    if not sizes or any(sizes_of([entry]) for entry in conditioning):
+        return conditioning
+    return [[embedding, {**options, **sizes}] for embedding, options in conditioning]

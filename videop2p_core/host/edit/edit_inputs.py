@@ -13,7 +13,7 @@ from ...diffusion.inversion import Inversion
 from ...edit.edit_plan import EditPlan
 from ...edit.prompt_difference import blend_words
 from ...log import LOG
-from ..comfy.conditioning import Conditioning
+from ..comfy.conditioning import Conditioning, with_sizes
 from ..comfy.latents import as_clip, for_latent_frames, for_pictures
 from ..control.word_maps import word_map_layers
 from ..families.table import family_of
@@ -136,12 +136,12 @@ def prepare_edit(
             )
     for edit in edits:
         _check_acts(edit.plan, inversion.steps, alone=len(edits) == 1)
-    suited = [_on_noise(inversion, _guided(model, inversion, edit)) for edit in edits]
+    suited = [_on_noise(inversion, _guided(model, inversion, _told_sizes(inversion, edit))) for edit in edits]
     compiled = [
         _for_latent_frames(model, edit.compiled(inversion.steps, target), len(inversion.noise))
         for edit, target in zip(suited, targets, strict=True)
     ]
-    source = source or (edits[0].source if edits else [])
+    source = source or (suited[0].source if suited else [])
     for target in compiled:
         check_everywhere(source=source, null=null, target=target.conditioning)
     prepared = PreparedEdit(inversion, source, null, compiled)
@@ -165,6 +165,12 @@ def _check_acts(plan: EditPlan, steps: int, alone: bool) -> None:
         raise ValueError(sentences[0])
     for sentence in sentences:
         LOG.warning(sentence[0].upper() + sentence[1:])
+
+
+def _told_sizes(inversion: Inversion, edit: WordEdit) -> WordEdit:
+    """The edit whose prompts tell the model the sizes that the inversion's source did, as a controller knows none."""
+    source, target = (with_sizes(conditioning, inversion.sizes) for conditioning in (edit.source, edit.target))
+    return replace(edit, source=source, target=target)
 
 
 def _guided(model: ModelPatcher, inversion: Inversion, edit: WordEdit) -> WordEdit:

@@ -17,7 +17,7 @@ from ...diffusion.fresh_noise import shared_noise
 from ...diffusion.inversion import Denoise, Inversion, InversionSettings, Progress
 from ...diffusion.null_text import NullText
 from ...diffusion.schedule import ddim_sigmas, to_x
-from ..comfy.conditioning import Conditioning, embedding_of
+from ..comfy.conditioning import Conditioning, embedding_of, sizes_of
 from ..comfy.denoiser import SOURCE, Denoiser, model_sigmas, prediction_of, run
 from ..comfy.latents import as_clip, as_latent, latent_out
 from ..comfy.progress import latent_progress
@@ -328,5 +328,5 @@ def invert_latent(
         method=settings.method, trajectory=trajectory, sigmas=sigmas, source=source, initial_null=initial_null,
         null=null, cfg=settings.cfg, rounds=settings.rounds, flow=prediction_of(model) == "flow", losses=losses,
         base_model=base_model, fingerprint=fingerprint, records=records, seed=settings.seed,
-        with_picture=has_picture(model.model, positive),
+        with_picture=has_picture(model.model, positive), sizes=sizes_of(positive),
     )  # fmt: skip
