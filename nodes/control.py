@@ -47,14 +47,14 @@ class AttentionController(io.ComfyNode):
                     "source_prompt",
                     default="",
                     multiline=True,
-                    placeholder="a man drives a motorbike",
+                    placeholder="source prompt: a man drives a motorbike",
                     tooltip="What the clip shows: the very prompt that it was inverted with.",
                 ),
                 io.String.Input(
                     "target_prompt",
                     default="",
                     multiline=True,
-                    placeholder="a robot drives a motorbike",
+                    placeholder="target prompt: a robot drives a motorbike",
                     tooltip="What it is to show. Change as few words as you can.",
                 ),
                 io.Combo.Input(
@@ -111,7 +111,7 @@ class AttentionController(io.ComfyNode):
                     "word_weights",
                     default="",
                     multiline=True,
-                    placeholder="origami: 2",
+                    placeholder="word weights: origami: 2",
                     tooltip=(
                         "How strongly words of the target prompt show, one a line or separated by commas: 'origami: 2, "
                         "red: 0.5'. 1 is as it is, 0 takes a word out. Over the steps (0 the first, 1 the last): "

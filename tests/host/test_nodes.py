@@ -329,3 +329,12 @@ def test_a_mask_that_lets_nothing_change_is_refused(clip):
     """As Load Image makes it of a picture without transparency."""
     with pytest.raises(ValueError, match="the mask is 0 everywhere, so that nothing may change: connect one that is 1"):
         control(clip, mask=torch.zeros(1, 64, 64))
+
+
+def test_an_inversion_says_that_inflate_unet_was_forgotten(demo, inverting, caplog):
+    quick = {"method": "virtual", "steps": STEPS}
+    assert "Inflate UNet" not in run("DDIMInvert", **inverting | quick)[3]
+    report = run("DDIMInvert", **inverting | quick | {"model": demo[0]})[3]
+    assert "sees every frame by itself" in report and "put Inflate UNet before this node" in caplog.text
+    single = {"samples": inverting["latent"]["samples"][:1]}
+    assert "Inflate UNet" not in run("DDIMInvert", **inverting | quick | {"model": demo[0], "latent": single})[3]

@@ -19,10 +19,9 @@ def _font_file(letters: frozenset[int]) -> str:
     shipped = str(Path(get_data_path(), "fonts", "ttf", "DejaVuSans.ttf"))
     if letters <= _letters_of(shipped):
         return shipped
-    installed = sorted(
-        file for file in findSystemFonts() if "LastResort" not in file
-    )  # which has boxes for all letters
-    return max((shipped, *installed), key=lambda file: len(letters & _letters_of(file)))
+    # LastResort has a box for every letter there is.
+    installed = [file for file in findSystemFonts() if not Path(file).name.startswith("LastResort")]
+    return max((shipped, *sorted(installed)), key=lambda file: len(letters & _letters_of(file)))
 
 
 @cache

@@ -17,15 +17,19 @@ from ...diffusion.fresh_noise import shared_noise
 from ...diffusion.inversion import Denoise, Inversion, InversionSettings, Progress
 from ...diffusion.null_text import NullText
 from ...diffusion.schedule import ddim_sigmas, to_x
+from ...log import LOG
 from ..comfy.conditioning import Conditioning, embedding_of, sizes_of
 from ..comfy.denoiser import SOURCE, Denoiser, model_sigmas, prediction_of, run
 from ..comfy.latents import as_clip, as_latent, latent_out
+from ..comfy.other_packs import has_motion
 from ..comfy.progress import latent_progress
 from ..control.attention_recorder import keeping
+from ..families.table import family_of
 from ..model import memory_budget as budget
 from ..model.gradients import run_differentiable
 from ..model.identity import full_fingerprint_of, identity_of
 from ..model.image_conditioning import check_alike, has_picture
+from ..model.inflate import inflation_of
 from ..model.input_checks import (
     check_conditioning,
     check_editable,
@@ -37,6 +41,8 @@ from ..model.input_checks import (
 from . import resume as unfinishing
 from .reconstruction import ReconstructionCheck, SourceFrames
 from .resume import Run, unfinished
+
+FRAMES_ALONE = "This model sees every frame by itself, so that an edit will tremble: put Inflate UNet before this node"
 
 
 @dataclass(frozen=True)
@@ -93,12 +99,21 @@ def invert(
         # An edit of a source that was kept takes the clip in the same passes, so these are the user's to choose.
         inversion, z, replay = budget.carried_out(operation, model, clip, run, way=way, may_cut=settings.kept is None)
         message, check = report(inversion, z), None
+        if sees_frames_alone(model, clip):
+            LOG.warning(FRAMES_ALONE)
+            message += f"\n{FRAMES_ALONE}"
         if source_frames is not None:
             check = source_frames.compared(
                 as_latent(model.model, clip), latent_out(model.model, replay), settings.method
             )
             message += f"\n{check.verdict()}"
         return Inverted(inversion, noise_latent(model, inversion), latent_out(model.model, z), message, check)
+
+
+def sees_frames_alone(model: ModelPatcher, clip: Tensor) -> bool:
+    """Whether a MODEL takes a clip for so many pictures that have nothing to do with each other."""
+    takes_clips = family_of(model).no_inflation or inflation_of(model) is not None or has_motion(model)
+    return len(clip) > 1 and not takes_clips
 
 
 def _placed(model: ModelPatcher, source: Conditioning, clip: Tensor, settings: InversionSettings) -> InversionSettings:
