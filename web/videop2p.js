@@ -14,7 +14,9 @@ const FIELDS = [...PROMPTS, "edit", "blend_source", "blend_target", "subtract", 
 const EVERY = 300 // milliseconds between two looks at the fields
 const LATER = 5000 // ms until a server that did not answer is asked again
 const SILENT = Symbol("no answer")
-const PASSING = new Set(["PrimitiveNode", "PrimitiveString", "PrimitiveStringMultiline"]) // give on what they hold
+// Give on what they hold.
+const PASSING = new Set(["PrimitiveNode", "PrimitiveString", "PrimitiveStringMultiline", "VP2P_LoadDemoClip"])
+const PLACED = 200 // ms until the host has made the element of an animation
 const TALLEST = 240 // pixels of it on a canvas; more is scrolled to
 const KINDS = { replace: "word by word, each onto its counterpart", refine: "shared words stay, new ones join" }
 const MEANINGS = {
@@ -45,6 +47,8 @@ app.registerExtension({
   name: "videop2p.difference",
   setup() {
     document.head.append(made("style", "", STYLE))
+    // An animation lies over the whole canvas until that is painted again, as by the next move of the mouse.
+    api.addEventListener("executed", () => setTimeout(() => app.canvas?.setDirty(true, true), PLACED))
   },
   nodeCreated(node) {
     if (node.comfyClass === NODE && node.addDOMWidget) addDifference(node)

@@ -8,6 +8,7 @@ from pathlib import Path
 from comfyui_videop2p.tools import environment
 from comfyui_videop2p.tools.workflows.catalogue import RECIPES
 from comfyui_videop2p.tools.workflows.shelf import TEMPLATES, graph_file, prompt_file
+from playwright.sync_api import expect
 
 from .conftest import SCREENSHOTS
 
@@ -63,6 +64,7 @@ def test_an_artist_opens_a_template_changes_a_word_and_sees_the_edited_clip(page
     card.click()
     page.wait_for_function(f"{NODES}.find({IS_CONTROLLER})")
     page.evaluate(CONTROLLER)  # what is out of sight, or too small to be read, cannot be typed into
+    expect(page.locator(".vp2p-swapped").last).to_have_text("star← ball")
     target = page.get_by_placeholder("a robot drives a motorbike")
     target.fill("a red heart on the beach")
     photograph(page, "controller")
@@ -73,6 +75,8 @@ def test_an_artist_opens_a_template_changes_a_word_and_sees_the_edited_clip(page
     photograph(page, "edited")
     compared = page.evaluate(f"{NODES}.find(node => node.type === 'VP2P_CompareVideos').imgs[0].naturalWidth")
     assert compared == 2 * 128
+    covered = page.evaluate("Math.max(...[...document.querySelectorAll('img')].map(image => image.clientWidth))")
+    assert covered < page.viewport_size["width"] / 2  # each lies in its node
     asked = [node["inputs"].get("target_prompt") for node in page.evaluate(PROMPT).values()]
     assert "a red heart on the beach" in asked
     assert not [text for text in page.complaints if "videop2p" in text.lower()]
