@@ -39,7 +39,7 @@ def edited_clips(url: str, graph: dict, ran: Ran) -> list[EditedClip]:
         titled = [node for node, entry in graph.items() if entry["_meta"]["title"] == title]
         return shown_frames(url, ran.outputs[titled[0]]) if titled else None
 
-    caption = graph[node_titled(graph, "Source prompt")]["inputs"]["value"]
+    caption = caption_of(graph)
     source = videos.read(videos.file_of(caption))
     edited, masks, reconstruction = shown(EDITED), shown(MASK), shown(RECONSTRUCTION)
     found = []
@@ -48,6 +48,23 @@ def edited_clips(url: str, graph: dict, ran: Ran) -> list[EditedClip]:
         mask = None if masks is None else masks[own]
         found.append(EditedClip(caption, target, source, at_size_of(source, edited[own]), reconstruction, mask))
     return found
+
+
+def with_frames_shown(graph: dict) -> dict:
+    """The graph, which shows the frames of its Composite Edit to a program too where it compares them for the eye."""
+    kinds = {entry["class_type"]: node for node, entry in graph.items()}
+    if any(entry["_meta"]["title"] == EDITED for entry in graph.values()) or "VP2P_CompareVideos" not in kinds:
+        return graph
+    images = graph[kinds["VP2P_CompareVideos"]]["inputs"]["after"]
+    return graph | {EDITED: {"class_type": "PreviewImage", "inputs": {"images": images}, "_meta": {"title": EDITED}}}
+
+
+def caption_of(graph: dict) -> str:
+    """The source prompt, from the node of that title, or as the demo clip has it."""
+    for entry in graph.values():
+        if entry["_meta"]["title"] == "Source prompt":
+            return entry["inputs"]["value"]
+    return next(entry["inputs"]["clip"] for entry in graph.values() if entry["class_type"] == "VP2P_LoadDemoClip")
 
 
 def at_size_of(source: np.ndarray, edited: np.ndarray) -> np.ndarray:

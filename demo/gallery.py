@@ -20,7 +20,7 @@ from ..tools.workflows.catalogue import RECIPES
 from ..tools.workflows.shelf import picture_file, prompt_file
 from ..tools.workflows.worlds import DEMO
 from . import videos
-from .edits import EditedClip, edited_clips
+from .edits import EditedClip, edited_clips, with_frames_shown
 from .measure import Figures
 from .side_by_side import as_pictures
 
@@ -83,7 +83,7 @@ def main(asked: list[str]) -> None:
 def run_all(names: list[str], server: Host) -> None:
     with server as host:
         for name in names:
-            graph = json.loads(prompt_file(name).read_text(encoding="utf-8"))
+            graph = with_frames_shown(json.loads(prompt_file(name).read_text(encoding="utf-8")))
             ran = run_graph(host.url, graph)
             clips = edited_clips(host.url, graph, ran)
             for clip in clips:

@@ -42,7 +42,7 @@ def tuning_in_passes(world: World) -> Results:
 
 def inverting(world: World) -> Iterator[tuple[str, Results]]:
     for method in METHODS:
-        inversion, noise, reconstruction, _, psnr, _ = world.inverted(
+        inversion, noise, reconstruction, _, psnr, *_ = world.inverted(
             method=method, vae=world.demo[2], images=world.frames
         )
         results = {"trajectory": inversion.trajectory, "noise": noise["samples"], "psnr": torch.tensor(psnr)}

@@ -48,7 +48,7 @@ def test_all_frames_lie_under_one_noise_that_the_seed_draws(inverting, model, cl
 
 def test_a_check_says_what_the_vae_alone_does(inverting, demo):
     images = torch.rand(FRAMES, 128, 128, 3)
-    *_, report, psnr, _ = virtual(inverting, vae=demo[2], images=images)
+    _, _, _, report, psnr, *_ = virtual(inverting, vae=demo[2], images=images)
     assert "reconstruction" in report and "replay" not in report and f"{psnr:.1f} dB of {psnr:.1f}" in report
 
 

@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from comfyui_videop2p.demo.edits import edited_clips
+from comfyui_videop2p.demo.edits import edited_clips, with_frames_shown
 from comfyui_videop2p.tools.client import run_graph
 from comfyui_videop2p.tools.workflows.catalogue import RECIPES
 from comfyui_videop2p.tools.workflows.shelf import prompt_file
@@ -52,7 +52,7 @@ ORDER = sorted((name for name in RECIPES if name.startswith("demo_")), key="demo
     "name", [pytest.param(name, marks=pytest.mark.slow if name.startswith(SLOW) else ()) for name in ORDER]
 )
 def test_a_demo_workflow_does_what_it_says(host, name):
-    graph = json.loads(api_text(name))
+    graph = with_frames_shown(json.loads(api_text(name)))
     fewest = [STEPS[start] for start in STEPS if name.startswith(start)]
     if fewest:
         shorten(graph, fewest[0])
