@@ -16,7 +16,7 @@ const LATER = 5000 // ms until a server that did not answer is asked again
 const SILENT = Symbol("no answer")
 // Give on what they hold.
 const PASSING = new Set(["PrimitiveNode", "PrimitiveString", "PrimitiveStringMultiline", "VP2P_LoadDemoClip"])
-const PLACED = 200 // ms until the host has made the element of an animation
+const PLACED = [200, 1000, 3000] // ms until the host has made an animation's element, at rest or at work
 const TALLEST = 240 // pixels of it on a canvas; more is scrolled to
 const KINDS = { replace: "word by word, each onto its counterpart", refine: "shared words stay, new ones join" }
 const MEANINGS = {
@@ -48,7 +48,8 @@ app.registerExtension({
   setup() {
     document.head.append(made("style", "", STYLE))
     // An animation lies over the whole canvas until that is painted again, as by the next move of the mouse.
-    api.addEventListener("executed", () => setTimeout(() => app.canvas?.setDirty(true, true), PLACED))
+    const repaint = () => app.canvas?.setDirty(true, true)
+    api.addEventListener("executed", () => PLACED.forEach((wait) => setTimeout(repaint, wait)))
   },
   nodeCreated(node) {
     if (node.comfyClass === NODE && node.addDOMWidget) addDifference(node)

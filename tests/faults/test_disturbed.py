@@ -3,6 +3,7 @@ of memory, failed by another node or a preview, given values that are no numbers
 or go on in a smaller mode to the same bits where there is one; leave the MODEL as it was, hold no memory, and give the
 same bits as an undisturbed run when it is queued again: in fewer calls, where it keeps what it has done."""
 
+import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -125,7 +126,7 @@ def hoarding(world, model):
 
 def fickle(world, model):
     """Gives something else each time."""
-    return [value + torch.rand(()) for value in inversion(world, model)]
+    return [value + random.random() for value in inversion(world, model)]
 
 
 def forgetful(world, model):
