@@ -11,7 +11,7 @@ PAGE = FOLDER.parent / "web" / "docs" / "VP2P_AttentionController.md"
 
 def test_a_help_page_opens_with_its_pictures(page):
     page.evaluate("workflow => app.loadGraphData(workflow)", read(graph_file("demo_word_swap")))
-    page.evaluate(CONTROLLER.replace("scale = 1", "scale = 0.75"))  # the buttons above so tall a node are in sight
+    page.evaluate(CONTROLLER.replace("scale = 1", "scale = 0.6"))  # the buttons above so tall a node are in sight
     page.evaluate(SELECT)
     page.get_by_test_id("info-button").click()
     pictures = PAGE.read_text(encoding="utf-8").count("](pictures/")
