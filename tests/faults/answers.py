@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from ...tools.environment import ROOT
 from ...tools.host import Host
 
-KEYS = {"difference", "weights", "windows", "faults"}
+KEYS = {"difference", "weights", "windows", "blended", "faults"}
 PATIENCE = 120  # seconds for an answer
 
 

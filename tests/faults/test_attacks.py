@@ -105,7 +105,7 @@ def test_heavy_questions_at_once_keep_nobody_waiting(host, number, measured):
 
 # --- what gets through is found ---------------------------------------------------------------------------------------
 
-WHOLE = b'{"difference": {}, "weights": [], "windows": [], "faults": {}}'
+WHOLE = b'{"difference": {}, "weights": [], "windows": [], "blended": [], "faults": {}}'
 AS_JSON = {"Content-Type": "application/json; charset=utf-8"}
 
 

@@ -26,7 +26,7 @@ from comfyui_videop2p.tests.core.texts import (
 from comfyui_videop2p.tests.host.test_clip_tokens import clip_with
 from comfyui_videop2p.tests.host.wan import tiny_text
 from comfyui_videop2p.videop2p_core.edit import prompt_difference as difference
-from comfyui_videop2p.videop2p_core.edit.alignment import KINDS, align, pairs_up
+from comfyui_videop2p.videop2p_core.edit.alignment import KINDS, align, pairs_up, swaps
 from comfyui_videop2p.videop2p_core.edit.edit_fields import parse_weights, parse_words
 from comfyui_videop2p.videop2p_core.edit.edit_plan import EditPlan
 from comfyui_videop2p.videop2p_core.edit.prompt import find_word
@@ -140,14 +140,18 @@ def check_edit(plan, edit, steps):
     assert edit.source.isfinite().all() and edit.target.isfinite().all() and weights.isfinite().all()
     columns = aligned.source.sum(0)
     if aligned.kind == "refine":
-        torch.testing.assert_close(columns + aligned.own, torch.ones_like(columns))
+        swapped = [j for _, tokens in swaps(plan.source, plan.target) for j in tokens] if plan.kind == "auto" else []
+        others = [j for j in range(len(plan.target)) if j not in swapped]
+        torch.testing.assert_close((columns + aligned.own)[others], torch.ones(len(others)))
+        assert not aligned.own[swapped].any() and (columns[swapped] > 0).all()
     else:
         # A word's k tokens onto l: each of the k is handed on whole.
         words = [token for word in plan.source.words for token in word.tokens]
         shares = aligned.source[words].sum(1)
         alike = [len(a.tokens) == len(b.tokens) for a, b in zip(plan.source.words, plan.target.words, strict=True)]
         torch.testing.assert_close(shares, torch.ones_like(shares))
-        assert not aligned.own[list(plan.target.content)].any() and (not all(alike) or aligned.source.max() == 1)
+        of_words = [token for word in plan.target.words for token in word.tokens]
+        assert not aligned.own[of_words].any() and (not all(alike) or aligned.source.max() == 1)
     if plan.kind == "auto":
         assert aligned.kind == ("replace" if pairs_up(plan.source, plan.target) else "refine")
     for step in range(steps):
