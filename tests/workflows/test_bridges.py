@@ -33,8 +33,8 @@ def shipped(name):
             entry["class_type"], entry["inputs"] = changes[entry["class_type"]]
         elif entry["class_type"] in ("KSampler", "VP2P_DDIMInvert"):
             given["steps"] = 3
-        elif entry["class_type"] == "ImageFromBatch":
-            given["length"] = FRAMES
+        elif entry["class_type"] == "VP2P_ClipFrames":
+            given |= {"frames": FRAMES, "side": SIDE}
     graph[node_titled(graph, "Source prompt")]["inputs"]["value"] = SOURCE
     return graph
 

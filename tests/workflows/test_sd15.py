@@ -14,8 +14,7 @@ from comfyui_videop2p.tools.workflows.worlds import OWN_CLIP, SD15
 SIZE, FRAMES = 64, 2
 # Another size and fewer steps; all else is as it is shipped.
 SMALLER = {
-    "ImageFromBatch": {"length": FRAMES},
-    "ImageScale": {"width": SIZE, "height": SIZE},
+    "VP2P_ClipFrames": {"frames": FRAMES, "side": SIZE},
     "VHS_LoadVideo": {"custom_width": SIZE, "custom_height": SIZE, "frame_load_cap": FRAMES},
     "VP2P_TuneOnVideo": {"steps": 1},
     "VP2P_DDIMInvert": {"steps": 2, "inner_steps": 1},
