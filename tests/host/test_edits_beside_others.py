@@ -60,13 +60,13 @@ def test_only_the_entry_of_the_edit_is_edited():
     entries = [uuid4(), own, uuid4()]
     source_entry, change = uuid4(), edit(steps=1)
     control = AttentionControl(source_entry, [ControlledTarget(change, own)])
-    options = {"n_heads": heads, "activations_shape": [0, 0, 4, 4], "cond_or_uncond": [0], "uuids": [source_entry]}
+    options = {"n_heads": heads, "activations_shape": [frames, 8, 4, 4], "cond_or_uncond": [0], "uuids": [source_entry]}
     source_q, source_k = torch.randn(frames, 16, 8), torch.randn(frames, TOKENS, 8)
     with control.evaluation(0):
         control.cross_attention(AttentionCall("layer", None, source_q, source_k, source_k, options))
 
     q, k, v = torch.randn(3 * frames, 16, 8), torch.randn(3 * frames, TOKENS, 8), torch.randn(3 * frames, TOKENS, 8)
-    options |= {"cond_or_uncond": [0, 0, 1], "uuids": entries}
+    options |= {"cond_or_uncond": [0, 0, 1], "uuids": entries, "activations_shape": [3 * frames, 8, 4, 4]}
     rows = slice(frames, 2 * frames)
     expected = attention.attention(q, k, v, heads)
     edited = edited_by_maps(
@@ -85,7 +85,7 @@ def test_an_entry_in_another_call_is_left_alone():
     change = edit(steps=1)
     control = AttentionControl(uuid4(), [ControlledTarget(change, uuid4())])
     q, k = torch.randn(2, 16, 8), torch.randn(2, TOKENS, 8)
-    options = {"n_heads": 2, "activations_shape": [0, 0, 4, 4], "cond_or_uncond": [1], "uuids": [uuid4()]}
+    options = {"n_heads": 2, "activations_shape": [2, 8, 4, 4], "cond_or_uncond": [1], "uuids": [uuid4()]}
     with control.evaluation(0, 0):
         out = control.cross_attention(AttentionCall("layer", None, q, k, k, options))
     assert torch.equal(out, same_as_stock(q, k, k, options))

@@ -72,5 +72,5 @@ def test_checkpoints_can_be_downloaded_from_the_browser():
         (model,) = loader["properties"]["models"]
         assert model["name"] == loader["widgets_values"][0] and model["url"].endswith(f"/resolve/main/{model['name']}")
         assert model["directory"] == "checkpoints"
-        (size,) = (node["widgets_values"] for node in nodes if node["type"] == "ImageScale")
-        assert size[1:3] == [WORLDS[RECIPES[name].world].side] * 2
+        (clip,) = (node for node in nodes if node["type"] == "VP2P_ClipFrames")
+        assert WORLDS[RECIPES[name].world].side in clip["widgets_values"]
