@@ -71,6 +71,7 @@ def test_what_acts_in_no_step_is_refused(text, cross, steps, message):
 
 
 def test_what_acts_in_a_step_is_not(caplog):
+    caplog.set_level("INFO", "videop2p")
     assert not EditPlan(RABBIT, ORIGAMI, cross=0.25, weights={"origami": 8}).without_effect(3)
     assert not EditPlan(RABBIT, ORIGAMI, windows=parse_windows("origami: window 0")).without_effect(8)  # as asked
     EditPlan(RABBIT, ORIGAMI, cross=0.25).log_closed_windows(3)

@@ -121,7 +121,7 @@ class EditPlan:
         windows = {"cross": (self.cross, steps + 1), "temporal": (self.temporal, steps)}
         for name, (end, grain) in {**windows, "structure": (self.structure_window, steps)}.items():
             if end and not window_curve(end, steps, grain).any():
-                LOG.warning(f"The {_NAMES[name]} of {end:g} opens in none of the {steps} steps")
+                LOG.info(f"The {_NAMES[name]} of {end:g} opens in none of the {steps} steps")
 
     @property
     def cross_windows(self) -> dict[str, float | tuple[float, float]]:
