@@ -170,5 +170,5 @@ def test_clip_skip_belongs_to_all_prompts_of_an_edit(clip, model, inverting):
     (skipped,) = stock.CLIPSetLastLayer().set_last_layer(clip, -2)
     inversion = inverted(inverting, model, source=encode(skipped, SOURCE), null=encode(skipped, ""))
     assert edited(model, inversion, control(skipped)[0]).isfinite().all()
-    with pytest.raises(ValueError, match="the clip was inverted with another prompt than"):
+    with pytest.raises(ValueError, match="the clip was inverted with a prompt of another CLIP than"):
         edited(model, inversion, control(clip)[0])
