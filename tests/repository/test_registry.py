@@ -209,7 +209,8 @@ def test_the_archive_holds_what_the_pack_reads_and_nothing_of_its_development():
     assert needed() <= files, needed() - files
     assert {path.split("/")[0] for path in files} == TOP_LEVEL
     assert {path for path in files if path.startswith("demo/") and not path.startswith("demo/clips/")} == {
-        "demo/videop2p_demo.safetensors"
+        "demo/videop2p_demo.safetensors",
+        "demo/videop2p_demo_lcm.safetensors",
     }
 
 
