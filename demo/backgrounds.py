@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 from PIL import Image, ImageDraw
 
 from .drawing import as_picture, box, ellipse, vertical_gradient
-
-if TYPE_CHECKING:
-    from .scenes import Scene
+from .scene import Scene
 
 BACKGROUNDS = ("beach", "forest", "city", "space", "snow")
 

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image, ImageDraw
 
 from .drawing import as_picture, ellipse
-
-if TYPE_CHECKING:
-    from .scenes import Scene
+from .scene import Scene
 
 COLOURS = {
     "red": (222, 44, 40),

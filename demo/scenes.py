@@ -18,6 +18,7 @@ from PIL import Image
 from .backgrounds import BACKGROUNDS, paint_background
 from .drawing import as_array, as_picture
 from .objects import COLOURS, OBJECTS, PATTERNS, Pose, paint_object
+from .scene import Scene
 
 SIZE = 128  # pixels a side of the model's pictures
 SUPERSAMPLING = 3
@@ -32,22 +33,6 @@ PLACES = {
     "space": "in space",
     "snow": "in the snow",
 }
-
-
-@dataclass(frozen=True)
-class Scene:
-    """What a clip shows. Fields that are words of its caption, and the seed of all the rest."""
-
-    seed: int
-    object: str
-    colour: str
-    pattern: str
-    background: str
-    style: str = "plain"
-
-    def random(self, purpose: str) -> np.random.Generator:
-        """A generator of its own for each purpose, so that changing one word disturbs no other choice."""
-        return np.random.default_rng([self.seed, *purpose.encode()])
 
 
 @dataclass(frozen=True)
