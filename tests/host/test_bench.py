@@ -17,16 +17,22 @@ ROOT = Path(__file__).parents[2]
 BUILD = partial(image_model, str(ROOT / "tests" / "reference"))
 
 
+def bench_of(options):
+    """What it prints."""
+    command = [sys.executable, ROOT / "tools" / "pack.py", "tests.host.test_bench", *options]
+    environment = {**os.environ, "COMFYUI_PATH": str(host_path())}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
 @pytest.fixture(scope="module")
 def bench(tmp_path_factory):
     """(what it printed, what it wrote); without memory, which takes a new process for each figure."""
     file = tmp_path_factory.mktemp("bench") / "figures.json"
     options = ["--frames", "2", "--latent", "8", "--repeats", "1", "--no-memory", "--json", file]
-    command = [sys.executable, ROOT / "tools" / "pack.py", "tests.host.test_bench", *options]
-    environment = {**os.environ, "COMFYUI_PATH": str(host_path())}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr
-    return done.stdout, json.loads(file.read_text())
+    printed = bench_of(options)
+    return printed, json.loads(file.read_text())
 
 
 def test_every_figure_is_printed_and_written(bench):
@@ -93,3 +99,22 @@ if __name__ == "__main__":
     from comfyui_videop2p.tools.bench.report import main
 
     main(BUILD)
+
+
+def test_whole_edits_cost_what_their_steps_say(tmp_path):
+    file = tmp_path / "edits.json"
+    printed = bench_of(["--frames", "2", "--latent", "8", "--edits", "--json", file])
+    edits = json.loads(file.read_text())["edits"]
+    # Three forwards a guided step: the inversion's, which the exact ways read the source from, and both halves of the
+    # edit; virtual inversion shows the source in its place. A step that is not guided takes two.
+    assert {name: row["forwards"] for name, row in edits.items()} == {
+        "official, fast": 250,
+        "official, null text": 1900,
+        "published, direct, 50 steps": 150,
+        "direct-exact, 20 steps": 60,
+        "direct-exact, 8 steps": 24,
+        "virtual, 8 steps": 24,
+        "direct-exact, 6 steps, half of them guided": 15,
+        "virtual, 4 steps, not guided": 8,
+    }
+    assert all(row.get("seconds", 1) > 0 and name in printed for name, row in edits.items() if "official" not in name)

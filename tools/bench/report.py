@@ -1,8 +1,9 @@
-"""python dev.py bench --frames F --latent S [--repeats R] [--no-memory] [--json FILE]
+"""python dev.py bench --frames F --latent S [--repeats R] [--no-memory] [--edits] [--json FILE]
 
 What the method costs on a Stable Diffusion 1.5 of random weights. The unit is one conditional forward of the clip
 through the inflated UNet, without control. Each figure is the median over R steps, one run, a unit before and after
 every step: clocks are read between steps, where the pack's code reports its progress, so loading does not count.
+--edits: instead of all this, whole edits by each way, inversion included, in forwards and seconds.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import platform
 import re
 import sys
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -20,8 +22,9 @@ from ...videop2p_core.diffusion.attention_records import RecordSettings
 from ...videop2p_core.host.model.memory_budget import kept_bytes
 from . import memory
 from .counts import STEPS, counts
-from .model import TOKENS, Build, sd15, work_on
+from .model import TOKENS, Build, Work, sd15, work_on
 from .timing import times
+from .whole_edits import OFFICIAL, whole_edits
 
 ABOUT = {
     "inflated_forward": "forwards of the image UNet: one of the inflated UNet, first frame read, temporal layers on",
@@ -54,25 +57,42 @@ def main(build: Build = sd15) -> None:
     parser.add_argument("--latent", type=int, default=32)
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--no-memory", action="store_true")
+    parser.add_argument("--edits", action="store_true")
     parser.add_argument("--json", type=Path)
-    asked = parser.parse_args()
-    size = asked.frames, asked.latent
+    options = parser.parse_args()
+    size = options.frames, options.latent
     described = machine(*size)
     print(", ".join(described.values()), flush=True)
-    kind = None if asked.no_memory else memory.kind()
+    if options.edits:
+        write(options.json, {"machine": described, "edits": compared(work_on(build, *size))})
+        return
+    kind = None if options.no_memory else memory.kind()
     figures = {}
     if kind:  # first, as this process holds no weights yet
         figures |= {name: memory.peak_of_new_process(name, build, *size) for name in memory.OPERATIONS}
-        figures["long_clip_memory"] = memory.long_clip_ratio(build, asked.latent // 2)
+        figures["long_clip_memory"] = memory.long_clip_ratio(build, options.latent // 2)
     work = work_on(build, *size)
     figures["kept_records_gib"] = kept_bytes(work.inflated, work.latent, RecordSettings(), STEPS, TOKENS) / 2**30
     figures |= counts()
-    figures |= times(work, asked.repeats, say)
+    figures |= times(work, options.repeats, say)
     figures = {name: figures[name] for name in ABOUT if name in figures}
     print(f"memory: {kind or 'not measured'}")
     print("\n".join(f"{name:<26}{value:>8.2f}   {ABOUT[name]}" for name, value in figures.items()))
-    if asked.json:
-        asked.json.write_text(json.dumps({"machine": described, "figures": figures, "memory": kind}, indent=1) + "\n")
+    write(options.json, {"machine": described, "figures": figures, "memory": kind})
+
+
+def write(file: Path | None, figures: dict[str, Any]) -> None:
+    if file:
+        file.write_text(json.dumps(figures, indent=1) + "\n")
+
+
+def compared(work: Work) -> dict[str, dict[str, float]]:
+    """Whole edits by name, printed as they come; of the official code the forwards alone, counted."""
+    rows = {name: {"forwards": forwards} for name, forwards in OFFICIAL.items()}
+    for name, forwards, seconds in whole_edits(work):
+        rows[name] = {"forwards": forwards, "seconds": seconds}
+        print(f"{name:<44}{forwards:>7.1f} forwards{seconds:>9.1f} s", flush=True)
+    return rows
 
 
 def say(name: str, value: float) -> None:
