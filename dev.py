@@ -62,8 +62,8 @@ def test(arguments):
     options, arguments = parser.parse_known_args(arguments)
     pytest = ["-m", "pytest", "-n", "2", "--dist", "loadfile", "--no-loadscope-reorder", *arguments]
     code = in_environment(*pytest, cwd=environment.ROOT, host=options.host)
-    own = options.host or os.environ.get("COMFYUI_PATH") or os.environ.get("VP2P_HOST")
-    if own or code == INTERRUPTED or any(map(chooses, arguments)):
+    chosen_host = options.host or os.environ.get("COMFYUI_PATH") or os.environ.get("VP2P_HOST")
+    if chosen_host or code == INTERRUPTED or any(map(chooses, arguments)):
         return code
     print(f"\nOnce more on ComfyUI {environment.OLDEST_HOST}, the oldest that the pack runs on:", flush=True)
     code = in_environment(*pytest, *ON_OLDEST, cwd=environment.ROOT, host=environment.OLDEST_HOST) or code
@@ -167,7 +167,7 @@ def parity(arguments):
 
 
 def bench(arguments):
-    """measure what the method costs: --frames F --latent S --repeats R --no-memory --json FILE"""
+    """measure what the method costs: --frames F --latent S --repeats R --no-memory --edits --json FILE"""
     return run_module("tools.bench.report", arguments)
 
 
@@ -262,8 +262,8 @@ def main(argv):
     if not argv or argv[0] not in COMMANDS:
         listing = "\n".join(f"    {name:<10} {command.__doc__}" for name, command in COMMANDS.items())
         print(__doc__.format(commands=listing))
-        asked = bool(argv) and argv[0] in ("-h", "--help", "help")
-        return 0 if asked else f"dev.py: there is no command {argv[0]!r}" if argv else 2
+        wants_help = bool(argv) and argv[0] in ("-h", "--help", "help")
+        return 0 if wants_help else f"dev.py: there is no command {argv[0]!r}" if argv else 2
     try:
         return COMMANDS[argv[0]](argv[1:])
     except (environment.SetupError, HostError) as error:

@@ -81,7 +81,7 @@ class AcceptedCase:
 
     def inverted(self, method: str, steps: int, kept: RecordSettings | None = None) -> Inversion:
         source, null = self.world.encode(self.captions[0]), self.world.encode("")
-        settings = InversionSettings(method, steps, kept=kept)
+        settings = InversionSettings(method, steps, record_settings=kept)
         return host_inversion.invert_latent(self.model, source, null, self.world.vae.encode(self.frames), settings)
 
     def edited(self, inversion: Inversion, **plan: Any) -> tuple[Tensor, tuple[Tensor, Tensor]]:

@@ -73,8 +73,8 @@ def save_thumbnails(name: str, picture: Image.Image) -> None:
             picture.save(picture_file(other), quality=88)
 
 
-def main(asked: list[str]) -> None:
-    names = asked or [name for name in RECIPES if name.startswith("demo_")]
+def main(chosen: list[str]) -> None:
+    names = chosen or [name for name in RECIPES if name.startswith("demo_")]
     # What the workflows keep goes into a models folder of this run's own.
     with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryDirectory() as models:
         run_all(names, Host(host_path(), folder, models=models))

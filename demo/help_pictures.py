@@ -223,11 +223,11 @@ def drawn(panels: list[tuple[str, list[Image.Image] | str]]) -> Image.Image:
     return canvas
 
 
-def main(asked: list[str]) -> None:
+def main(chosen: list[str]) -> None:
     FOLDER.mkdir(parents=True, exist_ok=True)
     ready = set()
     with tempfile.TemporaryDirectory() as folder, Host(host_path(), folder, ["--cache-lru", "100"]) as host:
-        for name in asked or PICTURES:
+        for name in chosen or PICTURES:
             for workflow in {panel.after for panel in PICTURES[name]} - ready - {""}:
                 run_graph(host.url, graph_of(Panel("", workflow=workflow)))
                 ready.add(workflow)

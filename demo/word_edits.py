@@ -89,7 +89,7 @@ Variant = Callable[[Case], Tensor]  # gives the edited frames
 VARIANTS: dict[str, Variant] = {
     EXACT: Case.edited,
     "kept": lambda case: case.edited(
-        inverted=case.invert(case.model, kept=RecordSettings(cross=max(CROSS_WINDOWS.values())))
+        inverted=case.invert(case.model, record_settings=RecordSettings(cross=max(CROSS_WINDOWS.values())))
     ),
     "frozen": lambda case: case.edited(plan={"freeze": 0.5}),
     "cached": lambda case: case.edited(cache_every=2),

@@ -238,7 +238,7 @@ class DDIMInvert(io.ComfyNode):
     ) -> io.NodeOutput:
         folder = new_folder() if keep_source == "on disk" else None
         windows = kept_cross_window, kept_temporal_window
-        kept = None if keep_source == "off" else RecordSettings(*windows, folder, structure=kept_structure_window)
+        recorded = RecordSettings(*windows, folder, structure=kept_structure_window)
         settings = InversionSettings(
             method,
             steps,
@@ -247,7 +247,7 @@ class DDIMInvert(io.ComfyNode):
             inner_steps,
             epsilon,
             checkpointing=memory == MEMORY[1],
-            kept=kept,
+            record_settings=None if keep_source == "off" else recorded,
             seed=noise_seed,
         )
         frames, ancestors = SourceFrames.of(vae, images), ancestors_of(cls.hidden)

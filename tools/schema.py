@@ -52,11 +52,11 @@ def described(node) -> dict[str, Any]:
 
 
 def of_input(name: str, spec: list, required: bool) -> Port:
-    given = options(spec)
+    settings = options(spec)
     port = {"id": name, "type": spec[0], "required": required, "widget": is_widget(spec)}
-    port |= {key: given[key] for key in KEPT if key in given}
+    port |= {key: settings[key] for key in KEPT if key in settings}
     # A choice without a default is one of the files that lie in some folder.
-    return port | ({"options": given["options"]} if "options" in given and "default" in given else {})
+    return port | ({"options": settings["options"]} if "options" in settings and "default" in settings else {})
 
 
 # --- two snapshots ----------------------------------------------------------------------------------------------------

@@ -99,15 +99,15 @@ class Ferry:
 
     def _shares(self, copy: Tensor, x: Tensor) -> Iterator[tuple[Half, Tensor, Tensor, Tensor]]:
         """(half, its bytes, those of the copy, those of x) of as many shares as x needs."""
-        to, given = (tensor.contiguous().flatten().view(torch.uint8) for tensor in (copy, x))
+        copy_bytes, x_bytes = (tensor.contiguous().flatten().view(torch.uint8) for tensor in (copy, x))
         done = 0
-        while done < len(given):
+        while done < len(x_bytes):
             if self.halves[0].used == len(self.halves[0].room):
                 self.halves.reverse()
                 self.halves[0].settle()
-            staged = self.halves[0].take(len(given) - done)
+            staged = self.halves[0].take(len(x_bytes) - done)
             share = slice(done, done + len(staged))
-            yield self.halves[0], staged, to[share], given[share]
+            yield self.halves[0], staged, copy_bytes[share], x_bytes[share]
             done += len(staged)
 
     def _carry(self, half: Half, to: Tensor, part: Tensor) -> None:

@@ -151,7 +151,7 @@ def test_replace_keeps_every_unchanged_word_on_itself(words, chunk):
             # a word's tokens hand over all that its source has
             share = aligned.source[list(before.tokens)][:, list(after.tokens)].sum(1)
             assert torch.allclose(share, torch.ones(len(before.tokens)))
-    assert torch.equal(aligned.own == 0, aligned.source.sum(0) > 0)
+    assert torch.equal(aligned.target == 0, aligned.source.sum(0) > 0)
 
 
 def test_what_follows_a_swap_of_unlike_length_stays_in_place_unlike_the_reference():
@@ -173,7 +173,7 @@ def test_a_chunk_that_the_source_lacks_keeps_its_own_maps():
     source, target = prompt_of("a b c", chunk=6), prompt_of("a x|y|z|w c", chunk=6)
     aligned = align(source, target, "replace")
     assert len(target.chunks) == 2
-    assert [int(j) for j in aligned.own.nonzero()] == [6, 9, 10, 11]  # start, end and padding of the second chunk
+    assert [int(j) for j in aligned.target.nonzero()] == [6, 9, 10, 11]  # start, end and padding of the second chunk
 
 
 def test_replace_needs_as_many_words():
@@ -197,7 +197,7 @@ def test_refine_pairs_equal_tokens_and_leaves_the_new_ones_alone():
     for word in ("a", "cat", "sits"):
         assert onto(aligned, word_tokens(target, word)[0]) == {word_tokens(source, word)[0]: 1.0}
     new = [*word_tokens(target, "hippy"), *word_tokens(target, "in"), *word_tokens(target, "Rome")]
-    assert [int(j) for j in aligned.own.nonzero()] == new and not aligned.source[:, new].any()
+    assert [int(j) for j in aligned.target.nonzero()] == new and not aligned.source[:, new].any()
 
 
 @settings(max_examples=100, deadline=None)

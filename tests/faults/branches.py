@@ -229,7 +229,7 @@ def attention_maps(wires):
 def kept_edit(wires):
     model, asked = wires.model, wires.edit
     yield
-    inversion = wires.inverted(model, kept=RecordSettings(cross=0.5))
+    inversion = wires.inverted(model, record_settings=RecordSettings(cross=0.5))
     yield
     return edited(model, inversion, asked)
 

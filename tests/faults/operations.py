@@ -50,7 +50,7 @@ class World:
             self.clip, SOURCE, TARGET, cross=0.5, temporal=0.5, blend_source=("ball",), blend_target=("ball",)
         )
         self.inversion = self.inverted(self.model)
-        self.kept = self.inverted(self.model, kept=RecordSettings(0.5, 0.5, new_folder()))
+        self.kept = self.inverted(self.model, record_settings=RecordSettings(0.5, 0.5, new_folder()))
 
     def inverted(self, model, method="direct", **settings):
         settings = InversionSettings(method, STEPS, inner_steps=2, **settings)
@@ -87,7 +87,7 @@ def maps(world: World, model: ModelPatcher) -> list[Tensor]:
 
 OPERATIONS: dict[str, Operation] = {
     "inversion": inversion,
-    "inversion that keeps": lambda world, model: inversion(world, model, kept=RecordSettings()),
+    "inversion that keeps": lambda world, model: inversion(world, model, record_settings=RecordSettings()),
     "null text": null_text,
     "tuning": tuning,
     "edit": edit,

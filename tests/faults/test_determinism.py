@@ -86,7 +86,7 @@ def targets(world, model, inversion, *edits):
 
 def of_kept_source(world, model, on_disk):
     kept = RecordSettings(0.5, 0.5, new_folder() if on_disk else None)
-    return targets(world, model, world.inverted(model, kept=kept), world.edit)
+    return targets(world, model, world.inverted(model, record_settings=kept), world.edit)
 
 
 def three_edits(world, model, at_once):

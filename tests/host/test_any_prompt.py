@@ -142,8 +142,8 @@ def check_edit(plan, edit, steps):
     if aligned.kind == "refine":
         swapped = [j for _, tokens in swaps(plan.source, plan.target) for j in tokens] if plan.kind == "auto" else []
         others = [j for j in range(len(plan.target)) if j not in swapped]
-        torch.testing.assert_close((columns + aligned.own)[others], torch.ones(len(others)))
-        assert not aligned.own[swapped].any() and (columns[swapped] > 0).all()
+        torch.testing.assert_close((columns + aligned.target)[others], torch.ones(len(others)))
+        assert not aligned.target[swapped].any() and (columns[swapped] > 0).all()
     else:
         # A word's k tokens onto l: each of the k is handed on whole.
         words = [token for word in plan.source.words for token in word.tokens]
@@ -151,13 +151,13 @@ def check_edit(plan, edit, steps):
         alike = [len(a.tokens) == len(b.tokens) for a, b in zip(plan.source.words, plan.target.words, strict=True)]
         torch.testing.assert_close(shares, torch.ones_like(shares))
         of_words = [token for word in plan.target.words for token in word.tokens]
-        assert not aligned.own[of_words].any() and (not all(alike) or aligned.source.max() == 1)
+        assert not aligned.target[of_words].any() and (not all(alike) or aligned.source.max() == 1)
     if plan.kind == "auto":
         assert aligned.kind == ("replace" if pairs_up(plan.source, plan.target) else "refine")
     for step in range(steps):
         if step < int(plan.cross * (steps + 1)):
             torch.testing.assert_close(edit.source[step], (aligned.source * weights).float())
-            torch.testing.assert_close(edit.target[step], (aligned.own * weights).float())
+            torch.testing.assert_close(edit.target[step], (aligned.target * weights).float())
         else:
             assert edit.is_identity(step)
         assert edit.temporal[step] == (step < int(plan.temporal * steps))
@@ -186,7 +186,7 @@ def test_a_prompt_and_itself_are_the_same(read, text, kind):
     if prompt is None or not answer(lambda: prompt.words):
         return
     aligned = in_time(align, prompt, prompt, kind)
-    assert torch.equal(aligned.source, torch.eye(len(prompt))) and not aligned.own.any()
+    assert torch.equal(aligned.source, torch.eye(len(prompt))) and not aligned.target.any()
     changes = difference.difference(prompt, prompt, kind)
     assert {word.change for word in (*changes.source, *changes.target)} == {"kept"}
 

@@ -186,4 +186,4 @@ def test_textual_inversions_are_words(tmp_path):
     bare = read_prompt(clip, "embedding:mystyle red")
     assert word_tokens(bare, "embedding:mystyle") == (1, 2, 3) and word_tokens(bare, "red") == (4,)
     target = read_prompt(clip, "a dog, embedding:mystyle, red")
-    assert align(prompt, target, "refine").own[list(word_tokens(target, "embedding:mystyle"))].sum() == 0
+    assert align(prompt, target, "refine").target[list(word_tokens(target, "embedding:mystyle"))].sum() == 0

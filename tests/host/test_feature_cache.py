@@ -72,7 +72,10 @@ def test_nothing_is_kept_after_the_call_and_the_model_is_as_it_was(model, clip, 
         cache.at(0, "a")
         denoise(x, sigmas[0], denoiser.SOURCE)
         seen.extend(
-            weakref.ref(value) for kept in cache.kept.values() for value in kept.values() if torch.is_tensor(value)
+            weakref.ref(value)
+            for layers in cache.entry_features.values()
+            for value in layers.values()
+            if torch.is_tensor(value)
         )
 
     evaluated(cached(model, cache), clip, latent, ask)

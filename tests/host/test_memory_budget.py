@@ -83,10 +83,10 @@ def test_where_nothing_is_left_to_save_it_says_so_and_goes_on(demo, clip, invert
 def test_records_step_down_to_the_disk(inverting, free, log, tmp_path, monkeypatch):
     monkeypatch.setattr(folder_paths, "temp_directory", str(tmp_path))
     kept = run("DDIMInvert", **inverting | {"keep_source": "in memory"})[0].records
-    assert kept.kept.folder is None
+    assert kept.settings.folder is None
     free(1.5 * kept.bytes)
     on_disk = run("DDIMInvert", **inverting | {"keep_source": "in memory"})[0].records
-    assert on_disk.kept.folder.is_relative_to(tmp_path) and list(on_disk.kept.folder.iterdir())
+    assert on_disk.settings.folder.is_relative_to(tmp_path) and list(on_disk.settings.folder.iterdir())
     assert any(message.startswith("The source's queries and keys are kept on disk") for message in warnings_in(log))
 
 

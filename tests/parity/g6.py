@@ -63,7 +63,7 @@ def refinement_error(source, target, reference, length):
     alphas[reference["alpha_zero_at"]] = 0
     expected, own = refine(columns, alphas, length)
     aligned = align(source, target, "refine", "official")
-    return max(distance(aligned.source, expected), distance(aligned.own, own))
+    return max(distance(aligned.source, expected), distance(aligned.target, own))
 
 
 def positions_error(prompt, word, reference):

@@ -29,7 +29,7 @@ def counts() -> dict[str, float]:
     source, null = (clip.encode_from_tokens_scheduled(clip.tokenize(text)) for text in (SOURCE, ""))
     latent = torch.randn(FRAMES, 4, 8, 8, generator=torch.Generator().manual_seed(0))
     inverted = inversion.invert_latent(
-        model, source, null, latent, InversionSettings(DIRECT, STEPS, kept=RecordSettings())
+        model, source, null, latent, InversionSettings(DIRECT, STEPS, record_settings=RecordSettings())
     )
     of_inversion = meter.forwards()
 
@@ -37,11 +37,11 @@ def counts() -> dict[str, float]:
         sample(model, prepare_edit(model, inverted, [word_edit(clip, SOURCE, TARGET)]))
         return meter.forwards()
 
-    exact, kept = of_edit(replace(inverted, records=None)), of_edit(inverted)
+    exact, with_records = of_edit(replace(inverted, records=None)), of_edit(inverted)
     return {
         "inversion_forwards": of_inversion,
         "edit_forwards": exact,
         "stage_2_forwards": of_inversion + exact,
-        "edit_forwards_kept": kept,
-        "stage_2_forwards_kept": of_inversion + kept,
+        "edit_forwards_kept": with_records,
+        "stage_2_forwards_kept": of_inversion + with_records,
     }

@@ -97,14 +97,14 @@ def main() -> int:
     parser.add_argument("--json", type=Path)
     parser.add_argument("--frames", type=int, nargs="+", default=[8, 16, 64])
     parser.add_argument("--latent", type=int, default=64)
-    asked = parser.parse_args()
+    arguments = parser.parse_args()
     if not torch.cuda.is_available():
         sys.exit("dev.py card: torch sees no CUDA device here; python dev.py gpu has a pretend one")
     device = torch.cuda.get_device_name()
-    print(f"{device}, torch {torch.__version__}, float16, latents {asked.latent}x{asked.latent}", flush=True)
+    print(f"{device}, torch {torch.__version__}, float16, latents {arguments.latent}x{arguments.latent}", flush=True)
     measured = {}
-    for frames in asked.frames:
-        for name, value in figures(frames, asked.latent).items():
+    for frames in arguments.frames:
+        for name, value in figures(frames, arguments.latent).items():
             measured[name] = value
             print(f"{name:40} {value:8.3f}", flush=True)
     with TemporaryDirectory() as place:
@@ -113,8 +113,8 @@ def main() -> int:
     tests = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-n", "4", *TESTS], cwd=ROOT, env=os.environ | EXACT
     ).returncode
-    if asked.json:
-        asked.json.write_text(json.dumps({"device": device, "figures": measured}, indent=1) + "\n")
+    if arguments.json:
+        arguments.json.write_text(json.dumps({"device": device, "figures": measured}, indent=1) + "\n")
     return tests or not all(report.right for report in reports)
 
 

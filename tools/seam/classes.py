@@ -19,32 +19,32 @@ class Own:
 
 class Classes:
     def __init__(self, trees: Iterable[ast.Module], running: Running) -> None:
-        self.own: dict[str, Own] = {}
+        self.of_pack: dict[str, Own] = {}
         for tree in trees:
             bound = dict(running.bindings(tree))
             for node in ast.walk(tree):
                 if isinstance(node, ast.ClassDef):
                     bases = (_dotted(base, bound) for base in node.bases)
-                    self.own[node.name] = Own(tuple(bases), frozenset(_members(node)))
+                    self.of_pack[node.name] = Own(tuple(bases), frozenset(_members(node)))
 
     def host_base(self, name: str) -> str | None:
         """The host's class that a class of the pack is made of, directly or through others of the pack."""
-        for base in self.own[name].bases if name in self.own else ():
-            found = base if "." in base else self.host_base(base)
-            if found:
-                return found
+        for base in self.of_pack[name].bases if name in self.of_pack else ():
+            host_class = base if "." in base else self.host_base(base)
+            if host_class:
+                return host_class
         return None
 
     def above(self, name: str) -> str:
         """The class of the host or of the pack that one of the pack's is made of; "" for another library's or none."""
-        return next((base for base in self.own[name].bases if "." in base or base in self.own), "")
+        return next((base for base in self.of_pack[name].bases if "." in base or base in self.of_pack), "")
 
     def members(self, name: str) -> set[str]:
         """Those that the pack's classes define or set on their objects, inherited ones too."""
-        if name not in self.own:
+        if name not in self.of_pack:
             return set()
-        own = self.own[name]
-        return set(own.members).union(*map(self.members, own.bases))
+        definition = self.of_pack[name]
+        return set(definition.members).union(*map(self.members, definition.bases))
 
 
 def _dotted(base: ast.expr, bound: dict[str, str]) -> str:

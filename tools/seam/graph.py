@@ -18,8 +18,8 @@ ROUTES = "host.prompts.difference_route"
 
 def files() -> dict[str, Path]:
     """{name: file} of all that meets the host, as 'host.edit.edit_inputs' and 'nodes.sample'."""
-    found = [ROOT / "__init__.py", *ROOT.glob("nodes/*.py"), *ROOT.glob("videop2p_core/host/**/*.py")]
-    named = {".".join(file.relative_to(ROOT).with_suffix("").parts).removeprefix(CORE): file for file in found}
+    paths = [ROOT / "__init__.py", *ROOT.glob("nodes/*.py"), *ROOT.glob("videop2p_core/host/**/*.py")]
+    named = {".".join(file.relative_to(ROOT).with_suffix("").parts).removeprefix(CORE): file for file in paths}
     return {name: named[name] for name in sorted(named) if name not in GUARD}
 
 
@@ -43,13 +43,13 @@ def _node_ids(tree: ast.Module) -> Iterator[str]:
 
 def needed(name: str, imports: dict[str, set[str]]) -> set[str]:
     """A file and all that it imports, of whatever comes with it."""
-    found, waiting = set(), [name]
+    names, waiting = set(), [name]
     while waiting:
         one = waiting.pop()
-        if one not in found:
-            found.add(one)
+        if one not in names:
+            names.add(one)
             waiting += imports.get(one, ())
-    return found
+    return names
 
 
 def imports_of(name: str, tree: ast.Module, names: set[str]) -> set[str]:

@@ -49,7 +49,7 @@ HELD = {
         "block": BLOCK,
     },
     "host.comfy.other_packs": {"entry": LOADED, "other": MODEL, "holder": MODEL},
-    "host.model.feature_cache": {"own": MODEL},
+    "host.model.feature_cache": {"in_file": MODEL},
     "host.model.input_checks": {"control": CONTROL},
     "host.control.affinities": {"affinities": ""},
     "host.control.attention_slots": {"rows": ""},

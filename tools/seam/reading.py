@@ -41,16 +41,16 @@ def read(name: str, text: str, classes: Classes, running: Running) -> Found:
     reader = _Reader(name, ast.parse(text), classes, running)
     reader.visit(reader.tree)
     reader.texts()
-    return reader.found
+    return reader.uses
 
 
 class _Reader(ast.NodeVisitor):
     def __init__(self, name: str, tree: ast.Module, classes: Classes, running: Running) -> None:
         self.name, self.tree, self.classes, self.running = name, tree, classes, running
-        self.found = Found()
+        self.uses = Found()
         self.inside: list[str] = []  # the classes around what is looked at
         self.bound = dict(running.bindings(tree))  # {name: dotted path of the host's}
-        self.found.modules |= {path for path in running.imports(tree) if running.is_module(path)}
+        self.uses.modules |= {path for path in running.imports(tree) if running.is_module(path)}
         self.constants = dict(_constants(tree))
         self.dicts = dict(_dicts(tree))
 
@@ -63,13 +63,13 @@ class _Reader(ast.NodeVisitor):
     def visit_Attribute(self, node: ast.Attribute) -> None:
         path = self.path_of(node)
         if path in hints.UNSEEN:
-            self.found.hints.add(f"UNSEEN: {path}")
+            self.uses.hints.add(f"UNSEEN: {path}")
         elif path and not self.running.is_module(path) and not self.running.has(path):
-            self.found.odd.append(f"{self.name}: {ast.unparse(node)} would be {path}, which this ComfyUI has not")
+            self.uses.odd.append(f"{self.name}: {ast.unparse(node)} would be {path}, which this ComfyUI has not")
         elif path:
             self.note(path)
         elif node.attr in self.running.telling_names and self.type_of(node.value) is None:
-            self.found.odd.append(f"{self.name}: {ast.unparse(node)} may be the host's: tell of it in HELD")
+            self.uses.odd.append(f"{self.name}: {ast.unparse(node)} may be the host's: tell of it in HELD")
         self.generic_visit(node)
 
     def visit_ClassDef(self, node: ast.ClassDef) -> None:
@@ -92,20 +92,20 @@ class _Reader(ast.NodeVisitor):
         if isinstance(node.func, ast.Attribute) and node.func.attr in ("get", "pop", "setdefault") and node.args:
             self.key_of(node.func.value, node.args[0])
         if ast.unparse(node.func) == options_of.__name__ and self.name in hints.HANDED:
-            self.found.hints.add(f"HANDED: {self.name}")
+            self.uses.hints.add(f"HANDED: {self.name}")
             self.note(hints.HANDED[self.name]).places["transformer_options"] = OPTIONS
         self.generic_visit(node)
 
     def called(self, node: ast.Call) -> tuple[str | None, Call | None]:
         """(what is called, with which arguments)"""
-        function, given, known = node.func, node.args, True
-        if isinstance(function, ast.Name) and function.id == "partial" and given:
-            (function, *given), known = given, False
+        function, arguments, known = node.func, node.args, True
+        if isinstance(function, ast.Name) and function.id == "partial" and arguments:
+            (function, *arguments), known = arguments, False
         if isinstance(function, ast.Name) and function.id == "self":
             path = f"{self.own_base()}.__call__" if self.own_base() else None
         elif ast.unparse(function) == "super().__init__":
             above = self.type_of(function.value)
-            path = None if above in self.classes.own else above
+            path = None if above in self.classes.of_pack else above
         else:
             path = self.path_of(function)
         keywords = []
@@ -116,9 +116,9 @@ class _Reader(ast.NodeVisitor):
                 keywords += self.dicts[keyword.value.id]
             else:
                 return path, None
-        if any(isinstance(argument, ast.Starred) for argument in given):
+        if any(isinstance(argument, ast.Starred) for argument in arguments):
             return path, None
-        return path, (len(given) if known else None, tuple(sorted(keywords)))
+        return path, (len(arguments) if known else None, tuple(sorted(keywords)))
 
     def object_of_a_model(self, path: ast.expr) -> None:
         """The host finds it by a path of names, of which the first is an attribute of the model."""
@@ -128,14 +128,14 @@ class _Reader(ast.NodeVisitor):
     def note(self, path: str | None) -> Use:
         """A symbol, and all classes that it stands in."""
         if not path or self.running.is_module(path):
-            self.found.modules |= {path} if path else set()
+            self.uses.modules |= {path} if path else set()
             return Use()
         module = self.running.module_of(path)
-        self.found.modules.add(module)
+        self.uses.modules.add(module)
         names = path[len(module) + 1 :].split(".")
         for end in range(1, len(names)):
-            self.found.symbols.setdefault(f"{module}.{'.'.join(names[:end])}", Use())
-        return self.found.symbols.setdefault(path, Use())
+            self.uses.symbols.setdefault(f"{module}.{'.'.join(names[:end])}", Use())
+        return self.uses.symbols.setdefault(path, Use())
 
     # --- whose it is --------------------------------------------------------------------------------------------------
 
@@ -144,7 +144,7 @@ class _Reader(ast.NodeVisitor):
         if self.imported(node) or not isinstance(node, ast.Attribute):
             return self.imported(node)
         kind = self.type_of(node.value)
-        if kind in self.classes.own:
+        if kind in self.classes.of_pack:
             kind = None if node.attr in self.classes.members(kind) else self.classes.host_base(kind)
         return f"{kind}.{node.attr}" if kind and not self.running.is_common(kind, node.attr) else None
 
@@ -166,7 +166,7 @@ class _Reader(ast.NodeVisitor):
         for file in (self.name, ""):
             kind = hints.HELD.get(file, {}).get(spelled)
             if kind is not None:
-                self.found.hints.add(f"HELD: {file} {spelled}")
+                self.uses.hints.add(f"HELD: {file} {spelled}")
                 return kind
         if isinstance(node, ast.Call):
             path = self.path_of(node.func)
@@ -177,7 +177,7 @@ class _Reader(ast.NodeVisitor):
 
     def given(self, path: str | None) -> str | None:
         if path in hints.GIVES:
-            self.found.hints.add(f"GIVES: {path}")
+            self.uses.hints.add(f"GIVES: {path}")
         return hints.GIVES.get(path)
 
     def own_base(self) -> str | None:
@@ -212,14 +212,14 @@ class _Reader(ast.NodeVisitor):
             return
         spelled = ast.unparse(container)
         if spelled in hints.OWN_DICTIONARIES:
-            self.found.hints.add(f"OWN_DICTIONARIES: {spelled}")
+            self.uses.hints.add(f"OWN_DICTIONARIES: {spelled}")
         elif spelled not in hints.DICTIONARIES:
-            self.found.odd.append(f"{self.name}: {spelled}[{text!r}] may be the host's: tell of it in DICTIONARIES")
+            self.uses.odd.append(f"{self.name}: {spelled}[{text!r}] may be the host's: tell of it in DICTIONARIES")
         elif text in hints.OWN_KEYS:
-            self.found.hints |= {f"DICTIONARIES: {spelled}", f"OWN_KEYS: {text}"}
+            self.uses.hints |= {f"DICTIONARIES: {spelled}", f"OWN_KEYS: {text}"}
         else:
-            self.found.hints.add(f"DICTIONARIES: {spelled}")
-            self.found.keys.add(text)
+            self.uses.hints.add(f"DICTIONARIES: {spelled}")
+            self.uses.keys.add(text)
 
     def text_of(self, node: ast.expr) -> str | None:
         """A text that is written out, or that a constant of the file holds."""
@@ -229,12 +229,12 @@ class _Reader(ast.NodeVisitor):
     def texts(self) -> None:
         """What the code has as texts alone: keys in constants of the file, and names of modules in a network."""
         for constant in hints.KEYS_IN.get(self.name, ()):
-            self.found.hints.add(f"KEYS_IN: {self.name} {constant}")
-            self.found.keys |= set(filter(None, map(self.text_of, ast.walk(self.constants[constant]))))
+            self.uses.hints.add(f"KEYS_IN: {self.name} {constant}")
+            self.uses.keys |= set(filter(None, map(self.text_of, ast.walk(self.constants[constant]))))
         words = {word for node in ast.walk(self.tree) for word in _words(node)}
         for kind, names in hints.NAMED_IN.get(self.name, {}).items():
             for name in words & set(names):
-                self.found.hints.add(f"NAMED_IN: {self.name} {name}")
+                self.uses.hints.add(f"NAMED_IN: {self.name} {name}")
                 self.note(f"{kind}.{name}")
 
 

@@ -28,41 +28,44 @@ def table(texts: dict[str, str]) -> Table:
     running = Running()
     trees = {name: ast.parse(text) for name, text in texts.items()}
     classes = Classes(trees.values(), running)
-    found = {name: read(name, text, classes, running) for name, text in texts.items()}
-    unneeded = hints.every().difference(*(one.hints for one in found.values()))
-    odd = [sentence for one in found.values() for sentence in one.odd]
+    uses_by_file = {name: read(name, text, classes, running) for name, text in texts.items()}
+    unneeded = hints.every().difference(*(one.hints for one in uses_by_file.values()))
+    odd = [sentence for one in uses_by_file.values() for sentence in one.odd]
     odd += [f"no code needs the hint {hint}" for hint in unneeded]
     if odd:
         raise ValueError("\n".join(sorted(odd)))
-    keys = {key: {"of": running.owner_of_key(key), "by": users(found, "keys", key)} for key in every(found, "keys")}
-    modules = {name: set(users(found, "modules", name)) for name in every(found, "modules")}
+    keys = {
+        key: {"of": running.owner_of_key(key), "by": users(uses_by_file, "keys", key)}
+        for key in every(uses_by_file, "keys")
+    }
+    modules = {name: set(users(uses_by_file, "modules", name)) for name in every(uses_by_file, "modules")}
     for key in keys.values():
         modules.setdefault(key["of"], set()).update(key["by"])
     return {
         "ran_on": sorted(environment.HOSTS),
         "parts": graph.parts(trees),
         "modules": {name: {"by": sorted(by)} for name, by in sorted(modules.items())},
-        "symbols": {path: symbol(path, found) for path in every(found, "symbols")},
+        "symbols": {path: symbol(path, uses_by_file) for path in every(uses_by_file, "symbols")},
         "keys": keys,
     }
 
 
-def every(found: dict[str, Found], kind: str) -> list[str]:
-    return sorted({name for one in found.values() for name in getattr(one, kind)})
+def every(uses_by_file: dict[str, Found], kind: str) -> list[str]:
+    return sorted({name for one in uses_by_file.values() for name in getattr(one, kind)})
 
 
-def users(found: dict[str, Found], kind: str, name: str) -> list[str]:
-    return [file for file, one in found.items() if name in getattr(one, kind)]
+def users(uses_by_file: dict[str, Found], kind: str, name: str) -> list[str]:
+    return [file for file, one in uses_by_file.items() if name in getattr(one, kind)]
 
 
-def symbol(path: str, found: dict[str, Found]) -> dict[str, Any]:
+def symbol(path: str, uses_by_file: dict[str, Found]) -> dict[str, Any]:
     """As lookup.Lookup.lacking has it, and "by" whom."""
-    uses = [one.symbols[path] for one in found.values() if path in one.symbols]
+    uses = [one.symbols[path] for one in uses_by_file.values() if path in one.symbols]
     calls = sorted({call for use in uses for call in use.calls}, key=str)
     taken = [use.takes for use in uses if use.takes is not None]
     places = {argument: place for use in uses for argument, place in use.places.items()}
     return {
-        "by": users(found, "symbols", path),
+        "by": users(uses_by_file, "symbols", path),
         **({"calls": [[number, *keywords] for number, keywords in calls]} if calls else {}),
         **({"takes": min(taken)} if taken else {}),
         **({"places": places} if places else {}),

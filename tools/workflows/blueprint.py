@@ -39,10 +39,7 @@ def subgraph_form(blueprint: Blueprint) -> dict[str, Any]:
     """A workflow that holds the box alone."""
     graph, name = blueprint.graph, blueprint.name
     lines = [
-        (given, node, slot)
-        for node in graph.nodes
-        for slot, (*_, given) in enumerate(node.sockets())
-        if given is not None
+        (wire, node, slot) for node in graph.nodes for slot, (*_, wire) in enumerate(node.sockets()) if wire is not None
     ]
     lines = [(number, *line) for number, line in enumerate(lines, start=1)]
     exits = [(len(lines) + i, *way_out) for i, way_out in enumerate(blueprint.exits.items(), start=1)]
@@ -68,7 +65,7 @@ def subgraph_form(blueprint: Blueprint) -> dict[str, Any]:
         "inputs": [
             {
                 "id": _id(name, port), "name": port, "type": kind, "pos": [360, ROW * (i + 1)],
-                "linkIds": [number for number, given, *_ in lines if given == link],
+                "linkIds": [number for number, wire, *_ in lines if wire == link],
             }
             for i, (port, kind, link) in enumerate(inputs)
         ],
@@ -87,10 +84,10 @@ def subgraph_form(blueprint: Blueprint) -> dict[str, Any]:
         ],
         "links": [
             {
-                "id": number, "origin_id": given.node.id, "origin_slot": given.slot, "target_id": node.id,
-                "target_slot": slot, "type": given.type,
+                "id": number, "origin_id": wire.node.id, "origin_slot": wire.slot, "target_id": node.id,
+                "target_slot": slot, "type": wire.type,
             }
-            for number, given, node, slot in every
+            for number, wire, node, slot in every
         ],
         "extra": {},
         "category": "Video-P2P",
@@ -140,9 +137,9 @@ def _height(blueprint: Blueprint) -> int:
 def _is_text(graph: Graph, link: Link) -> bool:
     """Whether what is put into the box is written in several lines where it goes to."""
     return any(
-        given == link and options(input_specs(node.schema)[name]).get("multiline", False)
+        wire == link and options(input_specs(node.schema)[name]).get("multiline", False)
         for node in graph.nodes
-        for name, given in node.inputs.items()
+        for name, wire in node.inputs.items()
     )
 
 

@@ -57,13 +57,13 @@ def vace_region(studio):
     negative = graph.add("CLIPTextEncode", "What it does not", clip=clip, text="blurry, static, deformed, watermark")
     graph.column("6 Paint it")
     size = graph.add("GetImageSize", image=studio.frames)
-    asked = graph.add(
+    vace = graph.add(
         "WanVaceToVideo", positive=positive, negative=negative, vae=studio.vae, width=size["width"],
         height=size["height"], length=size["batch_size"], control_video=region["greyed"],
         control_masks=region["region"],
     )  # fmt: skip
     painted = graph.add(
-        "KSampler", model=model, positive=asked["positive"], negative=asked["negative"], latent_image=asked["latent"],
+        "KSampler", model=model, positive=vace["positive"], negative=vace["negative"], latent_image=vace["latent"],
         seed=0, steps=20, cfg=6.0, sampler_name="uni_pc", scheduler="simple",
     )  # fmt: skip
     graph.column("7 Result")

@@ -15,12 +15,12 @@ BY_NAME = "VHS_"
 
 
 def api_form(graph: Graph) -> dict[str, Any]:
-    def value(given):
-        return [str(given.node.id), given.slot] if isinstance(given, Link) else given
+    def value(entry):
+        return [str(entry.node.id), entry.slot] if isinstance(entry, Link) else entry
 
     return {
         str(node.id): {
-            "inputs": {name: value(given) for name, given in {**node.inputs, **node.scripted}.items()},
+            "inputs": {name: value(entry) for name, entry in {**node.inputs, **node.scripted}.items()},
             "class_type": node.kind,
             "_meta": {"title": node.title},
         }
@@ -30,8 +30,8 @@ def api_form(graph: Graph) -> dict[str, Any]:
 
 def ui_form(graph: Graph, name: str) -> dict[str, Any]:
     """`name` gives the workflow an id that stays the same whenever it is written."""
-    ends = [(node, slot, given) for node in graph.nodes for slot, (*_, given) in enumerate(node.sockets()) if given]
-    lines = [(number, given, node, slot) for number, (node, slot, given) in enumerate(ends, start=1)]
+    ends = [(node, slot, link) for node in graph.nodes for slot, (*_, link) in enumerate(node.sockets()) if link]
+    lines = [(number, link, node, slot) for number, (node, slot, link) in enumerate(ends, start=1)]
     places = layout(graph)
     return {
         "id": str(uuid5(NAMESPACE_URL, f"comfyui-videop2p/{name}")),
@@ -94,7 +94,7 @@ def widget_values(node: Node) -> list[Any] | dict[str, Any]:
         return values | node.scripted
     followed = []
     for name, spec in specs.items():
-        followed += [values[name], *(kept for key, kept in FOLLOWERS.items() if options(spec).get(key))]
+        followed += [values[name], *(follower for key, follower in FOLLOWERS.items() if options(spec).get(key))]
     return followed
 
 

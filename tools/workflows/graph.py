@@ -51,15 +51,15 @@ class Node:
 
     def sockets(self) -> list[tuple[str, str, Link | None]]:
         """(name, type, Link or None) of the inputs that a line can end in: all but widgets that hold a value."""
-        found = []
+        sockets = []
         for name, spec in input_specs(self.schema).items():
             if spec[0] == GROWING:
-                found += [(key, given.type, given) for key, given in self.inputs.items() if base(key) == name]
+                sockets += [(key, link.type, link) for key, link in self.inputs.items() if base(key) == name]
             elif not is_widget(spec):
-                found.append((name, spec[0], self.inputs.get(name)))
+                sockets.append((name, spec[0], self.inputs.get(name)))
             elif isinstance(self.inputs[name], Link):
-                found.append((name, "COMBO" if isinstance(spec[0], list) else spec[0], self.inputs[name]))
-        return found
+                sockets.append((name, "COMBO" if isinstance(spec[0], list) else spec[0], self.inputs[name]))
+        return sockets
 
 
 @dataclass
@@ -74,15 +74,15 @@ class Graph:
     def column(self, title: str) -> None:
         self.columns.append((title, []))
 
-    def add(self, kind: str, title: str = "", *, models=(), scripted=None, **given: Any) -> Node:
+    def add(self, kind: str, title: str = "", *, models=(), scripted=None, **values: Any) -> Node:
         """A node. `given` holds values, Links, and Nodes in the place of their first output."""
         schema = self.info[kind]
         specs = input_specs(schema)
-        strange = [name for name in given if base(name) not in specs]
+        strange = [name for name in values if base(name) not in specs]
         if strange:
             raise ValueError(f"{kind} has no input {strange[0]}; it has: {', '.join(specs)}")
         inputs = {name: default(spec) for name, spec in specs.items() if is_widget(spec)}
-        inputs |= {name: next(iter(value)) if isinstance(value, Node) else value for name, value in given.items()}
+        inputs |= {name: next(iter(value)) if isinstance(value, Node) else value for name, value in values.items()}
         order = list(specs)
         inputs = {name: inputs[name] for name in sorted(inputs, key=lambda name: order.index(base(name)))}
         title = title or schema["display_name"] or kind

@@ -28,10 +28,10 @@ def is_widget(spec: list) -> bool:
 
 
 def default(spec: list) -> Any:
-    given = options(spec)
-    if "default" in given:
-        return given["default"]
-    choices = spec[0] if isinstance(spec[0], list) else given.get("options")
+    settings = options(spec)
+    if "default" in settings:
+        return settings["default"]
+    choices = spec[0] if isinstance(spec[0], list) else settings.get("options")
     if choices:
         return choices[0]["key"] if spec[0] == "COMFY_DYNAMICCOMBO_V3" else choices[0]
     return ""

@@ -52,8 +52,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder, Host(host_path(), folder, packs=peers()) as host:
         info = host.get("/object_info")
         texts, boxed = files(info), subgraphs(info)
-    kept = {file(name) for name in RECIPES for file in (graph_file, prompt_file)}
-    for old in (path for path in FOLDER.rglob("*.json") if path not in kept):
+    written = {file(name) for name in RECIPES for file in (graph_file, prompt_file)}
+    for old in (path for path in FOLDER.rglob("*.json") if path not in written):
         old.unlink()
     for path, text in {**texts, **boxed}.items():
         path.parent.mkdir(parents=True, exist_ok=True)

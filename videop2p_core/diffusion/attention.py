@@ -87,8 +87,8 @@ def edited_attention(
     """
     if target is None:
         return torch.zeros_like(q) if source is None else attend(source_q, source_k, source @ v, heads)
-    own = attend(q, k, target[:, None] * v, heads)
-    return own if source is None else own + attend(source_q, source_k, source @ v, heads)
+    of_target = attend(q, k, target[:, None] * v, heads)
+    return of_target if source is None else of_target + attend(source_q, source_k, source @ v, heads)
 
 
 def word_probabilities(q: Tensor, k: Tensor, words: Tensor, heads: int) -> Tensor:

@@ -53,21 +53,21 @@ class RecordSettings:
 
 class AttentionRecords:
     """The queries and keys of every step (0 = the noisiest), pass of the clip and layer, in half precision; one file a
-    step and pass where `kept` names a folder, which goes when the records go.
+    step and pass where the settings name a folder, which goes when the records go.
 
     directions: the source's own of each step, [*latent], where a path does not tell them
     """
 
-    def __init__(self, kept: RecordSettings, steps: int) -> None:
-        self.kept, self.steps, self.first = kept, steps, 0  # the step that is called 0
+    def __init__(self, settings: RecordSettings, steps: int) -> None:
+        self.settings, self.steps, self.first = settings, steps, 0  # the step that is called 0
         self.directions: list[Tensor] = []
         self.whole: AttentionRecords | None = None  # whose files these are
         self._memory: dict[tuple[int, str], Mapping[str, QueryKey]] = {}
         self._sizes: dict[tuple[int, str], int] = {}  # in bytes
-        if kept.folder is not None:
-            with _written(kept.folder):
-                kept.folder.mkdir(parents=True)
-            weakref.finalize(self, shutil.rmtree, kept.folder, ignore_errors=True)
+        if settings.folder is not None:
+            with _written(settings.folder):
+                settings.folder.mkdir(parents=True)
+            weakref.finalize(self, shutil.rmtree, settings.folder, ignore_errors=True)
 
     def after(self, step: int) -> AttentionRecords:
         """The same, to read, of a run that begins at this step."""
@@ -80,25 +80,27 @@ class AttentionRecords:
         return sum(self._sizes.values())
 
     def has_cross(self, step: int) -> bool:
-        return self.first + step < int(self.kept.cross * (self.steps + 1))
+        return self.first + step < int(self.settings.cross * (self.steps + 1))
 
     def has_temporal(self, step: int) -> bool:
-        return self.first + step < int(self.kept.temporal * self.steps)
+        return self.first + step < int(self.settings.temporal * self.steps)
 
     def has_structure(self, step: int) -> bool:
-        return self.first + step < int(self.kept.structure * self.steps)
+        return self.first + step < int(self.settings.structure * self.steps)
 
     def write(self, step: int, part: str, layers: Mapping[str, QueryKey]) -> None:
         """In the place of what the step and pass had. layers: in half precision, on the CPU."""
         self._sizes[step, part] = sum(x.numel() * x.element_size() for pair in layers.values() for x in pair)
-        if self.kept.folder is None:
+        if self.settings.folder is None:
             self._memory[step, part] = layers
         else:
             tensors = {
                 f"{name} {layer}": x for layer, pair in layers.items() for name, x in zip("qk", pair, strict=True)
             }
-            with _written(self.kept.folder):
-                save_file({name: x.contiguous() for name, x in tensors.items()}, _file(self.kept.folder, step, part))
+            with _written(self.settings.folder):
+                save_file(
+                    {name: x.contiguous() for name, x in tensors.items()}, _file(self.settings.folder, step, part)
+                )
 
     def read(self, step: int, part: str) -> Mapping[str, QueryKey] | FileLayers:
         """What `get(layer)` gives the queries and keys of, None for a layer of which none are kept."""
@@ -111,13 +113,13 @@ class AttentionRecords:
                 "the inversion took the clip in other passes than the edit does: give both the same frames per pass, "
                 "or keep nothing"
             )
-        if self.kept.folder is None:
+        if self.settings.folder is None:
             return self._memory[step, part]
-        return FileLayers(_file(self.kept.folder, step, part))
+        return FileLayers(_file(self.settings.folder, step, part))
 
     def check_there(self) -> None:
         """Whether all that was written still is: other programs empty folders of temporary files."""
-        folder = self.kept.folder
+        folder = self.settings.folder
         if folder is not None and not all(_file(folder, *key).is_file() for key in self._sizes):
             raise ValueError(GONE)
 
@@ -162,8 +164,8 @@ def check_kept(records: AttentionRecords, edit: Edit) -> None:
     ):
         lacking = [step for step in range(edit.steps) if needs(step) and not has(step)]
         if lacking:
-            end, kept = (records.first + step for step in (lacking[-1] + 1, lacking[0]))
+            end, recorded = (records.first + step for step in (lacking[-1] + 1, lacking[0]))
             raise ValueError(
                 f"the {window} window of the edit reaches to step {end}, the inversion kept the source's queries and "
-                f"keys up to step {kept}: invert with a larger kept {window} window, or keep nothing"
+                f"keys up to step {recorded}: invert with a larger kept {window} window, or keep nothing"
             )

@@ -122,8 +122,8 @@ def edit_clip(
         shown = evaluation_point(inversion, step, device) if inversion.is_exact else source
         places = [shown + offset for offset in offsets] if inversion.is_exact else edited
         branches = [
-            target_branch(inversion, step, i, coupled, None if own is None else own[step])
-            for i, own in enumerate(scales)
+            target_branch(inversion, step, i, coupled, None if curve is None else curve[step])
+            for i, curve in enumerate(scales)
         ]
         plain = [(replace(branches[i], proximal=False, unedited=True), places[i]) for i in stressed]
         predictions = [*plain, *zip(branches, places, strict=True)]

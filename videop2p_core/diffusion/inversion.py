@@ -54,7 +54,7 @@ class InversionSettings:
     cfg            guidance of the reconstruction and of the edit
     inner_steps    null-text methods: updates of each step at most; epsilon: they end once the loss is below it
     checkpointing  null-text methods: compute activations twice rather than keep them
-    kept           KEEPING_METHODS: what to keep of the source for its edits, None for nothing
+    record_settings  KEEPING_METHODS: what to keep of the source for its edits, None for nothing
     seed           of noise that is drawn: of all of it where nothing is inverted, else of what takes its place
     """
 
@@ -65,7 +65,7 @@ class InversionSettings:
     inner_steps: int = 10
     epsilon: float = 1e-5
     checkpointing: bool = False
-    kept: RecordSettings | None = None
+    record_settings: RecordSettings | None = None
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -254,8 +254,8 @@ def ddim_invert(
         z = schedule.to_z(x, high, flow=flow)
         trajectory.append(z.cpu())
         check_finite(x, f"step {step + 1} of the inversion")
-        if step == 0 and (kept := unfinished.of_same_run(trajectory[1] - trajectory[0])):
-            x, trajectory = kept["x"].to(z0), list(kept["trajectory"].to(z0.dtype))
+        if step == 0 and (checkpoint := unfinished.of_same_run(trajectory[1] - trajectory[0])):
+            x, trajectory = checkpoint["x"].to(z0), list(checkpoint["trajectory"].to(z0.dtype))
             z = trajectory[-1].to(z0)
         if progress:
             for done, reached in enumerate([*trajectory[step + 1 : -1], z], step):

@@ -107,10 +107,13 @@ def optimise_null_text(
         nulls.append(null.cpu())
         reconstruction.append(z.cpu())
         check_finite(x, f"step {step + 1} of the null-text optimisation")
-        if step == 0 and (kept := unfinished.of_same_run(reconstruction[0] - trajectory[-1])):
-            x = kept["x"].to(x)
-            nulls, reconstruction = list(kept["nulls"].to(null.dtype)), list(kept["reconstruction"].to(x.dtype))
-            losses = [row[~row.isnan()].tolist() for row in kept["losses"]]
+        if step == 0 and (checkpoint := unfinished.of_same_run(reconstruction[0] - trajectory[-1])):
+            x = checkpoint["x"].to(x)
+            nulls, reconstruction = (
+                list(checkpoint["nulls"].to(null.dtype)),
+                list(checkpoint["reconstruction"].to(x.dtype)),
+            )
+            losses = [row[~row.isnan()].tolist() for row in checkpoint["losses"]]
             null, z = nulls[-1].to(null), reconstruction[-1].to(x)
         if progress:
             for done, reached in enumerate([*reconstruction[step:-1], z], step):

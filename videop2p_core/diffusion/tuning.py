@@ -253,9 +253,9 @@ def tune(
             optimizer.step()
             optimizer.zero_grad()  # not beside the activations of the next step
             losses.append(loss.item())
-            if step == 0 and (kept := unfinished.of_same_run(loss)):
-                losses, grad_norms, probed = (kept[name].tolist() for name in ("losses", "grad_norms", "probed"))
-                restore(trained, optimizer, kept)
+            if step == 0 and (checkpoint := unfinished.of_same_run(loss)):
+                losses, grad_norms, probed = (checkpoint[name].tolist() for name in ("losses", "grad_norms", "probed"))
+                restore(trained, optimizer, checkpoint)
             if progress:
                 progress(losses)
             if step + 1 < len(losses):
@@ -294,7 +294,7 @@ def state_of(trained: Mapping[str, Tensor], optimizer: torch.optim.Optimizer) ->
 
 
 @torch.no_grad()
-def restore(trained: Mapping[str, Tensor], optimizer: torch.optim.Optimizer, kept: Mapping[str, Tensor]) -> None:
+def restore(trained: Mapping[str, Tensor], optimizer: torch.optim.Optimizer, checkpoint: Mapping[str, Tensor]) -> None:
     """Put back, in place, what `state_of` gave."""
     for name, tensor in state_of(trained, optimizer).items():
-        tensor.copy_(kept[name])
+        tensor.copy_(checkpoint[name])

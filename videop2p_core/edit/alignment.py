@@ -24,12 +24,12 @@ class Alignment:
 
     kind: "replace" or "refine".
     source: [N_source, N_target], the share of each source token's map.
-    own: [N_target], the share of its own map: 1 for a token without a counterpart, else 0.
+    target: [N_target], the share of its own map: 1 for a token without a counterpart, else 0.
     """
 
     kind: str
     source: Tensor
-    own: Tensor
+    target: Tensor
 
 
 def align(source: Prompt, target: Prompt, kind: str = "auto", alignment: str = "default") -> Alignment:
@@ -66,10 +66,10 @@ def swaps(source: Prompt, target: Prompt) -> list[Span]:
     """Where other words stand between two that are kept: as many of them, or two parts of runs without spaces; of
     either prompt their tokens."""
     before, after = ([prompt.ids(word.tokens) for word in prompt.words] for prompt in (source, target))
-    kept = [(i, j) for j, i in enumerate(global_alignment(before, after)) if i >= 0]
-    kept = [(-1, -1), *((i, j) for i, j in kept if before[i] == after[j]), (len(before), len(after))]
+    anchors = [(i, j) for j, i in enumerate(global_alignment(before, after)) if i >= 0]
+    anchors = [(-1, -1), *((i, j) for i, j in anchors if before[i] == after[j]), (len(before), len(after))]
     pairs: list[Span] = []
-    for (i, j), (next_i, next_j) in pairwise(kept):
+    for (i, j), (next_i, next_j) in pairwise(anchors):
         old, new = source.words[i + 1 : next_i], target.words[j + 1 : next_j]
         if old and len(old) == len(new):
             pairs += [(a.tokens, b.tokens) for a, b in zip(old, new, strict=True)]
@@ -86,11 +86,11 @@ def replace_alignment(source: Prompt, target: Prompt) -> Alignment:
     """
     if len(source.words) != len(target.words):
         raise _unequal(len(source.words), len(target.words))
-    mapper, own = torch.zeros(len(source), len(target)), torch.ones(len(target))
+    mapper, unmapped = torch.zeros(len(source), len(target)), torch.ones(len(target))
 
     def connect(i: Sequence[int], j: Sequence[int]) -> None:
         mapper[_cells(i, j)] = 1 if len(i) == len(j) else 1 / len(j)
-        own[list(j)] = 0
+        unmapped[list(j)] = 0
 
     for before, after in zip(source.words, target.words, strict=True):
         connect(before.tokens, after.tokens)
@@ -102,7 +102,7 @@ def replace_alignment(source: Prompt, target: Prompt) -> Alignment:
             if before[kind]:
                 counterparts = [before[kind][min(k, len(before[kind]) - 1)] for k in range(len(after[kind]))]
                 connect(counterparts, after[kind])
-    return Alignment("replace", mapper, own)
+    return Alignment("replace", mapper, unmapped)
 
 
 def refine_alignment(source: Prompt, target: Prompt, swapped: Sequence[Span] = ()) -> Alignment:
@@ -123,12 +123,12 @@ def refine_alignment(source: Prompt, target: Prompt, swapped: Sequence[Span] = (
             place = j - after["first"]
             column[j] = before["first"] + place if place < before["length"] else -1
     columns = torch.tensor(column)
-    mapper, own = (torch.arange(len(source))[:, None] == columns).float(), (columns < 0).float()
+    mapper, unmapped = (torch.arange(len(source))[:, None] == columns).float(), (columns < 0).float()
     for i, j in swapped:
         mapper[:, list(j)] = 0
         mapper[_cells(i, j)] = 1 if len(i) == len(j) else 1 / len(j)
-        own[list(j)] = 0
-    return Alignment("refine", mapper, own)
+        unmapped[list(j)] = 0
+    return Alignment("refine", mapper, unmapped)
 
 
 def official_replace_alignment(source: Prompt, target: Prompt) -> Alignment:

@@ -109,9 +109,9 @@ class EditPlan:
         enough, sentences = math.ceil(100 / (steps + 1)) / 100, []
         for word in dict.fromkeys((*opened, *self.weights)):
             if not is_open[:, list(word_tokens(self.target, word))].any():
-                asked = "weight, inside its window," if word in self.weights else "window"
+                entry = "weight, inside its window," if word in self.weights else "window"
                 sentences.append(
-                    f"the {asked} of '{shortened(word)}' acts in none of the {steps} steps: a window from 0 to "
+                    f"the {entry} of '{shortened(word)}' acts in none of the {steps} steps: a window from 0 to "
                     f"{enough:g} opens in the first"
                 )
         return sentences

@@ -221,10 +221,17 @@ def compile_edit(
     # Most steps are alike, and the matrices of a long prompt large.
     unlike, step = torch.stack(curves, dim=1).unique(dim=0, return_inverse=True)  # [unlike, 2, N_target], [steps]
     weight, window = unlike.unbind(1)
-    edited, kept = within(reweight((aligned.source, aligned.own), weight), window)
+    source_matrices, target_matrices = within(reweight((aligned.source, aligned.target), weight), window)
     scale = None if guidance is None else tuple(weight_curve(guidance, steps).tolist())
     windows = (window_curve(window, steps, steps) > 0 for window in (temporal, structure))
-    return Edit(edited.float()[step], kept.float()[step], *windows, guidance=scale, fresh=fresh, emphasis=emphasis)
+    return Edit(
+        source_matrices.float()[step],
+        target_matrices.float()[step],
+        *windows,
+        guidance=scale,
+        fresh=fresh,
+        emphasis=emphasis,
+    )
 
 
 def word_windows(

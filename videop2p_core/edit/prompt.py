@@ -91,9 +91,9 @@ class Prompt:
         any case."""
         places = tuple({} for _ in _SAME)
         for i, unit in enumerate(self.spelled):
-            for same, found in zip(_SAME, places, strict=True):
+            for same, positions in zip(_SAME, places, strict=True):
                 for spelling in (unit, _bare(unit)):
-                    found.setdefault(same(spelling), set()).add(i)
+                    positions.setdefault(same(spelling), set()).add(i)
         return places
 
     @cached_property

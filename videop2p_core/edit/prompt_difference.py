@@ -141,11 +141,11 @@ def _changes(
     prompt: Prompt, pairs: Iterable[Sequence[int]], same: Iterable[Sequence[int]], alone: str
 ) -> tuple[Change, ...]:
     """pairs: (a word of this prompt, a word of the other); same: those of them that are spelled alike."""
-    partners, kept = {i: [] for i in range(len(prompt.words))}, {i for i, _ in same}
+    partners, unchanged = {i: [] for i in range(len(prompt.words))}, {i for i, _ in same}
     for i, j in pairs:
         partners[i].append(j)
     return tuple(
-        Change(word.text, KEPT if i in kept else SWAPPED if partners[i] else alone, tuple(partners[i]))
+        Change(word.text, KEPT if i in unchanged else SWAPPED if partners[i] else alone, tuple(partners[i]))
         for i, word in enumerate(prompt.words)
     )
 

@@ -59,8 +59,8 @@ def encoded_part(size: Sequence[int], decoded: Sequence[int]) -> Crop | None:
     None where what is decoded, (height, width), is not that part of them, or all of them.
     """
     for factor in FACTORS:
-        height, width = kept = tuple(side // factor * factor for side in size)
-        if kept == tuple(decoded) != tuple(size):
+        height, width = cropped = tuple(side // factor * factor for side in size)
+        if cropped == tuple(decoded) != tuple(size):
             return Crop((size[0] - height) // 2, (size[1] - width) // 2, height, width, (size[0], size[1]))
     return None
 

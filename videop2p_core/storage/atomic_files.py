@@ -27,12 +27,12 @@ def begun(folder: Path) -> Generator[Path, None, None]:
             if time.time() - left.stat().st_mtime > ABANDONED:
                 _remove(left)
     # In a folder of its own, as who writes it may begin with files of other names.
-    own = folder / f"{BEGUN}{uuid.uuid4().hex}"
+    place = folder / f"{BEGUN}{uuid.uuid4().hex}"
     try:
-        own.mkdir()
-        yield own / "begun"
+        place.mkdir()
+        yield place / "begun"
     finally:
-        _remove(own)
+        _remove(place)
 
 
 def put(begun: Path, path: Path) -> None:

@@ -43,8 +43,12 @@ class UnfinishedFile(Unfinished):
         except FAILURES as error:
             LOG.warning(f"An unfinished run is begun anew: {error}")
             return None
-        kept = state.pop("first", None)
-        if kept is None or kept.shape != self._first.shape or (kept - self._first).norm() > ALIKE * kept.norm():
+        written = state.pop("first", None)
+        if (
+            written is None
+            or written.shape != self._first.shape
+            or (written - self._first).norm() > ALIKE * written.norm()
+        ):
             LOG.warning("An unfinished run with these inputs began otherwise, so it is begun anew")
             return None
         LOG.info("An unfinished run with these inputs was found: this one goes on from where it stopped")

@@ -60,11 +60,11 @@ def names_of(image_names: Mapping[str, str], own_names: Collection[str]) -> dict
 
     image_names may name what the UNet has not; own_names are the UNet's and its temporal layers'.
     """
-    names = {theirs: own for theirs, own in image_names.items() if own in own_names}
-    blocks = {_block_of(own): _block_of(theirs) for theirs, own in names.items() if _block_of(own)}
-    for own in filter(is_temporal, own_names):
-        block = _block_of(own)
-        names[blocks[block] + own.removeprefix(block)] = own
+    names = {diffusers_name: name for diffusers_name, name in image_names.items() if name in own_names}
+    blocks = {_block_of(name): _block_of(diffusers_name) for diffusers_name, name in names.items() if _block_of(name)}
+    for name in filter(is_temporal, own_names):
+        block = _block_of(name)
+        names[blocks[block] + name.removeprefix(block)] = name
     return names
 
 
@@ -85,7 +85,7 @@ def by_own_names(
     tensors = {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
     if not tensors:
         raise ForeignError("holds no weight at all: copy it anew")
-    table = dict(names) | {own: own for own in names.values()}
+    table = dict(names) | {name: name for name in names.values()}
     strange = [name for name in tensors if name not in table]
     if len(strange) == len(tensors):
         raise ForeignError(f"holds no weight of this model's UNet, but {_few(strange)}: choose a checkpoint of a UNet")
@@ -95,15 +95,19 @@ def by_own_names(
         )
     renamed = {table[name]: tensor for name, tensor in tensors.items()}
     temporal = any(map(is_temporal, renamed))
-    lacking = [theirs for theirs, own in names.items() if own not in renamed and (temporal or not is_temporal(own))]
+    lacking = [
+        diffusers_name
+        for diffusers_name, name in names.items()
+        if name not in renamed and (temporal or not is_temporal(name))
+    ]
     if lacking:
         raise ForeignError(f"lacks {_few(lacking)}: a whole UNet is needed, copy it anew")
-    other = [f"{own} {renamed[own].dtype}" for own in renamed if renamed[own].dtype not in DTYPES]
+    other = [f"{name} {renamed[name].dtype}" for name in renamed if renamed[name].dtype not in DTYPES]
     if other:
         raise ForeignError(
             f"holds weights of a kind that loses too much, {_few(other)}: get it in half precision or better"
         )
-    misshapen = [f"{own} {list(renamed[own].shape)}" for own in renamed if renamed[own].shape != shapes[own]]
+    misshapen = [f"{name} {list(renamed[name].shape)}" for name in renamed if renamed[name].shape != shapes[name]]
     if misshapen:
         raise ForeignError(
             f"is of a UNet of another size, with {_few(misshapen)}: connect the base model that it was tuned on"
@@ -125,18 +129,18 @@ def difference(actual: Tensor, expected: Tensor) -> float:
     return ((actual.float() - expected.float()).norm() / scale).item()
 
 
-def differing(tuned: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> dict[str, float]:
+def differing(tuned: Mapping[str, Tensor], base: Mapping[str, Tensor]) -> dict[str, float]:
     """{name: difference} of the weights that tuning leaves as they are and that differ by more than rounding."""
     trained = set(trained_names(tuned))
     untrained = [name for name in tuned if name not in trained and not is_temporal(name)]
-    differences = {name: difference(tuned[name], own[name]) for name in untrained}
+    differences = {name: difference(tuned[name], base[name]) for name in untrained}
     return {name: value for name, value in differences.items() if not value <= TOLERANCE}
 
 
-def tuning_between(own: Mapping[str, Tensor], tuned: Mapping[str, Tensor]) -> Tuning:
+def tuning_between(base: Mapping[str, Tensor], tuned: Mapping[str, Tensor]) -> Tuning:
     """What changed from our own weights to tuned ones, both by our own names. How it was tuned is not known."""
     trained = [name for name in trained_names(tuned) if not is_temporal(name)]
-    deltas = {name: tuned[name].float() - own[name].float() for name in trained}
+    deltas = {name: tuned[name].float() - base[name].float() for name in trained}
     return Tuning(
         # What the official training froze is the same.
         deltas={name: delta for name, delta in deltas.items() if delta.any()},

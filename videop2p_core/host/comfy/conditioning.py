@@ -21,12 +21,12 @@ def same_embedding(conditioning: Conditioning, embedding: Tensor) -> bool:
 
     Each token for itself: in the whole of a text, most of which is padding, a word would not be missed.
     """
-    own = conditioning[0][0]
-    if own.shape != embedding.shape:
+    tokens = conditioning[0][0]
+    if tokens.shape != embedding.shape:
         return False
-    own, embedding = own.float().cpu(), embedding.float().cpu()
-    size = torch.maximum(own.norm(dim=-1), embedding.norm(dim=-1))
-    return bool(((own - embedding).norm(dim=-1) <= ALIKE * size).all())
+    tokens, embedding = tokens.float().cpu(), embedding.float().cpu()
+    size = torch.maximum(tokens.norm(dim=-1), embedding.norm(dim=-1))
+    return bool(((tokens - embedding).norm(dim=-1) <= ALIKE * size).all())
 
 
 def in_use(options: dict[str, Any]) -> tuple[float, float]:

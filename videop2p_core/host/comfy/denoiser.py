@@ -58,10 +58,10 @@ def with_embedding(entries: Prepared, embedding: Tensor) -> Prepared:
     """Prepared conditioning with another text embedding in its first entry, which lies where the host's own does."""
     first, *others = entries
     conds = first["model_conds"]
-    own = conds["c_crossattn"]
+    crossattn = conds["c_crossattn"]
     # The host predicts two halves in one call only where their texts lie on one device. One that is being optimised is
     # predicted by itself, and its gradient had to come all the way back.
-    text = type(own)(embedding if embedding.requires_grad else embedding.to(own.cond.device))
+    text = type(crossattn)(embedding if embedding.requires_grad else embedding.to(crossattn.cond.device))
     return [{**first, "model_conds": {**conds, "c_crossattn": text}}, *others]
 
 

@@ -72,7 +72,7 @@ class AttentionControl:
         self.matrices: dict[Hashable, Any] = {}  # what the layers of this branch multiply by, on their device
         self.recording: dict[str, QueryKey] = {}  # layer -> (q, k) of the source in this step and pass
         self.recorded = None  # the step and pass
-        self.kept: Mapping[str, QueryKey] | FileLayers = {}  # what an inversion kept of the same
+        self.inverted: Mapping[str, QueryKey] | FileLayers = {}  # what an inversion kept of the same
         self.recalled = None  # the step and pass whose records these are
         self.unseen = None  # layers that did not run since, None before the model did
         self.source_maps = [WordMaps() for _ in targets]
@@ -93,7 +93,7 @@ class AttentionControl:
         if target is not None:
             self.ferry.land()  # what was recorded
             if self.records is not None and self.recalled != (step, part):
-                self.kept, self.recalled = self.records.read(step, part), (step, part)
+                self.inverted, self.recalled = self.records.read(step, part), (step, part)
         self.mode = RECORD if target is None else REPLAY
         self.step, self.target, self.unseen, self.matrices = step, target or 0, None, {}
         yield
@@ -160,11 +160,11 @@ class AttentionControl:
 
         target = self.targets[self.target]
         tokens = target.edit.target.shape[1]
-        own = q[rows], once(k[rows], tokens, "target"), once(v[rows], tokens, "target")
-        recorded = cache(partial(self._recorded, layer, own[0]))  # once for all that asks, however far it travels
+        qkv = q[rows], once(k[rows], tokens, "target"), once(v[rows], tokens, "target")
+        recorded = cache(partial(self._recorded, layer, qkv[0]))  # once for all that asks, however far it travels
         looking = self._looking(target, self.step)
         if looking and looking.layers.feed(layer, options):
-            words = looking.layers.by_frame(self._target_words(recorded, *own[:2], heads, looking.blend), options)
+            words = looking.layers.by_frame(self._target_words(recorded, *qkv[:2], heads, looking.blend), options)
             self.target_maps[self.target].add(layer, words, options)
             if self.records is not None:
                 self._add_source_words(self.target, layer, *recorded(), options)
@@ -172,10 +172,10 @@ class AttentionControl:
             return call.attended()
         pair = self._matrix(("pair", v.dtype), lambda: target.edit.pair(self.step, v))
         attend = host_attention(options)
-        edited = edited_attention(*own, *recorded(), *pair, heads, attend)
+        edited = edited_attention(*qkv, *recorded(), *pair, heads, attend)
         if call.occupant:
             whole = call.attended()
-            return splice(whole, rows, whole[rows] + edited - attend(*own, heads))
+            return splice(whole, rows, whole[rows] + edited - attend(*qkv, heads))
         around = slice(0, rows.start), slice(rows.stop, len(q))
         before, after = ([call.attended(part)] if part.start < part.stop else [] for part in around)
         return torch.cat([*before, edited, *after])
@@ -287,20 +287,20 @@ class AttentionControl:
         return not self.full(self.step) and self._of_source(layer) is None
 
     def _of_source(self, layer: Hashable) -> QueryKey | None:
-        return self.recording.get(str(layer)) or self.kept.get(str(layer))
+        return self.recording.get(str(layer)) or self.inverted.get(str(layer))
 
     def _recorded(self, layer: Hashable, q: Tensor) -> QueryKey:
-        kept = self._of_source(layer)
-        if kept is None:
+        record = self._of_source(layer)
+        if record is None:
             raise ValueError(
                 f"step {self.step} edits the target where the source prompt is not in use: give both conditionings the "
                 "same timestep range"
             )
-        if kept[0].shape != q.shape:
+        if record[0].shape != q.shape:
             raise ValueError(
                 "the source and the target conditioning cover different areas of the picture: an edit needs both whole"
             )
-        source_q, source_k = (self.ferry.back(x, q) for x in kept)
+        source_q, source_k = (self.ferry.back(x, q) for x in record)
         return source_q, source_k
 
     def _add_source_words(self, index: int, layer: Hashable, q: Tensor, k: Tensor, options: dict[str, Any]) -> None:

@@ -30,7 +30,7 @@ class AttentionRecorder:
         self.records, self.entry, self.tokens = records, entry, tokens
         self.grid = blend_grid(*size)
         self.step = 0
-        self.found = {}  # pass -> {layer: (q, k)} of this step
+        self.recording = {}  # pass -> {layer: (q, k)} of this step
         self.ferry = Ferry(may_lock_pages())
 
     @contextmanager
@@ -39,9 +39,9 @@ class AttentionRecorder:
         self.step = step
         yield
         self.ferry.land()
-        for part, layers in self.found.items():
+        for part, layers in self.recording.items():
             self.records.write(step, part, layers)
-        self.found = {}
+        self.recording = {}
 
     def __call__(self, executor: Any, *args: Any, **kwargs: Any) -> Tensor:
         family = family_of_network(executor.class_obj.diffusion_model)
@@ -76,7 +76,7 @@ class AttentionRecorder:
 
     def _keep(self, layer: Hashable, q: Tensor, k: Tensor, options: dict[str, Any]) -> None:
         window = options.get("context_window")
-        part = self.found.setdefault(WHOLE if window is None else window.key, {})
+        part = self.recording.setdefault(WHOLE if window is None else window.key, {})
         # In half precision at once: a step of a large clip in full would be the peak of the inversion.
         part[str(layer)] = tuple(self.ferry.out(x, torch.float16) for x in (q, k))
 
@@ -91,9 +91,9 @@ def keeping(
     inner = Denoiser(denoise.guider, options)
     steps = {level: step for step, level in enumerate(sigmas.tolist())}
 
-    def kept(x: Tensor, sigma: Tensor, conditioning: str | Tensor) -> Tensor:
+    def recorded_denoise(x: Tensor, sigma: Tensor, conditioning: str | Tensor) -> Tensor:
         # A step up is labelled with the level above, where the step down of an edit begins.
         with recorder.evaluation(steps[sigma.item()]):
             return inner(x, sigma, conditioning)
 
-    return kept
+    return recorded_denoise

@@ -17,11 +17,11 @@ def rows_of(entry: UUID, rows: int, options: dict[str, Any]) -> slice | None:
     """The rows of a conditional entry in this call, None where it does not hold it."""
     # The host may give a copy of an entry, uuid and all, to the unconditional half.
     calls = zip(options["uuids"], options["cond_or_uncond"], strict=True)
-    own = [i for i, (uuid, half) in enumerate(calls) if uuid == entry and half == CONDITIONAL]
-    if not own:
+    positions = [i for i, (uuid, half) in enumerate(calls) if uuid == entry and half == CONDITIONAL]
+    if not positions:
         return None
     share = rows // len(options["uuids"])
-    return slice(own[0] * share, (own[0] + 1) * share)
+    return slice(positions[0] * share, (positions[0] + 1) * share)
 
 
 def check_rows(call: AttentionCall) -> None:

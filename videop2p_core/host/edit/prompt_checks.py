@@ -32,15 +32,15 @@ def check_target(prompt: Prompt, encoded: Conditioning, source: Conditioning, wi
 
 
 def _why_another(prompt: Prompt, used: Conditioning, inverted: Tensor) -> str:
-    text, own = prompt.text, used[0][0].float().cpu()
-    if own.shape[1] != inverted.shape[1]:
+    text, encoded = prompt.text, used[0][0].float().cpu()
+    if encoded.shape[1] != inverted.shape[1]:
         return (
-            f"the clip was inverted with a prompt of {inverted.shape[1]} tokens, '{text}' has {own.shape[1]}: use one "
-            "source prompt, encoded in one way, for the inversion and for every Attention Controller"
+            f"the clip was inverted with a prompt of {inverted.shape[1]} tokens, '{text}' has {encoded.shape[1]}: use "
+            "one source prompt, encoded in one way, for the inversion and for every Attention Controller"
         )
     # What CLIP makes of its start token, which sees no other, depends on the encoder alone.
-    start, own_start = (one[0, 0].float().cpu() for one in (inverted, own))
-    if prompt.pieces[0].kind == START and (start - own_start).norm() > ROUNDED * start.norm():
+    start, encoded_start = (one[0, 0].float().cpu() for one in (inverted, encoded))
+    if prompt.pieces[0].kind == START and (start - encoded_start).norm() > ROUNDED * start.norm():
         return (
             f"the clip was inverted with a prompt of another CLIP than that of '{text}': connect the same to both (a "
             "LoRA, a clip skip or a node with an encoding of its own makes it another), or the inversion's own source "
@@ -53,15 +53,14 @@ def _why_another(prompt: Prompt, used: Conditioning, inverted: Tensor) -> str:
 
 
 def _check_tokens(name: str, text: str, encoded: Conditioning, wired: Conditioning) -> None:
-    own, other = (embedding_of(conditioning, name).shape[1] for conditioning in (encoded, wired))
-    if other == 2 * own:
+    tokens, wired_tokens = (embedding_of(conditioning, name).shape[1] for conditioning in (encoded, wired))
+    counts = f"the {name} conditioning has {wired_tokens} tokens where '{text}' has {tokens}"
+    if wired_tokens == 2 * tokens:
         raise ValueError(
-            f"the {name} conditioning has {other} tokens where '{text}' has {own}, as of two prompts joined or of "
-            "NegPip, so that its words stand elsewhere: connect one of a single prompt, encoded without"
+            f"{counts}, as of two prompts joined or of NegPip, so that its words stand elsewhere: connect one of a "
+            "single prompt, encoded without"
         )
-    if other != own:
-        raise ValueError(
-            f"the {name} conditioning has {other} tokens where '{text}' has {own}: connect that of the same text"
-        )
+    if wired_tokens != tokens:
+        raise ValueError(f"{counts}: connect that of the same text")
     if not same_embedding(wired, encoded[0][0]):
         LOG.info(f"The {name} conditioning was encoded elsewhere; its words are taken to stand as in '{text}'")

@@ -106,8 +106,8 @@ def _check_together(inversion: Inversion, source: Conditioning, null: Conditioni
                 f"the {name} conditioning is limited to an area: the prompt of an edit needs the whole picture"
             )
     embedding = inversion.source
-    for name, given, own in (("source", source, embedding), ("null", null, inversion.initial_null)):
-        if not same_embedding(given, own):
+    for name, wired, inverted in (("source", source, embedding), ("null", null, inversion.initial_null)):
+        if not same_embedding(wired, inverted):
             raise ValueError(
                 f"the {name} conditioning is not the one that the clip was inverted with: connect the same prompt"
             )

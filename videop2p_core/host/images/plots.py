@@ -73,7 +73,7 @@ def alignment_picture(source: Prompt, target: Prompt, alignment: Alignment, weig
     first = [*same, False].index(False)
     rows, ylabel = _part("source", rows, first)
     columns, xlabel = _part("target", columns, first)
-    shares = torch.cat([alignment.source[rows][:, columns], alignment.own[None, columns]])
+    shares = torch.cat([alignment.source[rows][:, columns], alignment.target[None, columns]])
     labels = [_label(target, j) + ("" if weights[j] == 1 else f" × {weights[j]:g}") for j in columns]
     figure, axes = _figure(2.5 + 0.5 * len(columns), 2 + 0.4 * len(rows))
     axes.imshow(shares.numpy(), cmap="Blues", vmin=0, vmax=1, aspect="auto")

@@ -50,7 +50,7 @@ class Pass(IndexListContextWindow):
         """The frames that the model sees, frame 0 among them."""
         return self.index_list if self.causal_anchor_index is None else [0, *self.index_list]
 
-    def own(self, x: Tensor) -> Tensor:
+    def without_anchor(self, x: Tensor) -> Tensor:
         """What a pass made, without the frame that came before its own."""
         return x[len(x) - len(self.index_list) :]
 
@@ -166,11 +166,11 @@ def merged(parts: Iterable[tuple[Pass | None, Tensor]]) -> Tensor:
     total = passes[0][1].new_zeros(passes[0][0].total_frames, *passes[0][1].shape[1:])
     weight = torch.zeros_like(total)
     for window, part in passes:
-        own = window.own(part)
-        _, places, weights = window.on(own.device)
-        weights = weights.to(own.dtype).view(-1, *(1,) * (own.ndim - 1))
-        total[places] += own * weights
-        weight[places] += weights.expand_as(own)
+        frames = window.without_anchor(part)
+        _, places, weights = window.on(frames.device)
+        weights = weights.to(frames.dtype).view(-1, *(1,) * (frames.ndim - 1))
+        total[places] += frames * weights
+        weight[places] += weights.expand_as(frames)
     return total / weight
 
 

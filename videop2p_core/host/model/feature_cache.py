@@ -36,7 +36,7 @@ class FeatureCache:
         self.every = every
         self.step, self.key = 0, None
         self.turns = Counter()  # how often a conditioning entry was evaluated since `at`
-        self.kept = {}  # an entry's evaluation -> {layer: what it gave}, since the last full step
+        self.entry_features = {}  # an entry's evaluation -> {layer: what it gave}, since the last full step
         self.unet: Any = None  # of the batch that runs, as what follows
         self.features: list[dict[str, Any]] = []  # one an entry
         self.stands_in = False
@@ -47,7 +47,7 @@ class FeatureCache:
 
     def at(self, step: int, key: Hashable) -> None:
         if step // self.every != self.step // self.every:
-            self.kept.clear()
+            self.entry_features.clear()
         self.step, self.key = step, key
         self.turns.clear()
 
@@ -57,11 +57,11 @@ class FeatureCache:
         # An entry at a time: the host batches conditional and unconditional half as memory allows, each call anew.
         entries = list(zip(options["uuids"], options["cond_or_uncond"], strict=True))
         evaluations = [self._evaluation(entry, len(x) // len(entries), x.shape[1:]) for entry in entries]
-        self.stands_in = not self.full(self.step) and all(one in self.kept for one in evaluations)
-        self.features = [self.kept[one] if self.stands_in else {} for one in evaluations]
+        self.stands_in = not self.full(self.step) and all(one in self.entry_features for one in evaluations)
+        self.features = [self.entry_features[one] if self.stands_in else {} for one in evaluations]
         self.unet = executor.class_obj
         out = executor(x, *args, **kwargs)
-        self.kept.update(zip(evaluations, self.features, strict=True))
+        self.entry_features.update(zip(evaluations, self.features, strict=True))
         return out
 
     def _evaluation(self, *of: Hashable) -> Hashable:
@@ -74,7 +74,7 @@ class FeatureCache:
         try:
             return executor(*args, **kwargs)
         finally:
-            self.kept.clear()
+            self.entry_features.clear()
             self.features = []
 
 
@@ -124,8 +124,8 @@ def cached(model: ModelPatcher, cache: FeatureCache) -> ModelPatcher:
         )
     model.add_wrapper_with_key(WrappersMP.DIFFUSION_MODEL, KEY, cache)
     model.add_wrapper_with_key(WrappersMP.OUTER_SAMPLE, KEY, cache.within)
-    with as_in_its_file(model) as own:
-        *left_out, last = layers_below(own.get_model_object("diffusion_model"))
+    with as_in_its_file(model) as in_file:
+        *left_out, last = layers_below(in_file.get_model_object("diffusion_model"))
     for name, patch in (*((name, LeftOut) for name in left_out), (last, StandsIn)):
         patch_forward(model, patch, name, cache)
     return model

@@ -52,7 +52,7 @@ def cast_bytes(model: ModelPatcher) -> int:
     they are cast to is kept for the backward pass, where activations are."""
     dtype = torch.float32 if computed_in(model) == torch.float16 else computed_in(model)
     network = model.get_model_object("diffusion_model")
-    cast = sum(weight.numel() for *_, weight, own in in_own_precision(network) if own != dtype)
+    cast = sum(weight.numel() for *_, weight, computed in in_own_precision(network) if computed != dtype)
     return cast * comfy.model_management.dtype_size(dtype)
 
 
@@ -84,7 +84,8 @@ def room_left(model: ModelPatcher) -> float:
 
 def _copied_bytes(model: ModelPatcher) -> int:
     wider = sum(
-        weight.numel() * (own.itemsize - weight.dtype.itemsize) for *_, weight, own in in_own_precision(model.model)
+        weight.numel() * (computed.itemsize - weight.dtype.itemsize)
+        for *_, weight, computed in in_own_precision(model.model)
     )
     temporal = temporal_of(model)
     layers = 0 if temporal is None else sum(4 * value.numel() for value in temporal.model.parameters())  # in float32

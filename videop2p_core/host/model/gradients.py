@@ -84,10 +84,10 @@ def _run_on_a_copy(
             _separate_skips(frozen)
 
         # What other nodes insert while the model is loaded is theirs, and in use elsewhere.
-        own = [part for patcher in _with_temporal(frozen) for part in patcher.model.modules()]
+        layers = [part for patcher in _with_temporal(frozen) for part in patcher.model.modules()]
 
         def on_own_weights(denoise: Denoiser, z0: Tensor, sigmas: Tensor) -> T:
-            _hold_weights(own)
+            _hold_weights(layers)
             return algorithm(frozen, denoise, z0, sigmas)
 
         try:
@@ -256,8 +256,13 @@ def in_own_precision(module: torch.nn.Module) -> Iterator[tuple[torch.nn.Module,
     """
     for part in module.modules():
         for name, parameter in part.named_parameters(recurse=False):
-            own = getattr(part, f"{name}_comfy_model_dtype", None)
-            yield part, name, parameter, own if own and type(parameter) is torch.nn.Parameter else parameter.dtype
+            computed = getattr(part, f"{name}_comfy_model_dtype", None)
+            yield (
+                part,
+                name,
+                parameter,
+                computed if computed and type(parameter) is torch.nn.Parameter else parameter.dtype,
+            )
 
 
 def _separate_skips(model: ModelPatcher) -> None:

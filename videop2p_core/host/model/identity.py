@@ -45,8 +45,8 @@ def base_of(model: ModelPatcher, known: Known | None = None) -> str:
         return name
     if known.fingerprint is None:
         return written if written in others else name
-    own = fingerprint_of(model)
-    comparison = likeness(known.fingerprint[: len(own)], own)
+    fingerprint = fingerprint_of(model)
+    comparison = likeness(known.fingerprint[: len(fingerprint)], fingerprint)
     if comparison.verdict is not Verdict.SAME:
         return name
     LOG.info(f"{name} is {written} in {precision_of(model)}: their weights differ by {_percent(comparison.difference)}")
@@ -89,13 +89,13 @@ def unlikeness(model: ModelPatcher, known: Known) -> tuple[str, str]:
             f", and what an earlier version saved knows it in one precision alone, which may be another than {kind}",
             " in the precision that it had then",
         )
-    own = fingerprint_of(model)
-    base = known.fingerprint[: len(own)]
-    comparison = likeness(base, own)
+    fingerprint = fingerprint_of(model)
+    base = known.fingerprint[: len(fingerprint)]
+    comparison = likeness(base, fingerprint)
     differ = f"whose weights differ by {_percent(comparison.difference)}"
     if comparison.verdict is Verdict.OTHER:
         return f", {differ}", ""
-    if UNREADABLE in base[:, 0] or UNREADABLE in own[:, 0]:
+    if UNREADABLE in base[:, 0] or UNREADABLE in fingerprint[:, 0]:
         return ", and weights of one of the two are quantised in a way that cannot be compared", " in half precision"
     return f", {differ}, which may be another checkpoint or what {kind} has left of this one", " in half precision"
 
@@ -106,21 +106,23 @@ def unlikeness(model: ModelPatcher, known: Known) -> tuple[str, str]:
 def fingerprint_of(model: ModelPatcher) -> Tensor:
     """Of the base model's weights, those of two dimensions or more: the others say little, and what quantises weights
     adds some of its own."""
-    with as_in_its_file(model) as own:
-        return torch.stack([row_of(weight, layer_of(own, name)) for name, weight in _looked_at(own).items()])
+    with as_in_its_file(model) as base_model:
+        return torch.stack(
+            [row_of(weight, layer_of(base_model, name)) for name, weight in _looked_at(base_model).items()]
+        )
 
 
 def full_fingerprint_of(model: ModelPatcher) -> Tensor:
     """The same with what other nodes patched onto them."""
     patches = _patches_of_others(model, model.get_attachment(TUNINGS) or ())
-    own = fingerprint_of(model)
-    return torch.cat([own, _rows_of_patches(patches)]) if patches else own
+    fingerprint = fingerprint_of(model)
+    return torch.cat([fingerprint, _rows_of_patches(patches)]) if patches else fingerprint
 
 
 def precision_of(model: ModelPatcher) -> str:
     """What most of the base model's weights are kept in, in a word or two."""
-    with as_in_its_file(model) as own:
-        return Counter(map(kind_of, _looked_at(own).values())).most_common(1)[0][0]
+    with as_in_its_file(model) as base_model:
+        return Counter(map(kind_of, _looked_at(base_model).values())).most_common(1)[0][0]
 
 
 def _looked_at(model: ModelPatcher) -> dict[str, Tensor]:
@@ -147,8 +149,8 @@ def _row_of_patch(tensor: Tensor) -> Tensor:
 
 def _names(model: ModelPatcher) -> tuple[str, set[str]]:
     """(the name, others that it would have in a lower precision)"""
-    with as_in_its_file(model) as own:
-        entries = original_weights(own)
+    with as_in_its_file(model) as base_model:
+        entries = original_weights(base_model)
         names = sorted(entries)
         # Packed by other packs they have always been named by their bytes.
         tensors = [
@@ -175,9 +177,9 @@ def _name_of_patches(model: ModelPatcher, patches: dict[str, list], known: Known
 
 def _patches_of_others(model: ModelPatcher, tunings: Iterable[Tuning]) -> dict[str, list]:
     """{weight of the UNet: its patches}, without those of the tunings."""
-    own = {id(delta) for tuning in tunings for delta in tuning.deltas.values()}
+    deltas = {id(delta) for tuning in tunings for delta in tuning.deltas.values()}
     others = {
-        name: [patch for patch in patches if not any(id(tensor) in own for tensor in _tensors(patch))]
+        name: [patch for patch in patches if not any(id(tensor) in deltas for tensor in _tensors(patch))]
         for name, patches in model.patches.items()
         if name.startswith("diffusion_model.")
     }
@@ -189,7 +191,11 @@ def _patches_digest(patches: dict[str, list]) -> str:
 
 
 def _labels(patches: dict[str, list]) -> list[str]:
-    return [f"{name} {strength} {kept}" for name in sorted(patches) for strength, _, kept, *_ in patches[name]]
+    return [
+        f"{name} {strength} {offset_strength}"
+        for name in sorted(patches)
+        for strength, _, offset_strength, *_ in patches[name]
+    ]
 
 
 def _tensors(patch: Any) -> Iterator[Tensor]:

@@ -66,15 +66,15 @@ def _check_network(model: ModelPatcher) -> None:
 
 
 def check_supported(
-    model: ModelPatcher, method: str, kept: Any = None, cache_every: int = 1, structured: bool = False
+    model: ModelPatcher, method: str, record_settings: Any = None, cache_every: int = 1, structured: bool = False
 ) -> None:
-    """What works on image models alone, in a sentence for a video model. kept: as in InversionSettings; structured:
-    whether an edit takes the source's frame attention."""
+    """What works on image models alone, in a sentence for a video model. record_settings: as in InversionSettings;
+    structured: whether an edit takes the source's frame attention."""
     if not family_of(model).sees_whole_clip:
         return
     if method not in ON_PATH:
         raise ValueError(f"on a video model the inversion method is {DIRECT}: choose it in DDIM Invert, not {method}")
-    if kept is not None:
+    if record_settings is not None:
         raise ValueError("of a video model's source nothing is kept: set keep_source to off")
     if cache_every != 1:
         raise ValueError("a video model has no levels to leave out: set cache_every to 1")

@@ -148,22 +148,22 @@ def trained_bytes(model: ModelPatcher) -> int:
     """Of a tuning: gradients and two moments of all that it trains, and what the model's own of it were."""
     unet = model.get_model_object("diffusion_model")
     shapes = {name: parameter.shape.numel() for name, parameter in unet.named_parameters()}
-    own = sum(shapes[name] for name in trained_names(shapes))
+    deltas = sum(shapes[name] for name in trained_names(shapes))
     inflation = inflation_of(model)
     layers = transformer_blocks(unet).values() if inflation and inflation.temporal_layers else ()
     temporal = sum(4 * (block.n_heads * block.d_head) ** 2 for block in layers)
-    return 4 * (4 * own + 3 * temporal)
+    return 4 * (4 * deltas + 3 * temporal)
 
 
-def kept_bytes(model: ModelPatcher, clip: Tensor, kept: RecordSettings, steps: int, tokens: int) -> int:
+def kept_bytes(model: ModelPatcher, clip: Tensor, settings: RecordSettings, steps: int, tokens: int) -> int:
     """Of the records of an inversion of clip [frames, channels, height, width] whose source prompt has so many tokens;
     for a clip that is taken at once."""
     frames, _, *size = clip.shape
     grid = blend_grid(*size)
     unet: Any = model.get_model_object("diffusion_model")
     inflation = inflation_of(model)
-    cross_steps, temporal_steps = int(kept.cross * (steps + 1)), int(kept.temporal * steps)
-    structure_steps = int(kept.structure * steps)
+    cross_steps, temporal_steps = int(settings.cross * (steps + 1)), int(settings.temporal * steps)
+    structure_steps = int(settings.structure * steps)
     values = 0
     for name, block in transformer_blocks(unet).items():
         cells = cells_of(unet, name, size)
@@ -192,14 +192,14 @@ def check_room_for_step(needed: int) -> None:
         )
 
 
-def place_of(kept: RecordSettings, expected: int, folder: Path) -> RecordSettings:
+def place_of(settings: RecordSettings, expected: int, folder: Path) -> RecordSettings:
     """Kept in memory where it takes at most half of what is free there, else in `folder`."""
     free = free_memory(torch.device("cpu"))
     LOG.info(f"The source's queries and keys are expected to take {expected / GIB:.2f} GiB")
-    if kept.folder is None and expected > free / 2:
+    if settings.folder is None and expected > free / 2:
         LOG.warning(f"The source's queries and keys are kept on disk: {free / GIB:.2f} GiB of memory are free for them")
-        return replace(kept, folder=folder)
-    return kept
+        return replace(settings, folder=folder)
+    return settings
 
 
 def _forward(model: ModelPatcher, clip: Tensor, operation: Operation) -> float:

@@ -76,7 +76,7 @@ def invert(
     source_frames: the pictures that it was encoded from; ancestors: as in `unfinished`
     """
     check_editable(model)
-    check_supported(model, settings.method, settings.kept)
+    check_supported(model, settings.method, settings.record_settings)
     check_conditioning(model, source=source, null=null)
     check_everywhere(source=source, null=null)
     clip = clip_of(latent, model)
@@ -87,7 +87,7 @@ def invert(
     operation = budget.NULL_TEXT if settings.optimises_null_text else budget.INVERSION
     settings = _placed(model, source, clip, settings)
     # What the source's attention saw is no part of an unfinished run: it would take gigabytes more.
-    resumable = ancestors if settings.kept is None else None
+    resumable = ancestors if settings.record_settings is None else None
     # How memory is saved changes no number.
     with unfinished(resumable, model, (source, null), clip, replace(settings, checkpointing=False)) as unfinished_run:
 
@@ -97,7 +97,9 @@ def invert(
 
         way = int(operation.with_gradients and settings.checkpointing)
         # An edit of a source that was kept takes the clip in the same passes, so these are the user's to choose.
-        inversion, z, replay = budget.carried_out(operation, model, clip, run, way=way, may_cut=settings.kept is None)
+        inversion, z, replay = budget.carried_out(
+            operation, model, clip, run, way=way, may_cut=settings.record_settings is None
+        )
         message, check = report(inversion, z), None
         if sees_frames_alone(model, clip):
             LOG.warning(FRAMES_ALONE)
@@ -118,11 +120,11 @@ def sees_frames_alone(model: ModelPatcher, clip: Tensor) -> bool:
 
 def _placed(model: ModelPatcher, source: Conditioning, clip: Tensor, settings: InversionSettings) -> InversionSettings:
     """With what is kept of the source in memory or on disk, as there is room."""
-    if settings.kept is None:
+    if settings.record_settings is None:
         return settings
     tokens = embedding_of(source, "source").shape[1]
-    expected = budget.kept_bytes(model, clip, settings.kept, settings.steps, tokens)
-    return replace(settings, kept=budget.place_of(settings.kept, expected, new_folder()))
+    expected = budget.kept_bytes(model, clip, settings.record_settings, settings.steps, tokens)
+    return replace(settings, record_settings=budget.place_of(settings.record_settings, expected, new_folder()))
 
 
 def inverted(
@@ -181,7 +183,7 @@ def report(inversion: Inversion, z: Tensor) -> str:
         error = (z - clip).square().mean().sqrt() / clip.std()
         lines.append(f"reconstruction: root mean square error {100 * error:.2f} % of the latent's standard deviation")
     if inversion.records is not None:
-        where = "in memory" if inversion.records.kept.folder is None else "on disk"
+        where = "in memory" if inversion.records.settings.folder is None else "on disk"
         lines.append(f"source kept {where}: {inversion.records.bytes / 2**20:.0f} MiB")
     if inversion.losses:
         updates = sum(map(len, inversion.losses))
@@ -318,12 +320,12 @@ def invert_latent(
             f"a null text is optimised for one conditioning, the negative input holds {len(negative)}: connect a "
             "single CLIP Text Encode"
         )
-    if settings.kept is not None and settings.method not in inversions.KEEPING_METHODS:
+    if settings.record_settings is not None and settings.method not in inversions.KEEPING_METHODS:
         raise ValueError(
             f"{settings.method} looks at the source in every step of an edit, so there is no use in keeping what it "
             f"saw: choose one of {', '.join(inversions.KEEPING_METHODS)}, or keep nothing"
         )
-    records = None if settings.kept is None else AttentionRecords(settings.kept, settings.steps)
+    records = None if settings.record_settings is None else AttentionRecords(settings.record_settings, settings.steps)
     if settings.method == inversions.VIRTUAL:
         trajectory, sigmas = virtual_path(model, positive, negative, latent, settings, records, progress)
     else:

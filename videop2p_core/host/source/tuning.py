@@ -162,12 +162,12 @@ def _check_fits(model: ModelPatcher, inflation: Inflation, tuning: Tuning) -> No
     if tuning.temporal and not inflation.temporal_layers:
         raise ValueError("the tuning trained temporal layers: turn them on in Inflate UNet")
     unet = model.get_model_object("diffusion_model")
-    own = {name: parameter.shape for name, parameter in unet.named_parameters()}
+    shapes = {name: parameter.shape for name, parameter in unet.named_parameters()}
     if tuning.temporal:
-        own |= temporal_shapes(unet)
+        shapes |= temporal_shapes(unet)
     tuned = {name: value.shape for part in (tuning.deltas, tuning.temporal) for name, value in part.items()}
-    strange = sorted(name for name, shape in tuned.items() if own.get(name) != shape)
-    lacking = sorted(name for name in own if is_temporal(name) and tuning.temporal and name not in tuned)
+    strange = sorted(name for name, shape in tuned.items() if shapes.get(name) != shape)
+    lacking = sorted(name for name in shapes if is_temporal(name) and tuning.temporal and name not in tuned)
     if strange or lacking:
         raise ValueError(
             f"the tuning does not fit this model: {(strange + lacking)[0]} and {len(strange + lacking) - 1} more "

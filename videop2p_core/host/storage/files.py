@@ -130,8 +130,8 @@ def load_inversion(name: str) -> Inversion:
 def load_tuning(name: str, model: ModelPatcher) -> Tuning:
     """A tuning of ours, or a checkpoint of others as a tuning of the MODEL."""
     path = path_of(TUNINGS, name)
-    own = not os.path.isdir(path) and weights.is_own(path)
-    tuning = weights.load_tuning(path) if own else foreign.load(path, model)
+    is_ours = not os.path.isdir(path) and weights.is_own(path)
+    tuning = weights.load_tuning(path) if is_ours else foreign.load(path, model)
     check_finite_input([*tuning.deltas.values(), *tuning.temporal.values()], f"{name} holds", "tune on the clip again")
     return tuning
 
@@ -163,17 +163,17 @@ def _checked(prefix: Any, root: str) -> str:
     """The prefix with / between its parts; a ValueError says what cannot be in it."""
     if not isinstance(prefix, str):
         raise ValueError(f"the prefix is no text but {prefix!r:.100}: give a name, or folders and a name")
-    if found := _STRANGE.search(prefix):
+    if strange := _STRANGE.search(prefix):
         raise ValueError(
-            f"the prefix {prefix!a:.300} holds {found[0]!a}, which no name can on every system: leave it out"
+            f"the prefix {prefix!a:.300} holds {strange[0]!a}, which no name can on every system: leave it out"
         )
     if (length := len(prefix.encode())) > LONGEST:
         raise ValueError(f"the prefix '{prefix:.50}...' takes {length} bytes, {LONGEST} are the most: shorten it")
     parts = prefix.replace("\\", "/").split("/")
     if not all(parts) or any(part[0] == "." for part in parts) or any(part[-1] in ". " for part in parts[:-1]):
         raise ValueError(_no_place(prefix, root))
-    if found := next(filter(_DEVICE.match, parts), None):
-        raise ValueError(f"'{found}' in the prefix '{prefix}' is a device's name on Windows: choose another")
+    if device := next(filter(_DEVICE.match, parts), None):
+        raise ValueError(f"'{device}' in the prefix '{prefix}' is a device's name on Windows: choose another")
     return "/".join(parts)
 
 

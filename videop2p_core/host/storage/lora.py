@@ -26,7 +26,7 @@ def export(model: ModelPatcher, rank: int) -> tuple[dict[str, Tensor], dict[str,
         bar.update_absolute(step + 1)
 
     factors = lora.low_rank(tuning.deltas, rank, progress)
-    theirs = {own: theirs for theirs, own in Layout(model).names.items()}
+    lora_names = {name: lora_name for lora_name, name in Layout(model).names.items()}
     metadata = {
         "format": "pt",
         "ss_network_module": "networks.lora",
@@ -35,7 +35,7 @@ def export(model: ModelPatcher, rank: int) -> tuple[dict[str, Tensor], dict[str,
         "base_model": tuning.base_model,
         "relative_error": f"{factors.error:.6f}",
     }
-    return lora.lora_tensors(factors, theirs), metadata, factors
+    return lora.lora_tensors(factors, lora_names), metadata, factors
 
 
 def temporal_part(model: ModelPatcher) -> Tuning | None:

@@ -104,11 +104,11 @@ def check_fine(model: ModelPatcher) -> None:
 
 def base_for(checkpoint: Mapping[str, Tensor], model: ModelPatcher) -> Weights:
     """Which weights of the MODEL a checkpoint was tuned on: those with its LoRAs, else those without."""
-    own = Weights(model, patched=True)
-    differences = foreign.differing(checkpoint, own)
-    if differences and own.has_patches:
-        own = Weights(model, patched=False)
-        differences = foreign.differing(checkpoint, own)
+    base = Weights(model, patched=True)
+    differences = foreign.differing(checkpoint, base)
+    if differences and base.has_patches:
+        base = Weights(model, patched=False)
+        differences = foreign.differing(checkpoint, base)
     if differences:
         worst = max(differences, key=lambda name: differences[name])
         raise ForeignError(
@@ -116,7 +116,7 @@ def base_for(checkpoint: Mapping[str, Tensor], model: ModelPatcher) -> Weights:
             f"the connected model's, by {differences[worst]:.1%} in {worst}; load the checkpoint that it was tuned on, "
             "in half precision or better"
         )
-    return own
+    return base
 
 
 def read(path: Path) -> dict[str, Tensor]:
@@ -177,8 +177,10 @@ def export(model: ModelPatcher) -> tuple[dict[str, Any], dict[str, Tensor]]:
         )
     config = foreign.unet_config(layout.config)
     check_readable(config, layout)
-    own = Weights(model, patched=True)
-    return config, {theirs: (temporal if is_temporal(name) else own)[name] for theirs, name in layout.names.items()}
+    base = Weights(model, patched=True)
+    return config, {
+        diffusers_name: (temporal if is_temporal(name) else base)[name] for diffusers_name, name in layout.names.items()
+    }
 
 
 def check_readable(config: Mapping[str, Any], layout: Layout) -> None:
@@ -192,7 +194,9 @@ def check_readable(config: Mapping[str, Any], layout: Layout) -> None:
     with torch.device("meta"):
         unet: Any = UNet2DConditionModel.from_config(foreign.image_config(config))
     expected = {name: value.shape for name, value in values_of(unet).items()}
-    if expected != {theirs: layout.shapes[own] for theirs, own in layout.names.items() if not is_temporal(own)}:
+    if expected != {
+        diffusers_name: layout.shapes[name] for diffusers_name, name in layout.names.items() if not is_temporal(name)
+    }:
         raise ValueError(
             "the official code could not read this model: its UNet is built otherwise than those of Stable Diffusion "
             "1.x and 2.x; export a LoRA"
