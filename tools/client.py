@@ -18,10 +18,20 @@ from PIL import Image
 from .host import LOCAL
 
 Progress = Callable[[str, int, int], None]  # id of a node, step, steps
+HEARTBEAT = 60  # seconds without an answer after which a server is gone
 
 
 class GraphError(Exception):
-    """The graph was refused or failed; the message is ComfyUI's own sentence."""
+    """The graph was refused or failed; the message is ComfyUI's own sentence. node: the id of the one that it is about,
+    if it is one."""
+
+    def __init__(self, message: str, node: str | None = None):
+        super().__init__(message)
+        self.node = node
+
+
+class ConnectionLostError(GraphError):
+    """There is no ComfyUI any more that would run the graph."""
 
 
 @dataclass
@@ -32,16 +42,26 @@ class Ran:
     seconds: dict[str, float] = field(default_factory=dict)
 
 
-def run_graph(url: str, graph: dict[str, Any], progress: Progress = lambda node, step, steps: None) -> Ran:
-    """Queue a graph in its API form and wait for it."""
-    return asyncio.run(_run(url, graph, progress))
+def run_graph(
+    url: str,
+    graph: dict[str, Any],
+    progress: Progress = lambda node, step, steps: None,
+    queued: Callable[[str], None] = lambda prompt: None,
+) -> Ran:
+    """Queue a graph in its API form and wait for it. queued: told the id that the queue gave it."""
+    try:
+        return asyncio.run(_run(url, graph, progress, queued))
+    except (aiohttp.ClientError, OSError) as error:
+        raise ConnectionLostError(f"the connection to ComfyUI at {url} broke ({error})") from error
 
 
-async def _run(url, graph, progress) -> Ran:
+async def _run(url, graph, progress, queued) -> Ran:
     client, ran, running = uuid4().hex, Ran(), None
     async with aiohttp.ClientSession() as session:
-        async with session.ws_connect(f"{url}/ws?clientId={client}", max_msg_size=0) as socket:
+        address = f"{url}/ws?clientId={client}"
+        async with session.ws_connect(address, max_msg_size=0, heartbeat=HEARTBEAT) as socket:
             prompt = await _queue(session, url, graph, client)
+            queued(prompt)
             async for message in socket:
                 if message.type != aiohttp.WSMsgType.TEXT:
                     continue
@@ -60,10 +80,11 @@ async def _run(url, graph, progress) -> Ran:
                 elif kind == "executed" and data["output"]:
                     ran.outputs[data["node"]] = data["output"]
                 elif kind == "execution_error":
-                    raise GraphError(f"{graph[data['node_id']]['_meta']['title']}: {data['exception_message'].strip()}")
+                    node, message = data["node_id"], data["exception_message"].strip()
+                    raise GraphError(f"{graph[node]['_meta']['title']}: {message}", node)
                 elif kind == "execution_interrupted":
                     raise GraphError("the run was interrupted")
-    raise GraphError("ComfyUI closed the connection before the graph was done")
+    raise ConnectionLostError("ComfyUI closed the connection before the graph was done")
 
 
 async def _queue(session, url, graph, client) -> str:
@@ -76,7 +97,7 @@ async def _queue(session, url, graph, client) -> str:
         for error in faults["errors"]
     ]
     if errors or answer.status != 200:
-        raise GraphError("; ".join(errors) or reply["error"]["message"])
+        raise GraphError("; ".join(errors) or reply["error"]["message"], next(iter(reply["node_errors"]), None))
     return reply["prompt_id"]
 
 

@@ -11,10 +11,10 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
-from .environment import ROOT
-from .pack import host_flags
+from .pack import ROOT, host_flags
 
 PACK = "comfyui-videop2p"
+TIED = Path(__file__).with_name("tied.py")
 # A proxy set for the outside world must not stand between us and this machine.
 LOCAL = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
@@ -32,11 +32,13 @@ class Host:
     models: the models folder, by default the ComfyUI folder's own.
     packs: folders of other node packs to link in as well.
     python: the interpreter that has ComfyUI's requirements.
+    tied: whether it ends with this process, however that ends.
     """
 
     def __init__(
-        self, comfyui, folder, flags=(), port=None, python=sys.executable, patience=180, models=None, packs=()
-    ):
+        self, comfyui, folder, flags=(), port=None, python=sys.executable, patience=180, models=None, packs=(),
+        tied=False,
+    ):  # fmt: skip
         self.comfyui = Path(comfyui).resolve()
         self.folder = Path(folder).resolve()
         self.flags = list(flags)
@@ -45,6 +47,7 @@ class Host:
         self.port = port
         self.python = str(python)
         self.patience = patience  # seconds until it has to answer
+        self.tied = tied
         self.log = self.folder / "host.log"
 
     def __enter__(self):
@@ -56,17 +59,17 @@ class Host:
             link(pack, self.folder / "custom_nodes" / pack.name)
         self.port = free_port() if self.port is None else checked_port(self.port)
         self.url = f"http://127.0.0.1:{self.port}"
+        program = [str(TIED), str(main)] if self.tied else [str(main)]
         command = [
-            self.python, str(main), "--port", str(self.port), "--base-directory", str(self.folder),
+            self.python, *program, "--port", str(self.port), "--base-directory", str(self.folder),
             "--database-url", "sqlite:///:memory:", "--disable-auto-launch", "--disable-api-nodes",
             *([] if has_accelerator(self.python) else ["--cpu"]), *frontend_flags(), *host_flags(), *self.flags,
         ]  # fmt: skip
         if self.models.is_dir():
             command += ["--models-directory", str(self.models)]
         with self.log.open("wb") as log:
-            self.process = subprocess.Popen(
-                command, cwd=self.folder, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT
-            )
+            stdin = subprocess.PIPE if self.tied else subprocess.DEVNULL
+            self.process = subprocess.Popen(command, cwd=self.folder, stdin=stdin, stdout=log, stderr=subprocess.STDOUT)
         try:
             self.wait_until_it_answers()
             self.check_pack()

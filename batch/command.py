@@ -1,0 +1,185 @@
+"""python batch.py TABLE --out FOLDER: what is asked for, done, told and reported."""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import signal
+import sys
+import tempfile
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+from tqdm import tqdm
+
+from . import graph, on_ray, report, table
+from .clips import Digests, path_in
+from .columns import CLIP, NOTE, place_of
+from .engines import ThreadWorker, Worker, dispatched
+from .faults import BatchError, LostError
+from .graph import Place
+from .plan import Job, Plan, left, plan
+from .servers import OwnServer, RunningServer, comfyui_folder
+from .store import Store
+from .template import Template, template
+from .work import DONE_STATE, FAILED_STATE, Outcome
+
+DEFAULT_GRAPH = "sd15_word_swap"
+ALL_DONE, SOME_FAILED, REFUSED, STOPPED = 0, 1, 2, 130  # exit codes
+WORK = "work"  # the folder of the ComfyUIs that are started, below the results
+
+
+def arguments(argv: Sequence[str]) -> argparse.Namespace:
+    """What the command line asks for."""
+    parser = argparse.ArgumentParser(prog="batch.py", description="Many clips, several edits each; see docs/batch.md.")
+    parser.add_argument("table", type=Path, help="CSV, JSONL or Parquet, or a folder of clips with a text beside each")
+    parser.add_argument("--out", required=True, help="folder of the results, or its address (s3://...)")
+    parser.add_argument("--graph", default=DEFAULT_GRAPH, help="API graph: a file, or a name of workflows/api")
+    parser.add_argument(
+        "--comfyui", help="folder of the ComfyUI to start; else COMFYUI_PATH, or the one around the pack"
+    )
+    parser.add_argument("--servers", nargs="+", metavar="URL", help="ComfyUIs that run already, in place of own ones")
+    parser.add_argument("--workers", type=int, metavar="N", help="so many ComfyUIs at once, by Ray")
+    parser.add_argument("--ray", metavar="ADDRESS", help="the Ray cluster to run on")
+    parser.add_argument("--scratch", type=Path, help="where started ComfyUIs work, by default the results' folder")
+    parser.add_argument("--dashboard", action="store_true", help="open Ray's dashboard")
+    parser.add_argument("--plan", action="store_true", help="say what would be done, and do nothing")
+    return parser.parse_args(argv)
+
+
+def main(argv: Sequence[str]) -> int:
+    """Returns the exit code."""
+    asked = arguments(argv)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        return run(asked)
+    except BatchError as error:
+        print(f"batch.py: {error}", file=sys.stderr)
+        return REFUSED
+    except KeyboardInterrupt:
+        print("batch.py: stopped; the same command goes on from here", file=sys.stderr)
+        return STOPPED
+
+
+def run(asked: argparse.Namespace) -> int:
+    """Plan, do what is left to do, report. Raises BatchError where nothing can be done."""
+    made, rows, store = template(graph.read(asked.graph)), table.read(asked.table), Store(asked.out)
+    folder = asked.table if asked.table.is_dir() else asked.table.parent
+    with only_one_run(store):
+        digests = Digests(store)
+        planned = plan(rows, made, lambda name: path_in(folder, name), digests)
+        digests.keep()
+        jobs = left(planned.jobs, store.results())
+        print(summary(planned, jobs), flush=True)
+        if asked.plan:
+            return ALL_DONE
+        outcomes = [refusal(row, why) for row, why in planned.refused]
+        try:
+            if jobs:
+                with engine(asked, made, store, places_set(rows, made)) as workers:
+                    do(jobs, workers, outcomes)
+        finally:
+            outcomes += results(store, planned, {outcome["name"] for outcome in outcomes})
+            files = report.write(store, outcomes, f"{asked.table.name}: {len(planned.edits)} edits")
+            print(f"Look at {' and '.join(f'{store.url}/{name}' for name in files)}.", flush=True)
+    return SOME_FAILED if any(outcome["state"] != DONE_STATE for outcome in outcomes) else ALL_DONE
+
+
+def do(jobs: Sequence[Job], workers: Sequence[Worker], outcomes: list[Outcome]) -> None:
+    """outcomes: grow with every job, so that they are there where the run is stopped."""
+    seconds = 0.1 if sys.stderr.isatty() else 10  # a log file need not keep every step
+    total = sum(len(job.edits) for job in jobs)
+    with tqdm(total=total, unit="edit", mininterval=seconds, smoothing=0.05) as bar:
+        for _, some in dispatched(jobs, workers, bar.write):
+            outcomes += some
+            bar.update(len(some))
+            bar.set_postfix(failed=sum(outcome["state"] == FAILED_STATE for outcome in outcomes), refresh=False)
+
+
+@contextmanager
+def engine(
+    asked: argparse.Namespace, made: Template, store: Store, places: set[Place]
+) -> Generator[Sequence[Worker], None, None]:
+    """The workers, all of them ended behind it. Raises BatchError before any work where they cannot do it."""
+    workers: list[Worker] = []
+    try:
+        if asked.servers:
+            workers.extend(ready(url, RunningServer(url), made, store, places) for url in asked.servers)
+        elif asked.ray or asked.workers is not None:
+            workers += on_ray.workers(asked, made, store, places, scratch(asked, store))
+        else:
+            server = OwnServer(comfyui_folder(asked.comfyui), scratch(asked, store) / "worker-0", store)
+            workers.append(ready("ComfyUI", server, made, store, places))
+        yield workers
+    finally:
+        for worker in workers:
+            worker.close()
+        if asked.ray or asked.workers is not None:
+            on_ray.left()
+
+
+def ready(label: str, server: RunningServer, made: Template, store: Store, places: set[Place]) -> ThreadWorker:
+    """With a ComfyUI that answers and has all that the graph needs."""
+    try:
+        server.start()
+        server.check(made.graph, places)
+    except LostError as error:
+        raise BatchError(f"{error}: start it, or leave it out of --servers") from error
+    except BaseException:
+        server.stop()
+        raise
+    return ThreadWorker(label, server, made, store)
+
+
+def scratch(asked: argparse.Namespace, store: Store) -> Path:
+    """Where started ComfyUIs work: beside the results, where these lie on a disk."""
+    folder = asked.scratch or (store.folder and store.folder / WORK) or Path(tempfile.gettempdir()) / lock_name(store)
+    return folder.resolve()
+
+
+@contextmanager
+def only_one_run(store: Store) -> Generator[None, None, None]:
+    """Two runs at once would make things twice."""
+    path = Path(tempfile.gettempdir()) / f"{lock_name(store)}.lock"
+    lock = FileLock(path if store.folder is None else store.folder / f".{WORK}.lock")
+    try:
+        with lock.acquire(timeout=0):
+            yield
+    except Timeout as error:
+        raise BatchError(f"another run is at work on {store.url}: wait for it to end") from error
+
+
+def lock_name(store: Store) -> str:
+    """Of what a run on a store has in the machine's temporary folder."""
+    return f"videop2p-{hashlib.sha256(store.url.encode()).hexdigest()[:12]}"
+
+
+def places_set(rows: Sequence[table.Row], made: Template) -> set[Place]:
+    """The inputs that the table has values for."""
+    return {place_of(made.graph, name) for name in table.columns(list(rows)) if not name.startswith(NOTE)}
+
+
+def summary(planned: Plan, jobs: Sequence[Job]) -> str:
+    """What is to do, and the first of what cannot be."""
+    todo, every = sum(len(job.edits) for job in jobs), len(planned.edits)
+    parts = [f"{every} edits of {len(planned.jobs)} sources, {every - todo} of them there, {todo} to do"]
+    parts += [f"{planned.twice} rows that repeat another"] * (planned.twice > 0)
+    parts += [
+        f"{len(planned.refused)} rows that cannot be done: {row.where}: {why}" for row, why in planned.refused[:1]
+    ]
+    return "; ".join(parts)
+
+
+def refusal(row: table.Row, why: str) -> Outcome:
+    """Of a row that is no edit."""
+    cells = {name: value for name, value in row.values.items() if name != CLIP}
+    return {"state": FAILED_STATE, "name": "", "where": row.where, "table": cells, CLIP: str(row.values.get(CLIP, "")),
+            "sentence": why}  # fmt: skip
+
+
+def results(store: Store, planned: Plan, known: set[str]) -> list[Outcome]:
+    """Of the plan's edits that were done before, or are done though their job did not come to its end."""
+    there = store.results()
+    return [store.result(edit.name) for edit in planned.edits if edit.name in there - known]

@@ -1,0 +1,122 @@
+"""Ray as the engine: one ComfyUI a GPU, each held by an actor, on this machine or on a cluster."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import sys
+import webbrowser
+from argparse import Namespace
+from concurrent.futures import Future
+from pathlib import Path
+from typing import Any
+
+from ..tools.pack import ROOT
+from . import ray_actor
+from .faults import BatchError, LostError
+from .graph import Place
+from .plan import Job
+from .servers import comfyui_folder
+from .store import Store, sentence
+from .template import Template
+from .work import Outcome
+
+PATIENCE = 30  # seconds for a cluster to answer
+
+
+class RayWorker:
+    """An actor with its ComfyUI. make: another actor like it."""
+
+    def __init__(self, label: str, make: Any) -> None:
+        self.label, self.make = label, make
+        self.actor = make()
+
+    def submit(self, job: Job, level: int) -> Future[list[Outcome]]:
+        answer: Future[list[Outcome]] = Future()
+        self.actor.done.remote(job, level).future().add_done_callback(lambda done: _hand_on(done, answer))
+        return answer
+
+    def renew(self) -> bool:
+        self.close()
+        self.actor = self.make()
+        return True
+
+    def close(self) -> None:
+        import ray
+
+        ray.kill(self.actor)  # its ComfyUI ends with it
+
+
+def _hand_on(done: Future[Any], answer: Future[list[Outcome]]) -> None:
+    """An actor's answer, or what became of it."""
+    error = done.exception()
+    if error is not None:  # the actor's process, its machine or its code
+        answer.set_exception(LostError(sentence(error)))
+        return
+    kind, *said = done.result()
+    if kind == "lost":
+        answer.set_exception(LostError(*said))
+    elif kind == "refused":
+        answer.set_exception(BatchError(*said))
+    else:
+        answer.set_result(said[0])
+
+
+def workers(asked: Namespace, made: Template, store: Store, places: set[Place], scratch: Path) -> list[RayWorker]:
+    """Raises BatchError where there is no Ray, no cluster, or a ComfyUI that lacks what the graph needs."""
+    ray = _ray(asked)
+    every = ray.cluster_resources()
+    gpus, cpus = int(every.get("GPU", 0)), int(every.get("CPU", 1))
+    count = asked.workers or gpus or 1
+    if 0 < gpus < count:
+        raise BatchError(f"there are {gpus} GPUs for {count} workers: ask for {gpus} at most")
+    resources = {"num_gpus": 1 if gpus else 0, "num_cpus": max(1, cpus // count) if not gpus else 1}
+    if resources["num_cpus"] * count > cpus:
+        raise BatchError(f"there are {cpus} CPUs for {count} workers: ask for {cpus} at most")
+    ray.cloudpickle.register_pickle_by_value(ray_actor)
+    actor = ray.remote(**resources)(ray_actor.Actor)
+    comfyui = str(comfyui_folder(asked.comfyui))
+
+    def make(number: int) -> Any:
+        return actor.remote(str(ROOT), comfyui, str(scratch / f"worker-{number}"), store.url, made.graph)
+
+    found = [RayWorker(f"worker {number}", lambda number=number: make(number)) for number in range(count)]
+    try:
+        kind, *said = ray.get(found[0].actor.check.remote(places))
+    except ray.exceptions.RayError as error:
+        raise BatchError(f"no worker starts on the cluster ({sentence(error)}): see Ray's logs") from error
+    if kind != "done":
+        raise BatchError(said[0])
+    return found
+
+
+def left() -> None:
+    """Take leave of the cluster, or end what was started of Ray here."""
+    if "ray" in sys.modules:
+        sys.modules["ray"].shutdown()
+
+
+def _ray(asked: Namespace) -> Any:
+    if importlib.util.find_spec("ray") is None:
+        raise BatchError("--workers and --ray need Ray: pip install ray, or leave them out for one ComfyUI")
+    # Of Ray's own settings: nothing leaves this machine, and no file is taken along to the workers.
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
+    import ray
+
+    try:
+        if asked.ray:
+            context = ray.init(address=asked.ray, log_to_driver=False, logging_level="error")
+        else:
+            context = ray.init(
+                num_cpus=max(os.cpu_count() or 1, asked.workers), include_dashboard=asked.dashboard,
+                log_to_driver=False, logging_level="error",
+            )  # fmt: skip
+    except Exception as error:  # each way to fail has a class of its own
+        where = f"the Ray cluster at {asked.ray}" if asked.ray else "Ray on this machine"
+        raise BatchError(f"{where} does not answer ({sentence(error)}): start it, or correct the address") from error
+    if asked.dashboard:
+        if not context.dashboard_url:
+            raise BatchError("Ray shows no dashboard here: pip install 'ray[default]'")
+        webbrowser.open(f"http://{context.dashboard_url}")
+    return ray
