@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import signal
 import sys
 import webbrowser
 from argparse import Namespace
@@ -104,6 +105,7 @@ def _ray(asked: Namespace) -> Any:
     os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
     import ray
 
+    stopping = signal.getsignal(signal.SIGTERM)
     try:
         if asked.ray:
             context = ray.init(address=asked.ray, log_to_driver=False, logging_level="error")
@@ -115,6 +117,7 @@ def _ray(asked: Namespace) -> Any:
     except Exception as error:  # each way to fail has a class of its own
         where = f"the Ray cluster at {asked.ray}" if asked.ray else "Ray on this machine"
         raise BatchError(f"{where} does not answer ({sentence(error)}): start it, or correct the address") from error
+    signal.signal(signal.SIGTERM, stopping)  # Ray's own handler ends this process at once
     if asked.dashboard:
         if not context.dashboard_url:
             raise BatchError("Ray shows no dashboard here: pip install 'ray[default]'")

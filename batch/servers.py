@@ -34,6 +34,11 @@ class RunningServer:
     def __init__(self, url: str) -> None:
         self.url, self.prompt = url.rstrip("/"), ""
 
+    @property
+    def label(self) -> str:
+        """As logs call it."""
+        return f"ComfyUI at {self.url}"
+
     def start(self) -> None:
         """Raises LostError where there is no ComfyUI."""
         self.get("/system_stats")
@@ -149,6 +154,10 @@ class OwnServer(RunningServer):
         self.comfyui, self.folder, self.store = comfyui, folder, store
         self.kept = folder / "models" / "videop2p"
         self.host: Host | None = None
+
+    @property
+    def label(self) -> str:
+        return f"{super().label}, process {self.host.process.pid if self.host else None}"
 
     def start(self) -> None:
         if not (self.comfyui / "main.py").is_file():

@@ -1,0 +1,125 @@
+"""A graph taken apart into what is kept and what is edited, on the shipped workflows."""
+
+import pytest
+from comfyui_videop2p.batch.columns import place_of
+from comfyui_videop2p.batch.faults import BatchError
+from comfyui_videop2p.batch.graph import ancestors, is_link, read, signatures, with_values
+from comfyui_videop2p.batch.stages import EDITS, SAVE, edits_graph, keys, row_of, shares_pass, source_graph
+from comfyui_videop2p.batch.template import COMPARISON, FIGURES, template
+
+
+def classes(graph):
+    return sorted(entry["class_type"].removeprefix("VP2P_") for entry in graph.values())
+
+
+def whole(graph):
+    """Whether every link leads to a node."""
+    return all(value[0] in graph for entry in graph.values() for value in entry["inputs"].values() if is_link(value))
+
+
+@pytest.fixture(scope="module")
+def tuned():
+    return template(read("demo_refine"))
+
+
+def rows(made, *targets):
+    return [with_values(made.graph, {place_of(made.graph, "target_prompt"): target}) for target in targets]
+
+
+def names(made):
+    return {node: f"batch/{node}_00001_.safetensors" for node in made.sources}
+
+
+@pytest.mark.parametrize(
+    "name", ["sd15_word_swap", "sdxl_word_swap", "sd2_word_swap", "wan_word_swap", "demo_word_swap"]
+)
+def test_shipped_workflows_are_templates(name):
+    made = template(read(name))
+    assert [made.graph[node]["class_type"] for node in made.sources] == ["VP2P_DDIMInvert"]
+    assert made.outputs == [made.result, FIGURES, COMPARISON] and made.sampler and whole(made.graph)
+    assert template(made.graph) == made
+
+
+def test_a_graph_with_nothing_to_save_is_no_template():
+    graph = {node: entry for node, entry in read("sd15_word_swap").items() if entry["class_type"] != "SaveVideo"}
+    with pytest.raises(BatchError, match="the graph has 0 nodes that save a video"):
+        template(graph)
+
+
+def test_what_is_kept_depends_on_the_source_alone(tuned):
+    a, b = rows(tuned, "a red star", "a red heart")
+    assert [tuned.graph[node]["class_type"] for node in tuned.sources] == ["VP2P_TuneOnVideo", "VP2P_DDIMInvert"]
+    assert keys(tuned, a) == keys(tuned, b) and len(set(keys(tuned, a).values())) == 2
+    assert signatures(a, [tuned.result]) != signatures(b, [tuned.result])
+    other = with_values(a, {place_of(tuned.graph, "source_prompt"): "a green ball"})
+    assert not set(keys(tuned, other).values()) & set(keys(tuned, a).values())
+
+
+def test_ways_of_memory_do_not_change_what_is_kept(tuned):
+    invert = tuned.sources[1]
+    saving = with_values(tuned.graph, {(invert, "memory"): "save memory", (invert, "keep_source"): "on disk"})
+    assert keys(tuned, saving) == keys(tuned, tuned.graph)
+
+
+def test_a_signature_knows_no_numbers_and_no_titles(tuned):
+    renamed = {
+        f"n{node}": entry
+        | {
+            "inputs": {k: [f"n{v[0]}", v[1]] if is_link(v) else v for k, v in entry["inputs"].items()},
+            "_meta": {"title": node},
+        }
+        for node, entry in reversed(tuned.graph.items())
+    }
+    assert signatures(renamed, [f"n{tuned.result}"]) == signatures(tuned.graph, [tuned.result])
+
+
+def test_the_graph_of_a_source_makes_it_and_no_more(tuned):
+    tune, invert = tuned.sources
+    made = source_graph(tuned.graph, tune, {}, "batch/key")
+    assert made[SAVE]["inputs"] == {"tuning": [tune, 1], "filename_prefix": "batch/key"} and whole(made)
+    assert not {"DDIMInvert", "AttentionController"} & set(classes(made))
+    made = source_graph(tuned.graph, invert, {tune: "batch/tuned.safetensors"}, "batch/key")
+    assert "TuneOnVideo" not in classes(made) and made[tune]["inputs"]["tuning_name"] == "batch/tuned.safetensors"
+    assert made[invert]["inputs"]["keep_source"] == "off" and whole(made)
+
+
+def test_edits_of_a_clip_share_one_sampler(tuned):
+    graphs = rows(tuned, "a red star", "a red heart", "a blue ball")
+    made = edits_graph(tuned, graphs, names(tuned))
+    assert shares_pass(tuned, graphs) and whole(made)
+    assert classes(made).count("AttentionController") == 3 and classes(made).count("DecoupledSample") == 1
+    assert not {"TuneOnVideo", "DDIMInvert"} & set(classes(made))
+    edits = [made[node]["inputs"]["target_prompt"] for node, _ in made[EDITS]["inputs"].values()]
+    assert edits == ["a red star", "a red heart", "a blue ball"]
+    assert [row_of(node) for node, _ in made[EDITS]["inputs"].values()] == [0, 1, 2] and row_of(EDITS) is None
+
+
+def test_one_edit_is_the_users_graph(tuned):
+    made = edits_graph(tuned, rows(tuned, "a red star"), names(tuned))
+    assert EDITS not in made and whole(made)
+
+
+def test_edits_that_differ_behind_the_sampler_run_alone(tuned):
+    a, b = rows(tuned, "a red star", "a red heart")
+    feathered = with_values(b, {place_of(tuned.graph, "feather"): 5})
+    assert not shares_pass(tuned, [a, feathered]) and shares_pass(tuned, [a, b])
+    measured = with_values(tuned.graph, {("Batch: Edit Metrics", "prompt"): [tuned.sampler, 0]})
+    assert tuned.sampler in ancestors(measured, [FIGURES])
+
+
+def test_a_prompt_that_is_read_elsewhere_too_keeps_its_edits_apart(tuned):
+    text = {"class_type": "PrimitiveStringMultiline", "inputs": {"value": "x"}, "_meta": {"title": "Target prompt"}}
+    controller, _ = place_of(tuned.graph, "target_prompt")
+    wired = with_values(tuned.graph | {"t": text}, {(controller, "target_prompt"): ["t", 0]})
+    shared = template(wired)
+    assert shares_pass(shared, [with_values(wired, {("t", "value"): value}) for value in "ab"])
+    both = template(with_values(wired, {("Batch: Edit Metrics", "prompt"): ["t", 0]}))
+    assert not shares_pass(both, [with_values(both.graph, {("t", "value"): value}) for value in "ab"])
+
+
+def test_work_whose_loader_lacks_an_output_is_not_kept():
+    graph = read("demo_refine")
+    invert = next(node for node, entry in graph.items() if entry["class_type"] == "VP2P_DDIMInvert")
+    result = next(node for node, entry in graph.items() if entry["class_type"] == "CreateVideo")
+    used = with_values(graph, {(result, "audio"): [invert, 3]})
+    assert invert not in template(used).sources

@@ -1,0 +1,74 @@
+"""Results that are whole or not there, on a disk and in an object store."""
+
+import errno
+
+import pytest
+from comfyui_videop2p.batch.faults import BatchError
+from comfyui_videop2p.batch.store import DONE, Store
+from comfyui_videop2p.videop2p_core.storage import atomic_files
+
+FILES = {DONE: b'{"state": "done"}', "edited.mp4": b"clip"}
+
+
+@pytest.fixture(params=["disk", "object store"])
+def store(request, tmp_path):
+    if request.param == "disk":
+        return Store(str(tmp_path / "out"))
+    return Store(f"memory://{tmp_path.name}")
+
+
+def test_a_result_is_put_once(store):
+    assert store.results() == set() and not store.has_result("ball")
+    assert store.put_result("ball", FILES) and not store.put_result("ball", FILES | {"edited.mp4": b"other"})
+    assert store.results() == {"ball"} and store.has_result("ball")
+    assert store.result("ball") == {"state": "done"} and store.read("results/ball/edited.mp4") == b"clip"
+
+
+def test_texts_are_added_and_files_replaced(store):
+    store.append("logs/a.log", "one\n")
+    store.append("logs/a.log", "two\n")
+    store.write("report.html", b"old")
+    store.write("report.html", b"new")
+    assert store.read("logs/a.log") == b"one\ntwo\n" and store.read("report.html") == b"new"
+    assert store.read("none") is None
+
+
+def test_a_result_that_was_stopped_midway_is_none(tmp_path, monkeypatch):
+    store = Store(str(tmp_path))
+
+    def stopped(path):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(atomic_files, "sync", stopped)
+        store.put_result("ball", FILES)
+    assert store.results() == set() and list((tmp_path / "results").iterdir()) == []
+    assert store.put_result("ball", FILES)
+
+
+def test_in_an_object_store_the_mark_of_a_whole_result_comes_last(tmp_path, monkeypatch):
+    store, written = Store(f"memory://{tmp_path.name}"), []
+    pipe = store.files.pipe_file
+    monkeypatch.setattr(store.files, "pipe_file", lambda path, content: written.append(path) or pipe(path, content))
+    store.put_result("ball", FILES)
+    assert [path.rpartition("/")[2] for path in written] == ["edited.mp4", DONE]
+
+
+def test_a_full_disk_is_a_sentence(tmp_path, monkeypatch):
+    store = Store(str(tmp_path))
+
+    def full(path):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(atomic_files, "sync", full)
+    for put in (lambda: store.put_result("ball", FILES), lambda: store.write("report.html", b"new")):
+        with pytest.raises(BatchError, match="is full: free some of it and run the same command again"):
+            put()
+    assert store.results() == set()
+
+
+def test_a_place_that_takes_nothing_is_a_sentence(tmp_path):
+    (tmp_path / "file").touch()
+    for url in (str(tmp_path / "file" / "out"), "nonsense://out"):
+        with pytest.raises(BatchError, match="the results' folder .* cannot be made"):
+            Store(url)
