@@ -113,6 +113,11 @@ def demo(arguments):
     return run_module("demo.show", arguments)
 
 
+def batch(arguments):
+    """many clips, several edits each (docs/batch.md): TABLE --out FOLDER"""
+    return in_environment(environment.ROOT / "batch.py", *arguments)
+
+
 def gallery(arguments):
     """run the demo workflows (all, or NAME ...), measure them, and make the thumbnails"""
     return run_module("demo.gallery", arguments)
@@ -224,6 +229,7 @@ COMMANDS = {
     "setup": setup,
     "test": test,
     "host": host,
+    "batch": batch,
     "pictures": pictures,
     "workflows": workflows,
     "gallery": gallery,

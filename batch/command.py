@@ -37,6 +37,7 @@ def arguments(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("table", type=Path, help="CSV, JSONL or Parquet, or a folder of clips with a text beside each")
     parser.add_argument("--out", required=True, help="folder of the results, or its address (s3://...)")
     parser.add_argument("--graph", default=DEFAULT_GRAPH, help="API graph: a file, or a name of workflows/api")
+    parser.add_argument("--clip-vision", metavar="FILE", help="a model of models/clip_vision, for more figures")
     parser.add_argument(
         "--comfyui", help="folder of the ComfyUI to start; else COMFYUI_PATH, or the one around the pack"
     )
@@ -65,7 +66,8 @@ def main(argv: Sequence[str]) -> int:
 
 def run(asked: argparse.Namespace) -> int:
     """Plan, do what is left to do, report. Raises BatchError where nothing can be done."""
-    made, rows, store = template(graph.read(asked.graph)), table.read(asked.table), Store(asked.out)
+    made = template(graph.read(asked.graph), asked.clip_vision)
+    rows, store = table.read(asked.table), Store(asked.out)
     folder = asked.table if asked.table.is_dir() else asked.table.parent
     with only_one_run(store):
         digests = Digests(store)
@@ -82,7 +84,7 @@ def run(asked: argparse.Namespace) -> int:
                     do(jobs, workers, outcomes)
         finally:
             outcomes += results(store, planned, {outcome["name"] for outcome in outcomes})
-            files = report.write(store, outcomes, f"{asked.table.name}: {len(planned.edits)} edits")
+            files = report.write(store, outcomes, asked.table.name)
             print(f"Look at {' and '.join(f'{store.url}/{name}' for name in files)}.", flush=True)
     return SOME_FAILED if any(outcome["state"] != DONE_STATE for outcome in outcomes) else ALL_DONE
 

@@ -33,11 +33,11 @@ class Worker(Protocol):
 
 
 class ThreadWorker:
-    """A server that a thread of this process works with."""
+    """A server that was started, which a thread of this process works with."""
 
     def __init__(self, label: str, server: RunningServer, template: Template, store: Store) -> None:
         self.label, self.server, self.template, self.store = label, server, template, store
-        self.thread, self.started = ThreadPoolExecutor(1, thread_name_prefix=label), False
+        self.thread, self.started = ThreadPoolExecutor(1, thread_name_prefix=label), True
 
     def submit(self, job: Job, level: int) -> Future[list[Outcome]]:
         return self.thread.submit(self._done, job, level)

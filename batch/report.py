@@ -22,7 +22,9 @@ body { font: 15px/1.45 system-ui, sans-serif; color: #24323d; background: #f6f4e
 h1 { font-size: 1.4rem } table { border-collapse: collapse; width: 100% }
 td, th { padding: .3rem .6rem; border-bottom: 1px solid #d8d3c4; text-align: left; vertical-align: top }
 th { cursor: pointer; position: sticky; top: 0; background: #f6f4ee; white-space: nowrap }
-td.number { text-align: right; white-space: nowrap } tr.failed td { background: #f7dfd6 } img { max-width: 360px }
+td.number { text-align: right; white-space: nowrap } tr.failed td { background: #f7dfd6 }
+td.picture { max-width: 360px } img { max-width: 100% }
+.sheet th, .sheet td:not(.picture) { display: none } .sheet tr { display: inline-block }
 """
 SORT = """
 document.querySelectorAll("th").forEach((heading, column) => heading.onclick = () => {
@@ -88,7 +90,8 @@ def page(store: Store, outcomes: Sequence[Outcome], title: str) -> str:
     return f"""<!doctype html>
 <html lang="en"><meta charset="utf-8"><title>{escape(title)}</title><style>{STYLE}</style>
 <h1>{escape(title)}</h1>
-<p>{len(outcomes)} edits, {failures} of them not done. A click on a heading sorts by it.</p>
+<p>{len(outcomes)} edits, {failures} of them not done. A click on a heading sorts by it.
+<button onclick="document.body.classList.toggle('sheet')">contact sheet</button></p>
 <table><thead><tr>{"".join(f"<th>{escape(name)}</th>" for name in headings)}</tr></thead>
 <tbody>
 {rows}
@@ -119,9 +122,11 @@ class Pictures:
 
 def _row(outcome: Outcome, said: Iterable[str], figures: Iterable[str], pictures: Pictures) -> str:
     done, numbers, table = outcome["state"] == DONE_STATE, _numbers(outcome), outcome.get("table", {})
-    state = outcome["state"] if done else f"{outcome['where']}: {outcome['sentence']}"
+    shown = pictures(outcome) if done else escape(f"{outcome['where']}: {outcome['sentence']}")
+    title = escape(str(table.get("target_prompt", "")))
     cells = [
-        f"<td>{escape(state)}</td><td>{pictures(outcome)}</td><td>{escape(str(outcome.get(CLIP, '')))}</td>",
+        f'<td>{outcome["state"]}</td><td class="picture" title="{title}">{shown}</td>',
+        f"<td>{escape(str(outcome.get(CLIP, '')))}</td>",
         *(f"<td>{escape(_text(table.get(name)))}</td>" for name in said),
         *(_number(numbers.get(name)) for name in figures),
         _number(outcome.get("seconds")),

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from .graph import Graph, ancestors, in_place, is_link, links, pruned, signatures, with_values
+from .graph import Graph, added, ancestors, in_place, is_link, links, pruned, signatures, with_values
 from .template import KEPT, Template
 
-EDITS, AT = "Batch: edits", "@"  # AT stands between a node's id and the number of its row
+EDITS, AT = "Batch: every edit's", "@"  # AT stands between a node's id and the number of its row
 MOST = 10  # edits that share a pass, as Create List takes so many
 SAVE = "Batch: save"
 UNKEPT = {"keep_source": "off"}  # what no file keeps
@@ -39,35 +39,28 @@ def loading(graph: Graph, names: Mapping[str, str]) -> Graph:
 
 
 def edits_graph(template: Template, graphs: Sequence[Graph], names: Mapping[str, str]) -> Graph:
-    """One graph for all edits, whose outputs come as lists in their order. Several share the source's pass; these have
-    to differ before the sampler's edit alone, see `shares_pass`."""
+    """One graph for all edits, whose outputs come as lists in their order. Several share the source's pass: of what the
+    sampler's edit is computed from each has its own, see `shares_pass`."""
     loaded = [pruned(loading(graph, names), template.outputs) for graph in graphs]
     merged = loaded[0]
     if len(loaded) == 1 or template.sampler is None:
         return merged
-    edit, output = merged[template.sampler]["inputs"]["edit"]
-    own = _dependent(merged, edit, _varying(loaded))
+    own = _dependent(merged, merged[template.sampler]["inputs"]["edit"][0], _varying(loaded))
+    leaving = [(place, source) for place, source in links(merged) if source[0] in own and place[0] not in own]
     for number, graph in enumerate(loaded):
         merged = merged | {_of_row(node, number): _renamed(graph[node], own, number) for node in own}
-    rows = {f"inputs.input{number}": [_of_row(edit, number), output] for number in range(len(loaded))}
-    merged = merged | {EDITS: {"class_type": "CreateList", "inputs": rows, "_meta": {"title": EDITS}}}
-    sampler = merged[template.sampler]
-    merged = merged | {template.sampler: sampler | {"inputs": sampler["inputs"] | {"edit": [EDITS, 0]}}}
+    for node, output in dict.fromkeys(source for _, source in leaving):
+        rows = {f"inputs.input{number}": [_of_row(node, number), output] for number in range(len(loaded))}
+        merged = added(merged, _list(node, output), "CreateList", rows)
+    merged = with_values(merged, {place: [_list(*source), 0] for place, source in leaving})
     return pruned(merged, template.outputs)
 
 
 def shares_pass(template: Template, graphs: Sequence[Graph]) -> bool:
-    """Whether all that sets the edits apart goes into the sampler's edit, and nowhere else."""
+    """Whether all that sets the edits apart goes into the sampler's edit."""
     if template.sampler is None or not is_link(edit := graphs[0][template.sampler]["inputs"].get("edit")):
         return False
-    varying, branch = _varying(graphs), ancestors(graphs[0], [edit[0]])
-    own = _dependent(graphs[0], edit[0], varying)
-    leaving = {
-        place
-        for place, (node, _) in links(pruned(graphs[0], template.outputs))
-        if node in own and place[0] not in own and place != (template.sampler, "edit")
-    }
-    return varying <= branch and edit[0] in own and not leaving
+    return _varying(graphs) <= ancestors(graphs[0], [edit[0]])
 
 
 def row_of(node: str | None) -> int | None:
@@ -90,6 +83,10 @@ def _varying(graphs: Sequence[Graph]) -> set[str]:
 def _dependent(graph: Graph, edit: str, varying: set[str]) -> set[str]:
     """The nodes that an edit is computed from, of which each row has its own."""
     return {node for node in ancestors(graph, [edit]) if varying & ancestors(graph, [node])}
+
+
+def _list(node: str, output: int) -> str:
+    return f"{EDITS} {node}.{output}"
 
 
 def _of_row(node: str, number: int) -> str:

@@ -7,11 +7,12 @@ from dataclasses import dataclass
 
 from .columns import clip_place
 from .faults import BatchError
-from .graph import Graph, Place, added, in_place, is_link, links, pruned
+from .graph import Graph, Place, added, in_place, is_link, links, pruned, with_values
 
 RESULTS = {"SaveVideo": "video", "VHS_VideoCombine": "images"}  # nodes that save a clip, and the input that brings it
 RESULT = "Result"  # the title of the one that counts where a graph saves several
 FIGURES, COMPARISON = "Batch: figures", "Batch: before and after"
+VISION, TARGET = "Batch: vision model", "Target prompt"
 SAMPLER, INVERT = "VP2P_DecoupledSample", "VP2P_DDIMInvert"
 MASK_OF_COMPOSITE, MASK_OF_SAMPLER, REPORT_OF_METRICS = 1, 2, 1  # outputs
 
@@ -63,11 +64,14 @@ class Template:
         return [node for node in (self.result, self.figures, self.comparison) if node is not None]
 
 
-def template(graph: Graph) -> Template:
-    """Raises BatchError where the graph takes no clip or saves none."""
+def template(graph: Graph, clip_vision: str | None = None) -> Template:
+    """clip_vision: the file of a vision model, for the figures that need one. Raises BatchError where the graph takes
+    no clip or saves none."""
     graph = _with_clips_from_files(graph)
     clip, result = clip_place(graph), _result(graph)
     graph, figures = _with_figures(graph, result)
+    if clip_vision is not None:
+        graph = _with_clip_vision(graph, clip_vision)
     graph, comparison = _with_comparison(graph, result)
     graph = pruned(graph, [node for node in (result, figures, comparison) if node is not None])
     if clip[0] not in graph:
@@ -118,6 +122,22 @@ def _with_figures(graph: Graph, result: str) -> tuple[Graph, str | None]:
         inputs = {"source": source, "edited": edited, "prompt": ""} | ({"mask": mask} if mask else {})
         graph, metrics = added(graph, "Batch: Edit Metrics", "VP2P_EditMetrics", inputs), ["Batch: Edit Metrics"]
     return added(graph, FIGURES, "PreviewAny", {"source": [metrics[0], REPORT_OF_METRICS]}), FIGURES
+
+
+def _with_clip_vision(graph: Graph, file: str) -> Graph:
+    """The metrics of the graph see with this model, and read the target prompt of the controller, by its CLIP."""
+    metrics = [node for node, entry in graph.items() if entry["class_type"] == "VP2P_EditMetrics"]
+    controllers = [node for node, entry in graph.items() if entry["class_type"] == "VP2P_AttentionController"]
+    if len(metrics) != 1 or len(controllers) != 1:
+        raise BatchError("figures with a vision model want one Edit Metrics and one Attention Controller: name none")
+    inputs = graph[controllers[0]]["inputs"]
+    if not is_link(inputs["target_prompt"]):
+        graph = added(graph, TARGET, "PrimitiveStringMultiline", {"value": inputs["target_prompt"]})
+        graph = with_values(graph, {(controllers[0], "target_prompt"): [TARGET, 0]})
+    prompt = graph[controllers[0]]["inputs"]["target_prompt"]
+    graph = added(graph, VISION, "CLIPVisionLoader", {"clip_name": file})
+    read = {"clip_vision": [VISION, 0], "clip": inputs["clip"], "prompt": prompt}
+    return with_values(graph, {(metrics[0], name): value for name, value in read.items()})
 
 
 def _with_comparison(graph: Graph, result: str) -> tuple[Graph, str | None]:

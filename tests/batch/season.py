@@ -22,6 +22,7 @@ FIRST = 2_000_000  # the first seed that figures are reported on
 FRAMES = 8
 INVERT = "DDIM Invert with Shared Null-Text"
 STAGES = {"tuning": "Tune on Video", "inversion": INVERT, "edits": "Decoupled Sample"}
+STEPS = "Tune on Video.steps", f"{INVERT}.steps"
 GRAPH = "demo_refine"  # which tunes, inverts and edits
 PATIENCE = 1200  # seconds until a stage has to come, on a machine that others work on
 
@@ -36,11 +37,10 @@ class Season:
             scene = scenes.random_scene(seed)
             clip = folder / f"{seed}.mp4"
             videos.write(clip, [frame.image for frame in scenes.clip(scene, FRAMES)])
-            rows += [
-                (clip.name, scenes.caption(scene), scenes.caption(other), *steps) for other in targets(scene)[:edits]
-            ]
+            prompts = [(scenes.caption(scene), scenes.caption(other)) for other in targets(scene)[:edits]]
+            rows += [(clip.name, *pair, "auto", "auto", *steps) for pair in prompts]
         with self.table.open("w", newline="", encoding="utf-8") as file:
-            heading = "clip", "source_prompt", "target_prompt", "Tune on Video.steps", f"{INVERT}.steps"
+            heading = "clip", "source_prompt", "target_prompt", "blend_source", "blend_target", *STEPS
             csv.writer(file).writerows([heading, *rows])
         self.count = len(rows)
 

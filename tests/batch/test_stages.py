@@ -3,13 +3,17 @@
 import pytest
 from comfyui_videop2p.batch.columns import place_of
 from comfyui_videop2p.batch.faults import BatchError
-from comfyui_videop2p.batch.graph import ancestors, is_link, read, signatures, with_values
+from comfyui_videop2p.batch.graph import is_link, read, signatures, with_values
 from comfyui_videop2p.batch.stages import EDITS, SAVE, edits_graph, keys, row_of, shares_pass, source_graph
 from comfyui_videop2p.batch.template import COMPARISON, FIGURES, template
 
 
 def classes(graph):
     return sorted(entry["class_type"].removeprefix("VP2P_") for entry in graph.values())
+
+
+def listed_in(graph):
+    return [node for node in graph if node.startswith(EDITS)]
 
 
 def whole(graph):
@@ -89,32 +93,35 @@ def test_edits_of_a_clip_share_one_sampler(tuned):
     assert shares_pass(tuned, graphs) and whole(made)
     assert classes(made).count("AttentionController") == 3 and classes(made).count("DecoupledSample") == 1
     assert not {"TuneOnVideo", "DDIMInvert"} & set(classes(made))
-    edits = [made[node]["inputs"]["target_prompt"] for node, _ in made[EDITS]["inputs"].values()]
-    assert edits == ["a red star", "a red heart", "a blue ball"]
-    assert [row_of(node) for node, _ in made[EDITS]["inputs"].values()] == [0, 1, 2] and row_of(EDITS) is None
+    (listed,) = listed_in(made)
+    edits = [made[node]["inputs"]["target_prompt"] for node, _ in made[listed]["inputs"].values()]
+    assert edits == ["a red star", "a red heart", "a blue ball"] and made[tuned.sampler]["inputs"]["edit"] == [
+        listed,
+        0,
+    ]
+    assert [row_of(node) for node, _ in made[listed]["inputs"].values()] == [0, 1, 2] and row_of(listed) is None
 
 
 def test_one_edit_is_the_users_graph(tuned):
     made = edits_graph(tuned, rows(tuned, "a red star"), names(tuned))
-    assert EDITS not in made and whole(made)
+    assert not listed_in(made) and whole(made)
 
 
 def test_edits_that_differ_behind_the_sampler_run_alone(tuned):
     a, b = rows(tuned, "a red star", "a red heart")
     feathered = with_values(b, {place_of(tuned.graph, "feather"): 5})
     assert not shares_pass(tuned, [a, feathered]) and shares_pass(tuned, [a, b])
-    measured = with_values(tuned.graph, {("Batch: Edit Metrics", "prompt"): [tuned.sampler, 0]})
-    assert tuned.sampler in ancestors(measured, [FIGURES])
 
 
-def test_a_prompt_that_is_read_elsewhere_too_keeps_its_edits_apart(tuned):
-    text = {"class_type": "PrimitiveStringMultiline", "inputs": {"value": "x"}, "_meta": {"title": "Target prompt"}}
-    controller, _ = place_of(tuned.graph, "target_prompt")
-    wired = with_values(tuned.graph | {"t": text}, {(controller, "target_prompt"): ["t", 0]})
-    shared = template(wired)
-    assert shares_pass(shared, [with_values(wired, {("t", "value"): value}) for value in "ab"])
-    both = template(with_values(wired, {("Batch: Edit Metrics", "prompt"): ["t", 0]}))
-    assert not shares_pass(both, [with_values(both.graph, {("t", "value"): value}) for value in "ab"])
+def test_what_else_reads_a_prompt_reads_every_edits_own():
+    made = template(read("demo_refine"), clip_vision="clip_vision_h.safetensors")
+    graphs = rows(made, "a red star", "a red heart")
+    merged = edits_graph(made, graphs, names(made))
+    assert shares_pass(made, graphs) and whole(merged) and len(listed_in(merged)) == 2
+    metrics = next(entry for entry in merged.values() if entry["class_type"] == "VP2P_EditMetrics")["inputs"]
+    prompts = [merged[node]["inputs"]["value"] for node, _ in merged[metrics["prompt"][0]]["inputs"].values()]
+    assert prompts == ["a red star", "a red heart"]
+    assert merged[metrics["clip_vision"][0]]["inputs"] == {"clip_name": "clip_vision_h.safetensors"}
 
 
 def test_work_whose_loader_lacks_an_output_is_not_kept():

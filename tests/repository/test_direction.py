@@ -44,7 +44,7 @@ def of_the_binding(name):
 
 
 def of_the_nodes(name):
-    return f"{name}.".startswith((".nodes.", ".demo.", ".tests.", ".tools.")) or of_itself_by_name(name)
+    return f"{name}.".startswith((".nodes.", ".demo.", ".tests.", ".tools.", ".batch.")) or of_itself_by_name(name)
 
 
 def of_itself_by_name(name):
@@ -71,6 +71,12 @@ def test_core_imports_neither_nodes_nor_demo():
 def test_nodes_and_demo_name_the_pack_relatively():
     # ComfyUI loads the pack under a name of its own, so an absolute import would find nothing or a second copy.
     assert not broken(sorted((ROOT / "nodes").rglob("*.py")), of_itself_by_name)
+
+
+def test_the_batch_command_asks_comfyui_over_its_server_alone():
+    files = sorted((ROOT / "batch").glob("*.py"))
+    assert files and not broken(files, lambda name: of_comfyui(name) or f"{name}.".startswith(".nodes."))
+    assert not broken(files, of_the_binding)
 
 
 @pytest.mark.parametrize(

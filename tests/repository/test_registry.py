@@ -23,6 +23,8 @@ PACKAGE, COMFY = PROJECT["project"], PROJECT["tool"]["comfy"]
 # --- what an artist's machine runs ------------------------------------------------------------------------------------
 
 RUN_TIME = [ROOT / "__init__.py", *sorted((ROOT / "nodes").rglob("*.py")), *sorted(ROOT.glob("videop2p_core/**/*.py"))]
+# A command of the user's, which starts ComfyUI or talks to it, and which ComfyUI never loads.
+BATCH = sorted((ROOT / "batch").glob("*.py"))
 # By these a program reaches the network, other programs or code that came as text.
 MODULES = {
     "aiohttp", "code", "ctypes", "ensurepip", "ftplib", "http", "httpx", "huggingface_hub", "importlib", "marshal",
@@ -161,8 +163,8 @@ def test_the_banner_is_21_to_9():
 
 IGNORED = ROOT / ".comfyignore"
 TOP_LEVEL = {
-    "CHANGELOG.md", "LICENSE", "README.md", "__init__.py", "demo", "docs", "locales", "nodes", "pyproject.toml",
-    "requirements.txt", "subgraphs", "videop2p_core", "web", "workflows",
+    "CHANGELOG.md", "LICENSE", "README.md", "__init__.py", "batch", "batch.py", "demo", "docs", "locales", "nodes",
+    "pyproject.toml", "requirements.txt", "subgraphs", "tools", "videop2p_core", "web", "workflows",
 }  # fmt: skip
 
 
@@ -175,9 +177,9 @@ def archived(ignored=IGNORED):
 
 
 def needed():
-    """What is read at run time: all that the pack's __init__.py leads to by imports, the data that these files name,
-    and what ComfyUI takes from the folders of a pack."""
-    files, waiting = set(), ["__init__.py"]
+    """What is read at run time: all that the pack's __init__.py and its command lead to by imports, the data that these
+    files name, and what ComfyUI takes from the folders of a pack."""
+    files, waiting = set(), ["__init__.py", "batch.py", *(f"batch/{file.name}" for file in BATCH)]
     while waiting:
         file = waiting.pop()
         if file not in files:
@@ -223,11 +225,13 @@ def test_what_the_pack_reads_is_found():
         "demo/videop2p_demo.safetensors",
         "demo/clips/a_red_ball_on_the_beach.mp4",
         "web/videop2p.js",
+        "batch/command.py",
+        "tools/client.py",
     }
     assert {file.relative_to(ROOT).as_posix() for file in RUN_TIME} <= needed()
 
 
-@pytest.mark.parametrize("pattern", ["*.json", "/demo/", "/videop2p_core/edit/", "matrices.py"])
+@pytest.mark.parametrize("pattern", ["*.json", "/demo/", "/videop2p_core/edit/", "matrices.py", "/tools/"])
 def test_an_archive_that_lacks_something_is_found(tmp_path, pattern):
     ignored = tmp_path / "ignored"
     ignored.write_text(f"{IGNORED.read_text(encoding='utf-8')}\n{pattern}\n", encoding="utf-8")
@@ -287,7 +291,16 @@ def messages(file):
             yield node.lineno, text(node.exc.args[0])
 
 
-NAMES = ("EasyCache", "AnimateDiff-Evolved", "Adaptive", "Decoupled", "LPIPS", "Video-P2P")  # that sentences begin with
+NAMES = (
+    "EasyCache",
+    "AnimateDiff-Evolved",
+    "ComfyUI",
+    "Ray",
+    "Adaptive",
+    "Decoupled",
+    "LPIPS",
+    "Video-P2P",
+)  # that sentences begin with
 
 
 def ill_written(file):
@@ -300,7 +313,7 @@ def ill_written(file):
 
 def test_what_is_raised_is_written_in_one_way():
     """Lower case, no full stop: what is wrong, and behind a colon what to do."""
-    assert not [line for file in RUN_TIME for line in ill_written(file)]
+    assert not [line for file in RUN_TIME + BATCH for line in ill_written(file)]
 
 
 @pytest.mark.parametrize("message, wrong", [("A fault", True), ("a fault.", True), ("a fault: mend it", False)])
