@@ -10,6 +10,7 @@ from pathlib import Path
 import fsspec
 
 from .faults import RowError
+from .frames import as_clip, frames_in
 from .store import Store, sentence
 
 KNOWN = "clips.json"  # in the results' folder: what was read already
@@ -23,6 +24,8 @@ def path_in(folder: Path, name: str) -> str:
 def content_of(path: str) -> bytes:
     """Raises RowError where it cannot be read."""
     try:
+        if Path(path).is_dir():
+            return as_clip(Path(path))
         with fsspec.open(path, "rb") as file:
             return file.read()
     except FileNotFoundError as error:
@@ -45,13 +48,17 @@ class Digests:
         return self.asked[path]
 
     def _digest(self, path: str) -> str:
+        local = Path(path)
         try:
-            status = Path(path).stat()
-        except OSError:
+            files = frames_in(local) if local.is_dir() else [local]
+            state = " ".join(f"{status.st_size} {status.st_mtime_ns}" for status in (file.stat() for file in files))
+        except OSError:  # it is elsewhere, or nowhere
             return hashlib.sha256(content_of(path)).hexdigest()
-        state = f"{status.st_size} {status.st_mtime_ns}"
         if self.known.get(path, ["", ""])[0] != state:
-            self.known[path], self.new = [state, hashlib.sha256(content_of(path)).hexdigest()], True
+            content = hashlib.sha256()
+            for file in files:
+                content.update(content_of(str(file)))
+            self.known[path], self.new = [state, content.hexdigest()], True
         return self.known[path][1]
 
     def keep(self) -> None:

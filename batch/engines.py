@@ -82,7 +82,8 @@ def dispatched(
                 losses[job.name, error.stage] += 1
                 count = losses[job.name, error.stage]
                 level[job.name] = max(level[job.name], count - SAME)
-                what = f"{worker.label} was lost in {job.name}, {error.stage or 'at its start'} ({error})"
+                where = f"{job.name}, {error.stage}" if error.stage else job.name
+                what = f"{worker.label} was lost in {where} ({error})"
                 if count <= RETRIES:
                     told(f"{what}: begun again, {count} of {RETRIES}")
                     waiting.appendleft(job)

@@ -16,6 +16,7 @@ from .table import Row, columns
 from .template import Template
 
 NEEDED = (CLIP, "source_prompt", "target_prompt")
+FRAMES = ".mp4"  # what a folder of them becomes
 KEY = 12  # letters of a key that a name ends in
 Digest = Callable[[str], str]  # of a clip's bytes, by its path; raises RowError
 
@@ -100,7 +101,7 @@ def _edit(
         for name, value in row.values.items()
         if name in places and name != CLIP
     }
-    values[template.clip] = f"{content[:32]}{PurePosixPath(clip).suffix.lower()}"
+    values[template.clip] = f"{content[:32]}{PurePosixPath(clip).suffix.lower() or FRAMES}"
     graph = with_values(template.graph, values)
     key = signatures(graph, [template.result])[0]
     words = _slug(f"{PurePosixPath(clip).stem[:30]} {row.values.get('target_prompt', '')}")

@@ -16,6 +16,7 @@ from ..videop2p_core.storage import atomic_files
 from .faults import BatchError
 
 RESULTS, LOGS, ARTEFACTS = "results", "logs", "artefacts"
+BEGUN = ".begun"  # where results lie until they are whole
 DONE = "result.json"  # the last file of a result: where it is, the others are
 
 
@@ -70,7 +71,9 @@ class Store:
                 self.files.pipe_file(f"{self.root}/{RESULTS}/{name}/{file}", files[file])
             return True
         try:
-            with full_disk_told(self.url), atomic_files.begun(self.folder / RESULTS) as begun:
+            (self.folder / RESULTS).mkdir(exist_ok=True)
+            # Beside the results: in their own folder, thousands of them would be looked through each time.
+            with full_disk_told(self.url), atomic_files.begun(self.folder / BEGUN) as begun:
                 begun.mkdir()
                 for file, content in files.items():
                     (begun / file).write_bytes(content)

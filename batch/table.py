@@ -12,6 +12,7 @@ from typing import Any
 
 from .columns import CLIP
 from .faults import BatchError
+from .sets import set_in
 
 CLIPS = (".mp4", ".mov", ".mkv", ".webm", ".avi", ".gif")
 SIDECARS = (".jsonl", ".txt")
@@ -96,8 +97,12 @@ def _parquet(path: Path) -> Iterator[Row]:
 
 
 def _folder(path: Path) -> Iterator[Row]:
-    """Beside a clip a text of the same name: JSON lines, or plain text with the source prompt in the first line and a
-    target prompt in each further one."""
+    """A public set; or else beside each clip a text of the same name: JSON lines, or plain text with the source prompt
+    in the first line and a target prompt in each further one."""
+    edits = set_in(path)
+    if edits is not None:
+        yield from (Row(f"{path.name}, edit {number}", cells) for number, cells in enumerate(edits, 1))
+        return
     for clip in sorted(file for file in path.iterdir() if file.suffix.lower() in CLIPS):
         texts = [file for ending in SIDECARS if (file := clip.with_suffix(ending)).is_file()]
         if not texts:

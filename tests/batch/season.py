@@ -70,14 +70,18 @@ class Season:
         files = [*(self.folder / out).glob("results/*/result.json"), *(self.folder / out).glob("artefacts/*/*/*")]
         return {str(path.relative_to(self.folder / out)): path.stat().st_mtime_ns for path in files}
 
-    def comfyui_in(self, out: str, stage: str, process: subprocess.Popen, spared: set[str]) -> psutil.Process:
-        """The ComfyUI that is at a stage of a job that was not met yet, as soon as there is one."""
+    def comfyui_in(
+        self, out: str, stage: str, process: subprocess.Popen, spared: set[tuple[str, str]]
+    ) -> psutil.Process:
+        """The ComfyUI that is at a stage of a job that was not met there yet, as soon as there is one."""
         deadline = time.monotonic() + PATIENCE
         while time.monotonic() < deadline and process.poll() is None:
             for log in (self.folder / out / "logs").glob("*.log"):
                 lines = log.read_text(encoding="utf-8").splitlines()
-                if log.name not in spared and re.search(rf" {re.escape(STAGES[stage])}: \d+ steps$", lines[-1]):
-                    spared.add(log.name)
+                if (log.name, stage) not in spared and re.search(
+                    rf" {re.escape(STAGES[stage])}: \d+ steps$", lines[-1]
+                ):
+                    spared.add((log.name, stage))
                     number = [line.rpartition("process ")[2] for line in lines if "process " in line][-1]
                     return psutil.Process(int(number))
             time.sleep(0.02)
