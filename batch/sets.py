@@ -84,9 +84,8 @@ def set_in(folder: Path) -> list[Cells] | None:
             try:
                 return list(reader(folder))
             except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError) as error:
-                raise BatchError(
-                    f"{folder / name} is not as its set has it ({type(error).__name__}: {sentence(error)}): unpack it again"
-                ) from error
+                why = f"{type(error).__name__}: {sentence(error)}"
+                raise BatchError(f"{folder / name} is not as its set has it ({why}): unpack it again") from error
     return None
 
 

@@ -44,10 +44,8 @@ def test_five(tmp_path):
     for name in ("edit_prompt", "videos", "images/0002_dog"):
         (tmp_path / name).mkdir(parents=True)
     (tmp_path / "videos" / "0001_bus.mp4").touch()
-    entries = [
-        {"video_name": name, "source_prompt": "a", "target_prompt": "b", "save_dir": "x"}
-        for name in ("0001_bus", "0002_dog")
-    ]
+    prompts = {"source_prompt": "a", "target_prompt": "b", "save_dir": "x"}
+    entries = [{"video_name": name} | prompts for name in ("0001_bus", "0002_dog")]
     (tmp_path / "edit_prompt" / "edit3_FiVE.json").write_text(json.dumps(entries))
     assert [(row["clip"], row["_kind"]) for row in values(tmp_path)] == [
         ("videos/0001_bus.mp4", "edit3"),
@@ -57,7 +55,8 @@ def test_five(tmp_path):
 
 def test_v2v(tmp_path):
     (tmp_path / "config.yaml").write_text(
-        "data:\n- video_id: hike\n  prompt: a man hikes\n  edit:\n  - prompt: a superman hikes\n  - prompt: a man swims\n"
+        "data:\n- video_id: hike\n  prompt: a man hikes\n"
+        "  edit:\n  - prompt: a superman hikes\n  - prompt: a man swims\n"
     )
     assert values(tmp_path)[1] == {
         "clip": "videos/hike.mp4", "source_prompt": "a man hikes", "target_prompt": "a man swims", "_kind": "edit 1",
