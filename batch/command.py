@@ -14,7 +14,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 from tqdm import tqdm
 
-from . import graph, on_ray, report, table
+from . import benchmark, graph, on_ray, report, table
 from .clips import Digests, path_in
 from .columns import CLIP, NOTE, place_of
 from .engines import ThreadWorker, Worker, dispatched
@@ -27,6 +27,7 @@ from .template import Template, template
 from .work import DONE_STATE, FAILED_STATE, Outcome
 
 DEFAULT_GRAPH = "sd15_word_swap"
+CLIPS = 8  # of the demo's benchmark
 ALL_DONE, SOME_FAILED, REFUSED, STOPPED = 0, 1, 2, 130  # exit codes
 WORK = "work"  # the folder of the ComfyUIs that are started, below the results
 
@@ -34,7 +35,9 @@ WORK = "work"  # the folder of the ComfyUIs that are started, below the results
 def arguments(argv: Sequence[str]) -> argparse.Namespace:
     """What the command line asks for."""
     parser = argparse.ArgumentParser(prog="batch.py", description="Many clips, several edits each; see docs/batch.md.")
-    parser.add_argument("table", type=Path, help="CSV, JSONL or Parquet, or a folder of clips with a text beside each")
+    parser.add_argument(
+        "table", type=Path, nargs="?", help="CSV, JSONL or Parquet, or a folder of clips with a text beside each"
+    )
     parser.add_argument("--out", required=True, help="folder of the results, or its address (s3://...)")
     parser.add_argument("--graph", default=DEFAULT_GRAPH, help="API graph: a file, or a name of workflows/api")
     parser.add_argument("--clip-vision", metavar="FILE", help="a model of models/clip_vision, for more figures")
@@ -46,6 +49,14 @@ def arguments(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--ray", metavar="ADDRESS", help="the Ray cluster to run on")
     parser.add_argument("--scratch", type=Path, help="where started ComfyUIs work, by default the results' folder")
     parser.add_argument("--dashboard", action="store_true", help="open Ray's dashboard")
+    parser.add_argument(
+        "--benchmark",
+        choices=[benchmark.DEMO, benchmark.FOLDER],
+        help="methods compared on rendered clips, or a public set",
+    )
+    parser.add_argument(
+        "--clips", type=int, default=CLIPS, metavar="K", help=f"of the demo's benchmark, {CLIPS} by default"
+    )
     parser.add_argument("--plan", action="store_true", help="say what would be done, and do nothing")
     return parser.parse_args(argv)
 
@@ -65,10 +76,46 @@ def main(argv: Sequence[str]) -> int:
 
 
 def run(asked: argparse.Namespace) -> int:
-    """Plan, do what is left to do, report. Raises BatchError where nothing can be done."""
+    """Raises BatchError where nothing can be done."""
+    if asked.benchmark == benchmark.DEMO:
+        return compared(asked)
+    if asked.table is None:
+        raise BatchError("there is no table to read: name it, or a folder, as the first argument")
     made = template(graph.read(asked.graph), asked.clip_vision)
-    rows, store = table.read(asked.table), Store(asked.out)
     folder = asked.table if asked.table.is_dir() else asked.table.parent
+    if asked.benchmark == benchmark.FOLDER and not asked.table.is_dir():
+        raise BatchError(f"{asked.table} is no folder: name the one that the set was unpacked in")
+    return exit_code(edited(asked, made, table.read(asked.table), folder, Store(asked.out), asked.table.name))
+
+
+def compared(asked: argparse.Namespace) -> int:
+    """Every method of the demo's benchmark on the same clips, each in a folder of its own, and a table of all."""
+    demo, store, measured, every = benchmark.demo(), Store(asked.out), {}, []
+    if store.folder is None:
+        raise BatchError("the demo's benchmark renders its clips: give it a folder of this machine")
+    clips = store.folder / "clips"
+    clips.mkdir(exist_ok=True)
+    cells = demo.table(clips, asked.clips)
+    for method, name in demo.METHODS.items():
+        print(f"{method}, by the workflow {name}:", flush=True)
+        made, own = template(graph.read(name), asked.clip_vision), Store(f"{asked.out}/{name}")
+        outcomes = edited(asked, made, benchmark.rows_for(cells, made), clips, own, method)
+        measured[method] = benchmark.figures_of(outcomes, own, clips)
+        every += outcomes
+        store.write(benchmark.COMPARISON, demo.comparison(measured).encode())
+    print(demo.comparison(measured))
+    return exit_code(every)
+
+
+def exit_code(outcomes: Sequence[Outcome]) -> int:
+    """Of a run that came to its end."""
+    return SOME_FAILED if any(outcome["state"] != DONE_STATE for outcome in outcomes) else ALL_DONE
+
+
+def edited(
+    asked: argparse.Namespace, made: Template, rows: Sequence[table.Row], folder: Path, store: Store, title: str
+) -> list[Outcome]:
+    """Plan, do what is left to do, report. folder: that of the clips."""
     with only_one_run(store):
         digests = Digests(store)
         planned = plan(rows, made, lambda name: path_in(folder, name), digests)
@@ -76,7 +123,7 @@ def run(asked: argparse.Namespace) -> int:
         jobs = left(planned.jobs, store.results())
         print(summary(planned, jobs), flush=True)
         if asked.plan:
-            return ALL_DONE
+            return []
         outcomes = [refusal(row, why) for row, why in planned.refused]
         try:
             if jobs:
@@ -84,9 +131,9 @@ def run(asked: argparse.Namespace) -> int:
                     do(jobs, workers, outcomes)
         finally:
             outcomes += results(store, planned, {outcome["name"] for outcome in outcomes})
-            files = report.write(store, outcomes, asked.table.name)
+            files = report.write(store, outcomes, title)
             print(f"Look at {' and '.join(f'{store.url}/{name}' for name in files)}.", flush=True)
-    return SOME_FAILED if any(outcome["state"] != DONE_STATE for outcome in outcomes) else ALL_DONE
+    return outcomes
 
 
 def do(jobs: Sequence[Job], workers: Sequence[Worker], outcomes: list[Outcome]) -> None:

@@ -62,7 +62,7 @@ def plan(rows: Sequence[Row], template: Template, clip_path: Callable[[str], str
     """clip_path: where a clip lies that a cell names. Raises BatchError where a column belongs to no input; what is
     wrong with a row is among the refused."""
     places = {name: place_of(template.graph, name) for name in columns(list(rows)) if not name.startswith(NOTE)}
-    needed = [name for name in NEEDED if name in places or _has(template.graph, name)]
+    needed = [name for name in NEEDED if name in places or has_input(template.graph, name)]
     if missing := [name for name in needed if name not in places]:
         raise BatchError(f"the table has no column {', '.join(missing)}: the graph's own are of another clip")
     done, groups, made = Plan([]), {}, set()
@@ -119,7 +119,8 @@ def left(jobs: Sequence[Job], done: set[str]) -> list[Job]:
     return [Job(job.name, job.clip, job.file, edits) for job, edits in open_jobs if edits]
 
 
-def _has(graph: Graph, column: str) -> bool:
+def has_input(graph: Graph, column: str) -> bool:
+    """Whether a column would find its input."""
     try:
         place_of(graph, column)
     except BatchError:
