@@ -77,6 +77,10 @@ def main(argv: Sequence[str]) -> int:
 
 def run(asked: argparse.Namespace) -> int:
     """Raises BatchError where nothing can be done."""
+    if asked.servers and (asked.ray or asked.workers is not None):
+        raise BatchError("--servers are ComfyUIs of their own: leave --workers and --ray out beside them")
+    if asked.clips < 1 or asked.workers is not None and asked.workers < 1:
+        raise BatchError("--workers and --clips count from 1 on: ask for one at least")
     if asked.benchmark == benchmark.DEMO:
         return compared(asked)
     if asked.table is None:

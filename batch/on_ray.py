@@ -115,8 +115,13 @@ def _ray(asked: Namespace) -> Any:
                 log_to_driver=False, logging_level="error",
             )  # fmt: skip
     except Exception as error:  # each way to fail has a class of its own
-        where = f"the Ray cluster at {asked.ray}" if asked.ray else "Ray on this machine"
-        raise BatchError(f"{where} does not answer ({sentence(error)}): start it, or correct the address") from error
+        if asked.ray:
+            what = (
+                f"the Ray cluster at {asked.ray} does not answer ({sentence(error)}): start it, or correct the address"
+            )
+        else:
+            what = f"Ray does not start on this machine ({sentence(error)}): mend that, or leave --workers out"
+        raise BatchError(what) from error
     signal.signal(signal.SIGTERM, stopping)  # Ray's own handler ends this process at once
     if asked.dashboard:
         if not context.dashboard_url:

@@ -16,7 +16,7 @@ from PIL import Image, ImageOps, ImageSequence
 from ..tools.client import ConnectionLostError, GraphError, Ran
 from .clips import content_of
 from .columns import CLIP
-from .faults import LostError, RowError
+from .faults import BatchError, LostError, RowError
 from .graph import Graph, title_of, with_values
 from .plan import Edit, Job
 from .servers import RunningServer
@@ -27,6 +27,7 @@ from .template import Template
 
 KEY = 32  # letters of a key that kept work is called by
 PREVIEW = 360, 16  # pixels across and frames of what the report shows
+NO_SPACE = "No space left on device"
 DONE_STATE, FAILED_STATE = "done", "failed"
 Outcome = dict[str, Any]  # what the report says of one edit
 
@@ -139,6 +140,10 @@ class Work:
             raise
         except GraphError as error:
             self.told(f"{what}: {error}")
+            if NO_SPACE in str(error):
+                raise BatchError(
+                    f"ComfyUI's disk is full ({error}): free some and run the same command again"
+                ) from error
             if ran_out(str(error)):
                 raise _OutOfMemory(str(error)) from error
             raise RowError(str(error)) from error

@@ -87,6 +87,17 @@ def test_an_unreachable_cluster_is_a_sentence(asked, capsys):
     assert "the Ray cluster at ray://127.0.0.1:1 does not answer" in told
 
 
+@pytest.mark.parametrize(
+    "options, said",
+    [
+        (["--workers", "0"], "count from 1 on"),
+        (["--workers", "2", "--servers", "http://127.0.0.1:1"], "leave --workers and --ray out"),
+    ],
+)
+def test_engines_that_do_not_go_together_are_a_sentence(asked, capsys, options, said):
+    assert said in refused(capsys, *asked, *options)
+
+
 def test_two_runs_at_once_are_refused(asked, tmp_path, capsys):
     Store(str(tmp_path / "out"))
     with FileLock(tmp_path / "out" / ".work.lock"):

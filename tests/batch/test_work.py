@@ -5,7 +5,7 @@ from io import BytesIO
 
 import pytest
 from comfyui_videop2p.batch.columns import place_of
-from comfyui_videop2p.batch.faults import LostError
+from comfyui_videop2p.batch.faults import BatchError, LostError
 from comfyui_videop2p.batch.graph import read
 from comfyui_videop2p.batch.plan import plan
 from comfyui_videop2p.batch.servers import RunningServer
@@ -162,6 +162,12 @@ def test_no_memory_in_any_mode_is_a_sentence(made, job, store):
     fault = failing("VP2P_TuneOnVideo", "Tune on Video: out of memory")
     outcomes = Work(job, made, Pretended(made, fault), store).done()
     assert {one["sentence"] for one in outcomes} == {"Tune on Video: out of memory: give it fewer or smaller frames"}
+
+
+def test_a_full_disk_of_comfyui_stops_the_run(made, job, store):
+    fault = failing("VP2P_TuneOnVideo", "Tune on Video: [Errno 28] No space left on device")
+    with pytest.raises(BatchError, match="ComfyUI's disk is full"):
+        Work(job, made, Pretended(made, fault), store).done()
 
 
 @pytest.mark.parametrize(
