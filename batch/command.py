@@ -79,6 +79,8 @@ def run(asked: argparse.Namespace) -> int:
     """Raises BatchError where nothing can be done."""
     if asked.servers and (asked.ray or asked.workers is not None):
         raise BatchError("--servers are ComfyUIs of their own: leave --workers and --ray out beside them")
+    if asked.dashboard and not asked.ray and asked.workers is None:
+        raise BatchError("--dashboard is Ray's: give --workers or --ray")
     if asked.clips < 1 or asked.workers is not None and asked.workers < 1:
         raise BatchError("--workers and --clips count from 1 on: ask for one at least")
     if asked.benchmark == benchmark.DEMO:
@@ -86,7 +88,7 @@ def run(asked: argparse.Namespace) -> int:
     if asked.table is None:
         raise BatchError("there is no table to read: name it, or a folder, as the first argument")
     made = template(graph.read(asked.graph), asked.clip_vision)
-    folder = asked.table if asked.table.is_dir() else asked.table.parent
+    folder = (asked.table if asked.table.is_dir() else asked.table.parent).resolve()
     if asked.benchmark == benchmark.FOLDER and not asked.table.is_dir():
         raise BatchError(f"{asked.table} is no folder: name the one that the set was unpacked in")
     return exit_code(edited(asked, made, table.read(asked.table), folder, Store(asked.out), asked.table.name))

@@ -18,7 +18,7 @@ from ..tools.client import Ran, run_graph, shown_files
 from ..tools.host import LOCAL, Host, HostError, link
 from ..tools.pack import ROOT
 from .columns import LOADERS
-from .faults import BatchError, LostError
+from .faults import BatchError, LostError, RowError
 from .graph import Graph, Place, is_link, title_of
 from .store import ARTEFACTS, Store, full_disk_told
 from .template import KEPT
@@ -98,7 +98,11 @@ class RunningServer:
         boundary = uuid4().hex
         head = f'--{boundary}\r\nContent-Disposition: form-data; name="image"; filename="{file}"\r\n\r\n'
         body = head.encode() + content + f"\r\n--{boundary}--\r\n".encode()
-        self._send("/upload/image", body, f"multipart/form-data; boundary={boundary}")
+        try:
+            self._send("/upload/image", body, f"multipart/form-data; boundary={boundary}")
+        except BatchError as error:
+            size = len(content) / 2**20
+            raise RowError(f"{error}; the clip has {size:.0f} MiB: start it with a larger --max-upload-size") from error
 
     def kept_name(self, class_type: str, key: str) -> str | None:
         """What the loader of a source calls its work, where it is kept."""

@@ -24,9 +24,9 @@ class Store:
     """url: a folder, or an address of fsspec's (s3://bucket/folder)."""
 
     def __init__(self, url: str) -> None:
-        self.url = url
         try:
             self.files, self.root = fsspec.core.url_to_fs(url)
+            self.url = self.root if isinstance(self.files, LocalFileSystem) else url  # another process is elsewhere
             self.files.makedirs(self.root, exist_ok=True)
         except Exception as error:  # each store has its own
             raise BatchError(f"the results' folder {url} cannot be made ({sentence(error)}): name another") from error

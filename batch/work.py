@@ -42,6 +42,8 @@ class Work:
     def done(self, level: int = 0) -> list[Outcome]:
         """Raises LostError where ComfyUI goes, BatchError where no job can be done."""
         edits = [edit for edit in self.job.edits if not self.store.has_result(edit.name)]
+        if not edits:
+            return []
         self.told(f"{len(edits)} edits of {self.job.clip}, by {self.server.label}")
         try:
             self.server.give_clip(self.job.file, content_of(self.job.clip))

@@ -91,6 +91,7 @@ def test_an_unreachable_cluster_is_a_sentence(asked, capsys):
     "options, said",
     [
         (["--workers", "0"], "count from 1 on"),
+        (["--dashboard"], "give --workers or --ray"),
         (["--workers", "2", "--servers", "http://127.0.0.1:1"], "leave --workers and --ray out"),
     ],
 )
