@@ -25,7 +25,8 @@ PERMISSIVE = {
 }  # fmt: skip
 SPELLINGS = {
     "Apache 2.0": "Apache-2.0", "Apache 2.0 License": "Apache-2.0", "Apache Software License": "Apache-2.0",
-    "BSD 3-Clause License": "BSD-3-Clause", "3-Clause BSD License": "BSD-3-Clause", "BSD License": "BSD", "ISC License": "ISC", "MIT License": "MIT",
+    "3-Clause BSD License": "BSD-3-Clause",
+    "BSD 3-Clause License": "BSD-3-Clause", "BSD License": "BSD", "ISC License": "ISC", "MIT License": "MIT",
     "Python Software Foundation License": "PSF-2.0", "NVIDIA Proprietary Software": "LicenseRef-NVIDIA-Proprietary",
 }  # fmt: skip
 CUDA = "of CUDA, which torch's wheels for Linux call for; used on an NVIDIA card alone"

@@ -14,6 +14,7 @@ from comfyui_videop2p.batch.table import Row
 from comfyui_videop2p.batch.template import template
 
 SECONDS, BYTES = 5, 200 * 2**20  # what 10,000 rows may take
+PART = 10  # of them, whose memory is looked at
 
 
 @pytest.fixture(scope="module")
@@ -90,9 +91,9 @@ def test_ten_thousand_rows_plan_quickly_in_little_memory(made):
     begun = time.process_time()
     assert len(planned(rows, made).jobs) == 2500
     assert time.process_time() - begun < SECONDS
-    tracemalloc.start()
-    planned(rows, made)
-    assert tracemalloc.get_traced_memory()[1] < BYTES
+    tracemalloc.start()  # which makes all of it slow
+    planned(rows[: len(rows) // PART], made)
+    assert tracemalloc.get_traced_memory()[1] < BYTES / PART
     tracemalloc.stop()
 
 
