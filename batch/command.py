@@ -147,9 +147,9 @@ def do(jobs: Sequence[Job], workers: Sequence[Worker], outcomes: list[Outcome]) 
     seconds = 0.1 if sys.stderr.isatty() else 10  # a log file need not keep every step
     total = sum(len(job.edits) for job in jobs)
     with tqdm(total=total, unit="edit", mininterval=seconds, smoothing=0.05) as bar:
-        for _, some in dispatched(jobs, workers, bar.write):
+        for job, some in dispatched(jobs, workers, bar.write):
             outcomes += some
-            bar.update(len(some))
+            bar.update(len(job.edits))
             bar.set_postfix(failed=sum(outcome["state"] == FAILED_STATE for outcome in outcomes), refresh=False)
 
 

@@ -33,7 +33,7 @@ Outcome = dict[str, Any]  # what the report says of one edit
 
 
 class Work:
-    """told: a sentence in the job's log, with the time."""
+    """stage: what it is at; outcomes: of the edits so far."""
 
     def __init__(self, job: Job, template: Template, server: RunningServer, store: Store) -> None:
         self.job, self.template, self.server, self.store = job, template, server, store
@@ -56,6 +56,7 @@ class Work:
         return self.outcomes
 
     def told(self, sentence: str) -> None:
+        """A line in the job's log."""
         self.store.append(f"{LOGS}/{self.job.name}.log", f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S} {sentence}\n")
 
     def _in_a_mode_that_fits(self, edits: Sequence[Edit], level: int) -> None:

@@ -3,11 +3,14 @@
 import json
 import re
 import socket
+import subprocess
+import sys
 
 import pytest
 from comfyui_videop2p.batch.command import REFUSED, SOME_FAILED, main
 from comfyui_videop2p.batch.graph import SHIPPED
 from comfyui_videop2p.batch.store import Store
+from comfyui_videop2p.tools.pack import ROOT
 from filelock import FileLock
 
 HEADING = "clip,source_prompt,target_prompt\n"
@@ -23,6 +26,12 @@ def asked(tmp_path):
 def refused(capsys, *arguments):
     assert main(arguments) == REFUSED
     return capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", [["batch.py"], ["-m", "batch"]])
+def test_it_runs_as_a_script_and_as_a_module(command):
+    done = subprocess.run([sys.executable, *command, "--help"], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0 and "usage: batch.py" in done.stdout, done.stderr
 
 
 def test_a_plan_is_told_and_nothing_is_done(asked, tmp_path, capsys):
