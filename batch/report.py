@@ -8,6 +8,7 @@ from base64 import b64encode
 from collections.abc import Iterable, Sequence
 from html import escape
 from io import BytesIO
+from pathlib import PurePosixPath
 from typing import Any
 
 from .columns import CLIP, NOTE
@@ -23,7 +24,7 @@ h1 { font-size: 1.4rem } table { border-collapse: collapse; width: 100% }
 td, th { padding: .3rem .6rem; border-bottom: 1px solid #d8d3c4; text-align: left; vertical-align: top }
 th { cursor: pointer; position: sticky; top: 0; background: #f6f4ee; white-space: nowrap }
 td.number { text-align: right; white-space: nowrap } tr.failed td { background: #f7dfd6 }
-td.picture { max-width: 360px } img { max-width: 100% }
+td.picture { min-width: 240px; max-width: 360px } img { max-width: 100% }
 .sheet th, .sheet td:not(.picture) { display: none } .sheet tr { display: inline-block }
 """
 SORT = """
@@ -126,7 +127,7 @@ def _row(outcome: Outcome, said: Iterable[str], figures: Iterable[str], pictures
     title = escape(str(table.get("target_prompt", "")))
     cells = [
         f'<td>{outcome["state"]}</td><td class="picture" title="{title}">{shown}</td>',
-        f"<td>{escape(str(outcome.get(CLIP, '')))}</td>",
+        f'<td title="{escape(outcome[CLIP])}">{escape(PurePosixPath(outcome[CLIP]).name)}</td>',
         *(f"<td>{escape(_text(table.get(name)))}</td>" for name in said),
         *(_number(numbers.get(name)) for name in figures),
         _number(outcome.get("seconds")),
