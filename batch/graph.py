@@ -7,7 +7,7 @@ import json
 from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 from ..tools.pack import ROOT
 from .faults import BatchError
@@ -40,7 +40,7 @@ def title_of(entry: Mapping[str, Any]) -> str:
     return entry.get("_meta", {}).get("title") or entry["class_type"]
 
 
-def is_link(value: Any) -> bool:
+def is_link(value: Any) -> TypeGuard[list[Any]]:
     """Whether an input comes from another node."""
     return isinstance(value, list) and len(value) == 2 and isinstance(value[0], str) and isinstance(value[1], int)
 

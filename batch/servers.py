@@ -70,7 +70,8 @@ class RunningServer:
         shown = next((output[kind] for kind in SHOWN if kind in output), [])
         names = [{key: file[key] for key in ("filename", "subfolder", "type")} for file in shown]
         try:
-            return [(file["filename"], *shown_files(self.url, {"images": [file]})) for file in names]
+            contents = shown_files(self.url, {"images": names})
+            return [(file["filename"], content) for file, content in zip(names, contents, strict=True)]
         except OSError as error:
             raise LostError(f"ComfyUI at {self.url} does not hand over what it made ({error})") from error
 
@@ -235,11 +236,9 @@ class OwnServer(RunningServer):
 def options(info: Mapping[str, Any], name: str) -> list[Any]:
     """The choices of a node's input, from /object_info; empty for one that has none."""
     for inputs in info["input"].values():
-        kind, *settings = inputs.get(name, [""]) if isinstance(inputs, dict) else [""]
-        if isinstance(kind, list):
-            return kind
-        if kind == "COMBO" and settings:
-            return settings[0].get("options", [])
+        match inputs.get(name) if isinstance(inputs, dict) else None:
+            case [list() as choices, *_] | ["COMBO", {"options": choices}, *_]:
+                return choices
     return []
 
 
