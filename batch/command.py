@@ -18,7 +18,7 @@ from . import benchmark, graph, on_ray, report, table
 from .clips import Digests, path_in
 from .columns import CLIP, NOTE, place_of
 from .engines import ThreadWorker, Worker, dispatched
-from .faults import BatchError, LostError
+from .faults import START, BatchError, LostError
 from .graph import Place
 from .plan import Job, Plan, left, plan
 from .servers import OwnServer, RunningServer, comfyui_folder
@@ -181,7 +181,8 @@ def ready(label: str, server: RunningServer, made: Template, store: Store, place
         server.start()
         server.check(made.graph, places)
     except LostError as error:
-        raise BatchError(f"{error}: start it, or leave it out of --servers") from error
+        advice = "" if error.stage == START else ": start it, or leave it out of --servers"
+        raise BatchError(f"{error}{advice}") from error
     except BaseException:
         server.stop()
         raise

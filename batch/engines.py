@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from typing import Protocol
 
-from .faults import BatchError, LostError
+from .faults import START, BatchError, LostError
 from .plan import Job
 from .servers import RunningServer
 from .store import Store
@@ -79,21 +79,24 @@ def dispatched(
             try:
                 yield job, future.result()
             except LostError as error:
-                losses[job.name, error.stage] += 1
-                count = losses[job.name, error.stage]
-                level[job.name] = max(level[job.name], count - SAME)
-                where = f"{job.name}, {error.stage}" if error.stage else job.name
-                what = f"{worker.label} was lost in {where} ({error})"
-                if count <= RETRIES:
-                    told(f"{what}: begun again, {count} of {RETRIES}")
+                # A ComfyUI that does not come up is no fault of the job's.
+                starting = error.stage == START
+                whose = worker.label if starting else job.name, error.stage
+                losses[whose] += 1
+                again = losses[whose] <= RETRIES
+                how = f"begun again, {losses[whose]} of {RETRIES}" if again else "given up"
+                told(f"{worker.label} was lost in {', '.join(filter(None, (job.name, error.stage)))} ({error}): {how}")
+                if again or starting:
                     waiting.appendleft(job)
                 else:
-                    told(f"{what}: given up")
-                    sentence = f"ComfyUI went {count} times while it was made ({error}): see its log"
+                    sentence = f"ComfyUI went {losses[whose]} times while it was made ({error}): see its log"
                     yield job, [failed(edit, job.clip, sentence) for edit in job.edits]
-                if worker.renew():
+                if not starting:
+                    level[job.name] = max(level[job.name], losses[whose] - SAME)
+                if (again or not starting) and worker.renew():
                     idle.append(worker)
                 else:
                     told(f"{worker.label} does not come back: it gets nothing more to do")
             else:
+                losses.pop((worker.label, START), None)
                 idle.append(worker)

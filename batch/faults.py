@@ -1,5 +1,7 @@
 """What goes wrong, by whom it stops."""
 
+START = "its start"  # the stage of a ComfyUI that does not come up, whatever job it is for
+
 
 class BatchError(Exception):
     """The whole run cannot begin or go on; the message says what to do."""

@@ -18,7 +18,7 @@ from ..tools.client import Ran, run_graph, shown_files
 from ..tools.host import LOCAL, Host, HostError, link
 from ..tools.pack import ROOT
 from .columns import LOADERS
-from .faults import BatchError, LostError, RowError
+from .faults import START, BatchError, LostError, RowError
 from .graph import Graph, Place, is_link, title_of
 from .store import ARTEFACTS, Store, full_disk_told
 from .template import KEPT
@@ -179,7 +179,7 @@ class OwnServer(RunningServer):
         try:
             self.host = host.__enter__()
         except HostError as error:
-            raise BatchError(str(error)) from error
+            raise LostError(str(error), START) from error
         self.url = host.url
 
     def stop(self) -> None:

@@ -5,7 +5,7 @@ from concurrent.futures import Future
 import pytest
 from comfyui_videop2p.batch import engines
 from comfyui_videop2p.batch.engines import RETRIES, dispatched
-from comfyui_videop2p.batch.faults import BatchError, LostError
+from comfyui_videop2p.batch.faults import START, BatchError, LostError
 from comfyui_videop2p.batch.plan import Edit, Job
 
 
@@ -85,6 +85,18 @@ def test_who_does_not_come_back_gets_nothing_more(jobs):
     outcomes = done(jobs, [gone, there], told)
     assert len(gone.asked) == 1 and set(outcomes) == set("abcde")
     assert told[-1] == "gone does not come back: it gets nothing more to do"
+
+
+def test_a_comfyui_that_does_not_come_up_costs_no_job(jobs):
+    broken, there, told = Scripted("broken", dict.fromkeys("abcde", 9), stages=[START] * 99), Scripted("there"), []
+    outcomes = done(jobs, [broken, there], told)
+    assert all(outcome["state"] == "done" for outcome in outcomes.values()) and len(outcomes) == 5
+    assert len(broken.asked) <= RETRIES + 1 and {level for _, level in there.asked} == {0}
+
+
+def test_no_comfyui_that_comes_up_is_a_sentence(jobs):
+    with pytest.raises(BatchError, match="no ComfyUI is left and 5 jobs are"):
+        done(jobs, [Scripted("broken", dict.fromkeys("abcde", 9), stages=[START] * 99)])
 
 
 def test_no_worker_left_is_a_sentence(jobs):

@@ -98,6 +98,16 @@ def test_a_clip_that_a_server_does_not_take_is_its_rows_fault(monkeypatch):
         running.give_clip("ball.mp4", bytes(3 * 2**20))
 
 
+def test_a_server_that_is_let_go_ends_our_graph_alone(monkeypatch):
+    running, posted = RunningServer("http://127.0.0.1:1"), []
+    monkeypatch.setattr(running, "_post", lambda *request: posted.append(request))
+    running.stop()
+    assert not posted
+    running._queued("ours")
+    running.stop()
+    assert posted == [("/queue", {"delete": ["ours"]}), ("/interrupt", {"prompt_id": "ours"})]
+
+
 def test_choices_are_read_in_both_forms():
     assert options({"input": {"required": {"a": [["x"]]}}}, "a") == ["x"]
     assert options({"input": {"required": {}, "optional": {"a": ["COMBO", {"options": ["y"]}]}}}, "a") == ["y"]
