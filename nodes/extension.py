@@ -19,7 +19,7 @@ class VideoP2PExtension(ComfyExtension):
 
 
 def _routes(_: str) -> ModuleType:
-    from ..videop2p_core.host.prompts import difference_route as routes
+    from ..videop2p_core.host import routes
 
     return routes
 

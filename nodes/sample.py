@@ -3,13 +3,14 @@
 from collections.abc import Sequence
 from typing import Any
 
-import latent_preview
 from comfy.model_patcher import ModelPatcher
 from comfy_api.latest import io
 
 from ..videop2p_core.diffusion.inversion import Inversion as Inverted
 from ..videop2p_core.host.comfy.conditioning import Conditioning
 from ..videop2p_core.host.comfy.latents import latent_out
+from ..videop2p_core.host.comfy.progress import edit_progress
+from ..videop2p_core.host.cost.origins import origins_of
 from ..videop2p_core.host.edit.custom_sampler import DecoupledGuider, DecoupledSampler
 from ..videop2p_core.host.edit.edit_inputs import WordEdit, pixel_mask, pixel_places, prepare_edit, sample
 from .inputs import an_edit, replacements
@@ -95,6 +96,7 @@ class DecoupledSample(io.ComfyNode):
                     ),
                 ),
             ],
+            hidden=[io.Hidden.dynprompt, io.Hidden.unique_id],
         )
 
     @classmethod
@@ -113,8 +115,10 @@ class DecoupledSample(io.ComfyNode):
             one, (model, inversion, guidance, cache_every, source, null)
         )
         prepared = prepare_edit(model, inversion, edit, source, target, null, cache_every=cache_every)
-        callback = latent_preview.prepare_callback(model, inversion.steps)
-        edited = sample(model, prepared, coupled=guidance == "coupled", cache_every=cache_every, callback=callback)
+        edited = sample(
+            model, prepared, coupled=guidance == "coupled", cache_every=cache_every,
+            callback=edit_progress(model, inversion.steps, "Decoupled Sample"), origins=origins_of(cls.hidden),
+        )  # fmt: skip
         return io.NodeOutput(
             [{"samples": latent} for latent in edited.targets],
             {"samples": edited.source},

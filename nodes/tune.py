@@ -8,6 +8,7 @@ from comfy_api.latest import io, ui
 from ..videop2p_core.diffusion.tuning import Tuning as Tuned
 from ..videop2p_core.diffusion.tuning import TuningSettings
 from ..videop2p_core.host.comfy.conditioning import Conditioning
+from ..videop2p_core.host.cost.origins import origins_of
 from ..videop2p_core.host.images.plots import loss_plot
 from ..videop2p_core.host.source.graph_signature import ancestors_of
 from ..videop2p_core.host.source.tuning import tune, tuned
@@ -117,7 +118,10 @@ class TuneOnVideo(io.ComfyNode):
         settings = TuningSettings(
             steps=steps, learning_rate=learning_rate, seed=seed, patience=patience, checkpointing=memory == MEMORY[1]
         )
-        tuning = tune(model, positive, latent, settings, show_every=preview_every, ancestors=ancestors_of(cls.hidden))
+        tuning = tune(
+            model, positive, latent, settings, show_every=preview_every, ancestors=ancestors_of(cls.hidden),
+            origins=origins_of(cls.hidden),
+        )  # fmt: skip
         return io.NodeOutput(tuned(model, tuning), tuning, loss_plot(tuning.losses))
 
 

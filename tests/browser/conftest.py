@@ -15,7 +15,7 @@ WARNED = """
 const warn = console.warn
 console.warn = (...said) => {
     warn(...said)
-    if (new Error().stack.includes("videop2p.js")) console.error("videop2p.js is warned:", ...said)
+    if (new Error().stack.includes("/comfyui-videop2p/")) console.error("videop2p is warned:", ...said)
 }"""
 SCREENSHOTS = ROOT / "output" / "screenshots"
 

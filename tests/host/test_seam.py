@@ -71,7 +71,7 @@ def brought(name):
     importlib.import_module(f"{{pack}}.{{name}}")
     names = [one.removeprefix(pack + ".").removeprefix("videop2p_core.") for one in sys.modules]
     return sorted(name for name in names if name in {sorted(graph.files())!r})
-parts = {{name: "nodes." + name for name in {NAMES!r}}} | dict(routes="videop2p_core.host.prompts.difference_route")
+parts = {{name: "nodes." + name for name in {NAMES!r}}} | dict(routes="videop2p_core.host.routes")
 print(json.dumps({{part: brought(name) for part, name in parts.items()}}))
 """
     brought = json.loads(in_a_process("-c", program))

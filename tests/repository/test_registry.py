@@ -37,8 +37,9 @@ ATTRIBUTES = {
     "load_url", "popen", "snapshot_download", "system", "urlopen", "urlretrieve",
 }  # fmt: skip
 EXCEPTIONS = {
-    # The one question that ComfyUI's own server is taught to answer, to the page that it serves.
+    # The questions that ComfyUI's own server is taught to answer, to the page that it serves.
     ("videop2p_core/host/prompts/difference_route.py", "imports aiohttp.web"),
+    ("videop2p_core/host/cost/cost_route.py", "imports aiohttp.web"),
     # Takes an address apart to name the file that it would have come to; nothing is fetched.
     ("videop2p_core/host/images/lpips.py", "imports urllib.parse.urlparse"),
     # The error of a file that is none: it is caught.

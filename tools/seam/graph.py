@@ -13,7 +13,7 @@ CORE = "videop2p_core."
 GUARD = {"host.seam.host_check", "host.seam.lookup", "host.seam.modules"}
 # Whatever the host takes nodes from, before any of them.
 ENTRY = ("__init__", "nodes.__init__", "nodes.extension")
-ROUTES = "host.prompts.difference_route"
+ROUTES = "host.routes"
 
 
 def files() -> dict[str, Path]:

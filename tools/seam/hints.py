@@ -97,6 +97,9 @@ HELD = {
     "host.source.reconstruction": {"self.vae": VAE},
     "host.model.free_memory": {"entry": LOADED, "temporal": MODEL, "temporal.model": ""},
     "host.prompts.difference_route": {"server": SERVER},
+    "host.cost.cost_route": {"server": SERVER},
+    "host.cost.origins": {"NODE_CLASS_MAPPINGS[kind]": NODE},
+    "host.routes": {"cost_route": "", "difference_route": ""},
     "host.edit.edit_run": {"branch": "", "self.guider": "EditGuider"},
     "host.edit.sweep": {"clip": CLIP},
     "host.prompts.clip_tokens": {"clip": CLIP},
@@ -135,8 +138,8 @@ DICTIONARIES = {
 }  # fmt: skip
 OWN_DICTIONARIES = {
     "MOST", "UNET", "colormaps", "config", "dict(enumerate(targets))", "fields",
-    "inspect.getclosurevars(function).nonlocals", "metadata", "name", "request.headers", "message",
-    "self.clip_l.tokenizer(word)", "self.figures", "tensors", "text",
+    "edit", "inspect.getclosurevars(function).nonlocals", "message", "metadata", "name", "question", "request.headers",
+    "self.clip_l.tokenizer(word)", "self.figures", "tensors", "text", "values",
 }  # fmt: skip
 OWN_KEYS = {
     "ad_params",

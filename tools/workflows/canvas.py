@@ -13,7 +13,8 @@ GAP, MARGIN, HEADER = 60, 25, 45
 WIDTH, NOTE_WIDTH, NOTE_CHARACTERS = 350, 400, 46
 PICTURES = {
     "PreviewImage": 260, "LoadVideo": 330, "SaveVideo": 330, "VHS_LoadVideo": 400, "VHS_VideoCombine": 330,
-    "VP2P_AttentionController": 200, "VP2P_TuneOnVideo": 260, "VP2P_CompareVideos": 330,
+    "VP2P_AttentionController": 200, "VP2P_TuneOnVideo": 310, "VP2P_DDIMInvert": 60, "VP2P_DecoupledSample": 60,
+    "VP2P_CompareVideos": 330,
 }  # fmt: skip
 
 

@@ -7,24 +7,55 @@ from itertools import count
 from typing import Any
 
 import comfy.model_management
+import comfy.utils
 import latent_preview
 from comfy.model_patcher import ModelPatcher
 from comfy.utils import ProgressBar
 from PIL import Image
 from torch import Tensor
+from tqdm.auto import tqdm
 
 from ..images.plots import loss_plot
 
 SHOWN = 8  # frames at most
 
 
-def latent_progress(model: ModelPatcher, steps: int) -> Callable[[int, Tensor], None]:
+class LoggedSteps:
+    """A bar of steps in the log, as the host's samplers have one; it begins anew at step 0."""
+
+    def __init__(self, name: str) -> None:
+        self.name, self.shown = name, tqdm(disable=True)
+
+    def __call__(self, step: int, steps: int) -> None:
+        """Step `step` of so many is done."""
+        if step == 0:
+            self.shown.close()
+            self.shown = tqdm(total=steps, desc=self.name, disable=not comfy.utils.PROGRESS_BAR_ENABLED)
+        self.shown.update(step + 1 - self.shown.n)
+        if step + 1 == steps:
+            self.shown.close()
+
+
+def latent_progress(model: ModelPatcher, steps: int, name: str) -> Callable[[int, Tensor], None]:
     """progress(step, z) for several stages of `steps` calls in all; z is shown as the host shows latents."""
-    callback, done = latent_preview.prepare_callback(model, steps), count()
+    callback, done, logged = latent_preview.prepare_callback(model, steps), count(), LoggedSteps(name)
 
     def progress(_: int, z: Tensor) -> None:
         comfy.model_management.throw_exception_if_processing_interrupted()
-        callback(next(done), z, z, steps)
+        step = next(done)
+        callback(step, z, z, steps)
+        logged(step, steps)
+
+    return progress
+
+
+def edit_progress(model: ModelPatcher, steps: int, name: str) -> Callable[[int, Tensor, Tensor, int], None]:
+    """callback(step, denoised, x, steps) of an edit, as the host's samplers call theirs."""
+    callback, logged = latent_preview.prepare_callback(model, steps), LoggedSteps(name)
+
+    def progress(step: int, denoised: Tensor, x: Tensor, steps: int) -> None:
+        callback(step, denoised, x, steps)
+        logged(step, steps)
 
     return progress
 
@@ -34,7 +65,7 @@ class TuningProgress:
     for previews of latents; below it stand the frames that were shown last."""
 
     def __init__(self, steps: int, latent_format: Any, seconds: float = 2.0) -> None:
-        self.bar, self.seconds = ProgressBar(steps), seconds
+        self.bar, self.logged, self.seconds = ProgressBar(steps), LoggedSteps("Tune on Video"), seconds
         self.drawn = time.monotonic()
         self.latent_format, self.frames = latent_format, []
 
@@ -54,6 +85,7 @@ class TuningProgress:
             preview = "JPEG", self.picture(losses), latent_preview.MAX_PREVIEW_RESOLUTION
             self.drawn = time.monotonic()
         self.bar.update_absolute(len(losses), self.bar.total, preview)
+        self.logged(len(losses) - 1, self.bar.total)
 
     def picture(self, losses: Sequence[float]) -> Image.Image:
         plot = Image.fromarray((loss_plot(losses)[0] * 255).byte().numpy())

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-import latent_preview
 import torch
 import torch.nn.functional as F
 from comfy.model_patcher import ModelPatcher, create_model_options_clone
@@ -27,7 +26,7 @@ from ...finite import check_finite
 from ..comfy.denoiser import SOURCE, Denoiser, run
 from ..comfy.latents import as_clip, for_pictures, latent_out, left_over, pictures_of
 from ..comfy.model_patches import install
-from ..comfy.progress import latent_progress
+from ..comfy.progress import edit_progress, latent_progress
 from ..control.affinities import Affinities, sharpened
 from ..control.attention_control import AttentionControl, ControlledTarget
 from ..control.word_maps import word_map_layers
@@ -144,7 +143,7 @@ def source_maps(
     inversion = prepared.inversion
     cleanest = range(max(end, inversion.steps - 1), inversion.steps) if sharp else ()
     steps = [*range(first, end), *cleanest]
-    progress = latent_progress(model, len(steps))
+    progress = latent_progress(model, len(steps), "Attention Maps")
     layers = word_map_layers(model, inversion.noise.shape[-2:], prepared.targets[0].blend_blocks)
 
     def algorithm(denoise: Denoiser, z0: Tensor, sigmas: Tensor) -> Tensor:
@@ -187,7 +186,7 @@ def target_maps(
 
     decoupled_sample(
         model, replace(prepared, targets=[watched(prepared.targets[0], columns)]),
-        callback=latent_preview.prepare_callback(model, prepared.inversion.steps), progress=keep,
+        callback=edit_progress(model, prepared.inversion.steps, "Attention Maps"), progress=keep,
     )  # fmt: skip
     if sums[end] is sums[first]:
         raise ValueError(UNUSED.format(branch="target"))

@@ -197,9 +197,10 @@ def within_memory(
     prepared: PreparedEdit,
     run: Callable[[ModelPatcher], T],
     operation: budget.Operation = budget.EDIT,
+    origins: str | None = None,
 ) -> T:
     """What run(MODEL) returns, the MODEL in smaller passes where memory is short; records are of the passes that the
-    inversion took. operation: what it runs, an edit in any case."""
+    inversion took. operation: what it runs, an edit in any case; origins: as in `carried_out`."""
     inversion = prepared.inversion
     edits, tokens = [target.edit for target in prepared.targets], inversion.source.shape[1]
     cross = any(not edit.is_identity(step) for edit in edits for step in range(edit.steps))
@@ -208,7 +209,9 @@ def within_memory(
     if recorded:
         budget.check_room_for_step(recorded)
     may_cut = inversion.records is None
-    return budget.carried_out(operation, model, inversion.noise, lambda model, _: run(model), may_cut=may_cut)
+    return budget.carried_out(
+        operation, model, inversion.noise, lambda model, _: run(model), may_cut=may_cut, origins=origins
+    )
 
 
 def sample(
@@ -218,13 +221,14 @@ def sample(
     coupled: bool = False,
     cache_every: int = 1,
     callback: Preview | None = None,
+    origins: str | None = None,
 ) -> Edited:
-    """`decoupled_sample`, the MODEL in smaller passes where memory is short."""
+    """`decoupled_sample`, the MODEL in smaller passes where memory is short. origins: as in `within_memory`."""
 
     def edited(model: ModelPatcher) -> Edited:
         return decoupled_sample(model, prepared, coupled=coupled, cache_every=cache_every, callback=callback)
 
-    return within_memory(model, prepared, edited)
+    return within_memory(model, prepared, edited, origins=origins)
 
 
 def pixel_mask(model: ModelPatcher, mask: torch.Tensor | None, latent: torch.Tensor) -> torch.Tensor:

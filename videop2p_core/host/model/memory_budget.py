@@ -25,10 +25,12 @@ from ...diffusion.tuning import trained_names
 from ...edit.local_blend import blend_grid
 from ...log import LOG
 from ..comfy.out_of_memory import ran_out
+from ..cost.measured_runs import ForwardMeter, MeasuredRun, device_name, note
 from ..families.table import family_of
 from ..families.unet import cells_of, transformer_blocks
 from .free_memory import cast_bytes, free_memory, leave_room, room
 from .gradients import computed_in
+from .identity import base_of
 from .inflate import in_passes, inflation_of
 
 T = TypeVar("T")
@@ -97,17 +99,33 @@ def carried_out(
     way: int = 0,
     beside: float = 0,
     may_cut: bool = True,
+    origins: str | None = None,
 ) -> T:
     """What run(MODEL, way) returns, by the dearest of `plans` that memory is expected to suffice for; where it runs out
     all the same, by the next one. Says in the log what is expected and what is given up.
 
-    way: the first to try; beside: bytes needed whatever the frames; may_cut: whether smaller passes are allowed. Out of
-    memory is raised, as it came, where nothing is left to save.
+    way: the first to try; beside: bytes needed whatever the frames; may_cut: whether smaller passes are allowed;
+    origins: what the run is known by before the next one (cost/origins.py), None where it is not kept. Out of memory is
+    raised, as it came, where nothing is left to save.
     """
+
+    def measured(plan: Plan) -> T:
+        meter = ForwardMeter(clip)
+        result = run(meter.on(plan.on(model)), plan.way)
+        if origins is not None and meter.seconds is not None:
+            size = f"{len(clip)} x {clip.shape[-2]} x {clip.shape[-1]}"
+            note(
+                MeasuredRun(
+                    operation.name, origins, device_name(), base_of(model), size, meter.seconds,
+                    meter.bytes(plan.needed),
+                )
+            )  # fmt: skip
+        return result
+
     choices = expected(operation, model, clip, way=way, beside=beside, may_cut=may_cut)
     for plan, cheaper in pairwise(choices):
         try:
-            return run(plan.on(model), plan.way)
+            return measured(plan)
         except RuntimeError as error:
             if not ran_out(error):
                 raise
@@ -115,7 +133,7 @@ def carried_out(
         gc.collect()
         comfy.model_management.soft_empty_cache()
         LOG.warning(f"{operation.name} ran out of memory and begins again: {cheaper.sentence()}")
-    return run(choices[-1].on(model), choices[-1].way)
+    return measured(choices[-1])
 
 
 def expected(

@@ -30,11 +30,8 @@ def add_routes() -> None:
 
 async def answer(request: web.Request) -> web.Response:
     """As JSON what `compared` says of a JSON object of FIELDS, or under "error" a sentence why it says nothing."""
-    # Another site's page can send this type only if the host lets it. Packed, a question could be of any size.
-    if request.content_type != "application/json" or "Content-Encoding" in request.headers:
-        return web.json_response({"error": "ask in application/json, not compressed"}, status=415)
-    if request.content_length is None or request.content_length > LARGEST:
-        return web.json_response({"error": too_long("the edit")}, status=413)
+    if said := refusal(request, LARGEST, too_long("the edit")):
+        return said
     try:
         fields = checked(json.loads(await request.read()))
         long = [name for name in FIELDS if len(fields[name]) > LONGEST]
@@ -45,6 +42,16 @@ async def answer(request: web.Request) -> web.Response:
         return web.json_response({"error": f"{MOST} questions wait for an answer: ask later"}, status=503)
     except (ValueError, RecursionError, ConnectionError) as error:  # the last: whoever asked hangs up on the way
         return web.json_response({"error": str(error)}, status=400)
+
+
+def refusal(request: web.Request, largest: int, too_large: str) -> web.Response | None:
+    """To a request that is no question: of another type than JSON, or of more than so many bytes."""
+    # Another site's page can send this type only if the host lets it. Packed, a question could be of any size.
+    if request.content_type != "application/json" or "Content-Encoding" in request.headers:
+        return web.json_response({"error": "ask in application/json, not compressed"}, status=415)
+    if request.content_length is None or request.content_length > largest:
+        return web.json_response({"error": too_large}, status=413)
+    return None
 
 
 class Turns:

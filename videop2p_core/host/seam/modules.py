@@ -70,6 +70,8 @@ def host_module(name: str) -> ModuleType:
             import folder_paths as module
         case "latent_preview":
             import latent_preview as module
+        case "nodes":
+            import nodes as module
         case "server":
             import server as module
         case _:

@@ -70,10 +70,11 @@ def invert(
     source_frames: SourceFrames | None = None,
     *,
     ancestors: str | None = None,
+    origins: str | None = None,
 ) -> Inverted:
     """Invert a LATENT and run the source branch down again.
 
-    source_frames: the pictures that it was encoded from; ancestors: as in `unfinished`
+    source_frames: the pictures that it was encoded from; ancestors: as in `unfinished`; origins: as in `carried_out`
     """
     check_editable(model)
     check_supported(model, settings.method, settings.record_settings)
@@ -98,7 +99,7 @@ def invert(
         way = int(operation.with_gradients and settings.checkpointing)
         # An edit of a source that was kept takes the clip in the same passes, so these are the user's to choose.
         inversion, z, replay = budget.carried_out(
-            operation, model, clip, run, way=way, may_cut=settings.record_settings is None
+            operation, model, clip, run, way=way, may_cut=settings.record_settings is None, origins=origins
         )
         message, check = report(inversion, z), None
         if sees_frames_alone(model, clip):
@@ -142,7 +143,7 @@ def inverted(
     on_path = settings.method in inversions.ON_PATH
     replayed = replayed and settings.method in inversions.REPLAYED
     stages = 1 + settings.optimises_null_text + (replayed or not on_path)
-    progress = latent_progress(model, stages * settings.steps)
+    progress = latent_progress(model, stages * settings.steps, "DDIM Invert")
     path = unfinished_run.stage("inversion", unfinishing.INVERSION, model)
     texts = unfinished_run.stage("null_text", unfinishing.NULL_TEXT, model)
     inversion = invert_latent(

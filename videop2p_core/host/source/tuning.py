@@ -34,9 +34,10 @@ def tune(
     *,
     show_every: int = 0,
     ancestors: str | None = None,
+    origins: str | None = None,
 ) -> Tuning:
     """Tune a copy of an inflated MODEL, the loss curve in sight, and every `show_every` steps the clip as the model
-    sees it. ancestors: as in `unfinished`."""
+    sees it. ancestors: as in `unfinished`; origins: as in `carried_out`."""
     check_family(model)
     check_conditioning(model, positive=positive)
     check_everywhere(positive=positive)
@@ -54,7 +55,9 @@ def tune(
             )  # fmt: skip
 
         trained = budget.trained_bytes(model)
-        return budget.carried_out(budget.TUNING, model, clip, run, way=int(settings.checkpointing), beside=trained)
+        return budget.carried_out(
+            budget.TUNING, model, clip, run, way=int(settings.checkpointing), beside=trained, origins=origins
+        )
 
 
 def tuned(model: ModelPatcher, tuning: Tuning) -> ModelPatcher:

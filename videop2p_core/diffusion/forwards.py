@@ -1,0 +1,43 @@
+"""How many forwards of the clip an operation takes: what all of it costs. One with a backward pass counts as one."""
+
+from dataclasses import dataclass
+
+from . import inversion as inversions
+from .inversion import InversionSettings
+from .tuning import PROBED_EVERY, PROBES, TuningSettings
+
+
+@dataclass(frozen=True)
+class Forwards:
+    """at_most: whether it may end with fewer of them."""
+
+    steps: int
+    forwards: int
+    at_most: bool = False
+
+
+def of_tuning(settings: TuningSettings, preview_every: int = 0) -> Forwards:
+    """One a step; with patience PROBES before the first and after every PROBED_EVERY, with previews one each."""
+    steps = settings.steps
+    probes = PROBES * (1 + steps // PROBED_EVERY) if settings.patience else 0
+    return Forwards(steps, steps + probes + (steps // preview_every if preview_every else 0), settings.patience > 0)
+
+
+def of_inversion(settings: InversionSettings, checked: bool = False) -> Forwards:
+    """The path up, the null text and the way down again. checked: whether pictures to compare with are connected."""
+    steps, method = settings.steps, settings.method
+    path = steps * (settings.rounds + 1)
+    if method == inversions.VIRTUAL:
+        path = steps if settings.kept else 0
+    # Of each step the source, every update, and the null text that came of them.
+    null_text = steps * (settings.inner_steps + 2) if settings.optimises_null_text else 0
+    down = 0 if method in inversions.ON_PATH else steps * (1 + settings.optimises_null_text)
+    replay = steps if checked and method in inversions.REPLAYED else 0
+    return Forwards(steps, path + null_text + down + replay, settings.optimises_null_text)
+
+
+def of_edit(inversion: InversionSettings, *, strength: float = 1.0, emphasis: float = 0.0) -> Forwards:
+    """Of one edit, which looks at its source in every step at most, and is guided in all of them."""
+    steps = max(round(strength * inversion.steps), 1)
+    source = 0 if inversion.kept else 1 + inversion.optimises_null_text
+    return Forwards(steps, steps * (source + 2 + 2 * (emphasis > 0)), at_most=True)
