@@ -26,7 +26,7 @@ class LoadDemoModel(io.ComfyNode):
                     advanced=True,
                     tooltip=(
                         "Under its latent consistency LoRA: edits take 4 steps and no guidance, a third of the time, "
-                        "and come out weaker: of 64 a person would keep 0.48 instead of 0.70."
+                        "and come out weaker."
                     ),
                 ),
             ],

@@ -54,10 +54,10 @@ class DDIMInvert(io.ComfyNode):
                     options=list(METHODS),
                     default=DIRECT_EXACT,
                     tooltip=(
-                        "What reconstructs the source under guidance. 'shared null-text' is the paper's, one optimised "
-                        "embedding for all frames. 'direct' needs no optimisation and reconstructs exactly: the fast "
-                        "choice. 'negative-prompt' and 'proximal' need none either; 'proximal' edits more gently. "
-                        "'direct-exact' is for Composite Edit. 'virtual' inverts nothing: for exchanging things."
+                        "What brings the source back under guidance. 'direct-exact': exactly and in few steps, for "
+                        "Composite Edit. 'virtual' inverts nothing: for exchanging things. 'shared null-text' is the "
+                        "paper's, one optimised embedding for all frames, and slow. 'direct', 'negative-prompt' and "
+                        "'proximal' need no optimisation; 'proximal' edits more gently."
                     ),
                 ),
                 io.Int.Input(

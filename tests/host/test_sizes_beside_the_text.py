@@ -41,5 +41,27 @@ def test_an_edit_tells_the_sizes_that_its_inversion_was_told(world, tmp_path):
     assert load_inversion(tmp_path / "inversion.safetensors").sizes == SIZES
 
 
+def test_what_is_wired_without_sizes_is_told_them_too(world):
+    source, null = told(world.source), told(world.null)
+    inversion = inverted(world, source, null)
+    wired = edited(world, inversion, null, source=[world.source], target=[world.target])
+    assert torch.equal(wired, edited(world, inversion, null))
+
+
+def test_a_wired_source_of_other_sizes_is_refused_and_a_target_of_others_used(world):
+    source, null = told(world.source), told(world.null)
+    inversion = inverted(world, source, null)
+    other = [[embedding, options | SIZES | {"width": 1024}] for embedding, options in world.source]
+    with pytest.raises(
+        ValueError, match="tells the model width 1024, height 1536.* inverted with told width 2048, hei"
+    ):
+        edited(world, inversion, null, source=[other])
+    with pytest.raises(ValueError, match="width 2048.* told no sizes: connect the one that went into DDIM Invert"):
+        edited(world, inverted(world, world.source, world.null), world.null, source=[source])
+    target = [[embedding, options | SIZES | {"width": 1024}] for embedding, options in world.target]
+    plain = edited(world, inversion, null)
+    assert not torch.equal(plain, edited(world, inversion, null, target=[target]))
+
+
 def test_without_sizes_nothing_is_told(world):
     assert inverted(world, world.source, world.null).sizes == {}

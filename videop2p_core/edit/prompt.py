@@ -82,6 +82,11 @@ class Prompt:
         return tuple(words)
 
     @cached_property
+    def word_at(self) -> dict[int, Word]:
+        """The word of each position that one has."""
+        return {position: word for word in self.words for position in word.tokens}
+
+    @cached_property
     def units(self) -> tuple[Unit, ...]:
         return tuple(segmented(self.text, self.edges)[0])
 

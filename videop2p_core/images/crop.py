@@ -48,9 +48,13 @@ def crop_around(region: Tensor, margin: float) -> Crop:
 
 def size_for_model(crop: Crop, longest: int) -> tuple[int, int]:
     """(height, width) in which a model edits a window: its longer side about `longest`, both multiples of UNIT."""
-    scale = longest / max(crop.height, crop.width)
-    height, width = (max(round(side * scale / UNIT), 1) * UNIT for side in (crop.height, crop.width))
-    return height, width
+    return in_units(crop.height, crop.width, longest / max(crop.height, crop.width))
+
+
+def in_units(height: int, width: int, scale: float, unit: int = UNIT) -> tuple[int, int]:
+    """Both sides times `scale`, as multiples of `unit`."""
+    rows, columns = (max(round(side * scale / unit), 1) * unit for side in (height, width))
+    return rows, columns
 
 
 def encoded_part(size: Sequence[int], decoded: Sequence[int]) -> Crop | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from .crop import UNIT
+from .crop import UNIT, in_units
 
 
 def frames_taken(there: int, start: int, every: int, most: int) -> range:
@@ -22,6 +22,4 @@ def frames_taken(there: int, start: int, every: int, most: int) -> range:
 def size_of_area(height: int, width: int, side: int, unit: int = UNIT) -> tuple[int, int]:
     """(height, width) of about as many pixels as a square of `side`, of the same shape as (height, width) but for the
     rounding of both to multiples of `unit`."""
-    scale = side / math.sqrt(height * width)
-    rows, columns = (max(round(length * scale / unit), 1) * unit for length in (height, width))
-    return rows, columns
+    return in_units(height, width, side / math.sqrt(height * width), unit)

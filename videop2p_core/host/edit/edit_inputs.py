@@ -31,7 +31,7 @@ from ..model.input_checks import (
 )
 from ..prompts.clip_tokens import read_prompt
 from .decoupled_sampling import decoupled_sample
-from .prompt_checks import check_source, check_target
+from .prompt_checks import check_sizes, check_source, check_target
 from .target import Edited, PreparedEdit, Preview, Target
 
 T = TypeVar("T")
@@ -138,9 +138,13 @@ def prepare_edit(
         _check_acts(edit.plan, inversion.steps, alone=len(edits) == 1)
     suited = [_on_noise(inversion, _guided(model, inversion, _told_sizes(inversion, edit))) for edit in edits]
     compiled = [
-        _for_latent_frames(model, edit.compiled(inversion.steps, target), len(inversion.noise))
+        _for_latent_frames(
+            model, edit.compiled(inversion.steps, target and with_sizes(target, inversion.sizes)), len(inversion.noise)
+        )
         for edit, target in zip(suited, targets, strict=True)
     ]
+    source = source and with_sizes(source, inversion.sizes)
+    check_sizes(source, inversion)
     source = source or (suited[0].source if suited else [])
     for target in compiled:
         check_everywhere(source=source, null=null, target=target.conditioning)

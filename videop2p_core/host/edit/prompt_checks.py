@@ -1,10 +1,13 @@
 """Whether the prompts of an edit are those that its clip was inverted with, and which of them another node encoded."""
 
+from collections.abc import Mapping
+
 from torch import Tensor
 
+from ...diffusion.inversion import Inversion
 from ...edit.prompt import START, Prompt
 from ...log import LOG
-from ..comfy.conditioning import Conditioning, embedding_of, same_embedding
+from ..comfy.conditioning import Conditioning, embedding_of, same_embedding, sizes_of
 
 ROUNDED = 0.01  # of an embedding: half precision moves it by less, another text encoder by more
 
@@ -29,6 +32,21 @@ def check_target(prompt: Prompt, encoded: Conditioning, source: Conditioning, wi
             f"the target conditioning is that of the source prompt: connect the one of '{prompt.text}', the target "
             "output of its Attention Controller"
         )
+
+
+def check_sizes(source: Conditioning | None, inversion: Inversion) -> None:
+    """What a wired source tells the model in numbers beside its text, against what the inversion's source did. A target
+    may tell others: that is part of an edit."""
+    told = sizes_of(source) if source else inversion.sizes
+    if told != inversion.sizes:
+        raise ValueError(
+            f"the source conditioning tells the model {_named(told)}, the one that the clip was inverted with told "
+            f"{_named(inversion.sizes)}: connect the one that went into DDIM Invert"
+        )
+
+
+def _named(sizes: Mapping[str, float]) -> str:
+    return ", ".join(f"{name} {value:g}" for name, value in sizes.items()) or "no sizes"
 
 
 def _why_another(prompt: Prompt, used: Conditioning, inverted: Tensor) -> str:

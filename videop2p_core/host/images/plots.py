@@ -183,7 +183,7 @@ def _part(name: str, tokens: list[int], first: int) -> tuple[list[int], str]:
 def _label(prompt: Prompt, position: int) -> str:
     text = prompt.pieces[position].text
     if any("\udc80" <= letter <= "\udcff" for letter in text):  # a byte of a character, which has no glyph
-        word = next((word for word in prompt.words if position in word.tokens), None)
+        word = prompt.word_at.get(position)
         text = word.text if word is not None and position == word.tokens[0] else "…"
     return _plain(shortened(text, LONGEST))
 
