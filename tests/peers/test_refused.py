@@ -2,6 +2,7 @@
 
 from functools import partial
 
+import comfy.samplers
 import pytest
 import torch
 from comfy.patcher_extension import WrappersMP
@@ -91,6 +92,63 @@ def test_guidance_that_remembers_serves_one_edit_at_a_time(model, clip, inversio
     else:
         together = [latent["samples"] for latent in sample(patched, inversion, *edits)[0]]
         assert all(map(torch.equal, together, alone))
+
+
+def with_momentum(model):
+    """Guidance that writes a running mean into the options of the sampling call."""
+
+    def remembering(args):
+        memory = args["model_options"].setdefault("momentum_of_a_peer", {})
+        before = memory.get("mean", args["denoised"])
+        memory["mean"] = 0.5 * args["denoised"] + 0.5 * before
+        return args["denoised"] + 0.5 * (args["denoised"] - before)
+
+    patched = model.clone()
+    patched.set_model_sampler_post_cfg_function(remembering)
+    return patched
+
+
+def test_guidance_that_remembers_in_the_options_has_a_memory_for_each_edit(model, clip, inversion):
+    patched = with_momentum(model)
+    edits = [control(clip, target)[0] for target in ("a blue ball on the beach", "a green ball on the beach")]
+    alone = [sample(patched, inversion, edit)[0][0]["samples"] for edit in edits]
+    together = [latent["samples"] for latent in sample(patched, inversion, *edits)[0]]
+    assert all(map(torch.equal, together, alone))
+    assert not torch.allclose(alone[0], sample(model, inversion, edits[0])[0][0]["samples"], atol=1e-3)
+
+
+class RunningMean:
+    """Guidance as an object that keeps a running mean."""
+
+    mean = None
+
+    def __call__(self, args):
+        self.mean = args["denoised"] if self.mean is None else 0.5 * (args["denoised"] + self.mean)
+        return self.mean
+
+
+def test_an_object_that_remembers_is_told_by_what_it_does(model, clip, inversion):
+    patched = model.clone()
+    patched.set_model_sampler_post_cfg_function(RunningMean())
+    edits = [control(clip, target)[0] for target in ("a blue ball on the beach", "a green ball on the beach")]
+    sample(patched, inversion, edits[0])
+    with pytest.raises(ValueError, match="remembers the last prediction, whose ever it was"):
+        sample(patched, inversion, *edits)
+
+
+def test_guidance_by_parts_of_the_picture_is_refused_for_what_it_is(model, clip, inversion):
+    def sliding(args):
+        (part,) = comfy.samplers.calc_cond_batch(
+            args["model"], [args["cond"]], args["input"][..., :8], args["sigma"], args["model_options"]
+        )
+        whole = args["denoised"].clone()
+        whole[..., :8] = part
+        return whole
+
+    patched = model.clone()
+    patched.set_model_sampler_post_cfg_function(sliding)
+    with pytest.raises(ValueError, match="predicts a part of the picture by itself .Sliding Window Guidance"):
+        sample(patched, inversion, control(clip, cross_window=1.0)[0])
 
 
 @pytest.mark.parametrize("left_out", ["UNet", "layer"])

@@ -138,7 +138,7 @@ DICTIONARIES = {
 }  # fmt: skip
 OWN_DICTIONARIES = {
     "MOST", "UNET", "colormaps", "config", "dict(enumerate(targets))", "fields",
-    "edit", "inspect.getclosurevars(function).nonlocals", "message", "metadata", "name", "question", "request.headers",
+    "edit", "message", "metadata", "name", "question", "request.headers",
     "self.clip_l.tokenizer(word)", "self.figures", "tensors", "text", "values",
 }  # fmt: skip
 OWN_KEYS = {

@@ -1,6 +1,5 @@
 """What other nodes do to a model that an edit cannot run beside, each in a sentence that says what to do instead."""
 
-import inspect
 from collections.abc import Generator
 from contextlib import contextmanager, nullcontext
 from typing import Any
@@ -79,13 +78,3 @@ def check_passes(model_options: dict[str, Any]) -> None:
             "AnimateDiff-Evolved takes the whole clip at once, but it comes in passes: remove its nodes, or give fewer "
             "or smaller frames and set frames per pass in Inflate UNet to 0"
         )
-
-
-def check_one_after_another(model_options: dict[str, Any]) -> None:
-    """Under these options of a sampling call several targets or passes may take turns within a step."""
-    for function in model_options.get("sampler_pre_cfg_function", ()):
-        if function.__module__.endswith("nodes_apg") and inspect.getclosurevars(function).nonlocals.get("momentum"):
-            raise ValueError(
-                "Adaptive Projected Guidance remembers the last prediction, whose ever it was: set its momentum to 0, "
-                "or run one edit at a time without passes"
-            )

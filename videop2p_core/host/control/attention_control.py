@@ -298,7 +298,8 @@ class AttentionControl:
             )
         if record[0].shape != q.shape:
             raise ValueError(
-                "the source and the target conditioning cover different areas of the picture: an edit needs both whole"
+                "another node on this model predicts a part of the picture by itself (Sliding Window Guidance, for "
+                "instance), where an edit sees the whole: take it off this model"
             )
         source_q, source_k = (self.ferry.back(x, q) for x in record)
         return source_q, source_k

@@ -12,9 +12,8 @@ from ...diffusion.attention_records import RecordSettings
 from ...diffusion.forwards import Forwards
 from ...diffusion.inversion import InversionSettings
 from ...diffusion.tuning import TuningSettings
-from ..model.memory_budget import EDIT, INVERSION, NULL_TEXT, TUNING, Operation
 from ..prompts.difference_route import refusal
-from .measured_runs import last_run
+from .measured_runs import EDIT, INVERSION, NULL_TEXT, TUNING, last_run
 from .origins import Origin, signature
 
 PATH = "/videop2p/cost"
@@ -67,7 +66,7 @@ def cost(node: str, values: Values, edit: Values | None, origins: list[Origin]) 
     if counted is None:
         return dict.fromkeys(("steps", "forwards", "at_most", "seconds", "bytes"))
     operation, (steps, taken) = counted
-    run = last_run(operation.name, signature(origins)) if taken else None
+    run = last_run(operation, signature(origins)) if taken else None
     return {
         "steps": steps,
         "forwards": taken and taken.forwards,
@@ -79,7 +78,7 @@ def cost(node: str, values: Values, edit: Values | None, origins: list[Origin]) 
 
 def _counted(
     node: str, values: Values, edit: Values | None, origins: list[Origin]
-) -> tuple[Operation, tuple[int, Forwards | None]] | None:
+) -> tuple[str, tuple[int, Forwards | None]] | None:
     """The operation of a node, its steps and its forwards, as far as they are known."""
     try:
         match node:

@@ -21,6 +21,8 @@ from ...log import LOG
 from ...storage import atomic_files
 
 KEY = "videop2p_measured"
+# Operations that are measured.
+INVERSION, NULL_TEXT, EDIT, TUNING = "DDIM inversion", "Null-text optimisation", "Decoupled Sample", "Tune on Video"
 MOST = 200  # runs that are kept
 
 

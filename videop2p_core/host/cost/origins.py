@@ -71,5 +71,6 @@ def _declared(kind: str) -> dict[str, Any]:
 
 def _type_of(graph: DynamicPrompt, node_id: str, output: int) -> str | None:
     """Of what a node gives, by its class."""
-    types = getattr(NODE_CLASS_MAPPINGS.get(graph.get_node(node_id)["class_type"]), "RETURN_TYPES", ())
+    kind = graph.get_node(node_id)["class_type"]
+    types = getattr(NODE_CLASS_MAPPINGS[kind], "RETURN_TYPES", ()) if kind in NODE_CLASS_MAPPINGS else ()
     return types[output] if output < len(types) else None

@@ -9,7 +9,6 @@ from comfy.model_patcher import ModelPatcher
 from torch import Tensor
 
 from ..comfy.latents import as_latent
-from ..comfy.other_packs import check_one_after_another
 from .edit_guider import EditGuider
 from .edit_run import EditRun
 from .target import Edited, PreparedEdit, Preview, Progress, on_one_path
@@ -64,8 +63,6 @@ class EditSampler(comfy.samplers.Sampler):
         **kwargs: Any,
     ) -> Tensor:
         inversion, targets = self.prepared.inversion.on(noise.device), self.prepared.targets
-        if len(targets) > 1:
-            check_one_after_another(extra_args["model_options"])
         source, edited = noise, [noise] * len(targets)
         for keys in on_one_path(targets):
             some = {key: targets[key] for key in keys}

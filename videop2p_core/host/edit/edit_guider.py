@@ -24,7 +24,7 @@ class EditGuider(comfy.samplers.CFGGuider):
     """A guider with a source, a null text and any number of targets, which predicts for one of them at a time."""
 
     def __init__(self, model: ModelPatcher, prepared: PreparedEdit, cache_every: int = 1) -> None:
-        self.cache = FeatureCache(cache_every)
+        self.cache, self.target_count = FeatureCache(cache_every), len(prepared.targets)
         super().__init__(family_of(model).with_slots(cached(model, self.cache)))
         targets = (target.conditioning for target in prepared.targets)
         self.inner_set_conds({SOURCE: prepared.source, NULL: prepared.null, **dict(enumerate(targets))})
@@ -67,10 +67,14 @@ class EditGuider(comfy.samplers.CFGGuider):
         cfg: float,
         model_options: dict[str, Any],
         seed: int,
+        memory: dict[str, Any],
     ) -> Tensor:
-        """denoised under classifier-free guidance by prepared conditionings, through the wrappers of all nodes."""
+        """denoised under classifier-free guidance by prepared conditionings, through the wrappers of all nodes.
+
+        memory: what other nodes wrote into the options of earlier calls for the same clip, and of this one after it.
+        """
         self.set_cfg(cfg)  # where the host's nodes find and override it
-        return self(x, sigma, model_options={**model_options, GUIDED: (positive, negative)}, seed=seed)
+        return self(x, sigma, model_options={**model_options, GUIDED: (positive, negative, memory)}, seed=seed)
 
     def as_inverted(
         self,
@@ -91,10 +95,13 @@ class EditGuider(comfy.samplers.CFGGuider):
         self, x: Tensor, timestep: Tensor, model_options: dict[str, Any], seed: int | None = None
     ) -> Tensor:
         options = dict(model_options)
-        positive, negative = options.pop(GUIDED)
-        return comfy.samplers.sampling_function(
-            self.inner_model, x, timestep, negative, positive, self.cfg, model_options=options, seed=seed
+        positive, negative, memory = options.pop(GUIDED)
+        written = {**options, **memory}
+        denoised = comfy.samplers.sampling_function(
+            self.inner_model, x, timestep, negative, positive, self.cfg, model_options=written, seed=seed
         )
+        memory.update({name: value for name, value in written.items() if name not in options})
+        return denoised
 
 
 @dataclass

@@ -24,7 +24,8 @@ from ...edit.local_blend import fit_mask, local_mask
 from ..comfy.denoiser import with_embedding
 from ..comfy.latents import as_clip, as_latent
 from ..comfy.model_patches import install
-from ..comfy.other_packs import check_one_after_another, check_windows
+from ..comfy.other_packs import check_windows
+from ..comfy.remembered_guidance import RememberedGuidance
 from ..control.attention_control import AttentionControl, ControlledTarget
 from ..control.word_maps import word_map_layers
 from ..families.table import family_of
@@ -62,7 +63,11 @@ class EditRun:
         height, width = noise.shape[-2:]
         self.size = height, width
         self.sampling_options = extra_args["model_options"]
-        self._check()
+        check_windows(self.sampling_options)
+        handler = self.sampling_options.get("context_handler")
+        in_turns = guider.target_count > 1 or (handler is not None and handler.cuts(self.clip))
+        self.remembered = RememberedGuidance(self.sampling_options) if in_turns else None
+        self.memories: dict[Hashable, dict[str, Any]] = {}  # of each branch and pass, what guidance wrote down
         null = SOURCE if has_source_for_null(inversion, coupled) else NULL
         whole_clip = family_of(guider.model_patcher).sees_whole_clip
         # Wan 2.2 would take what a mask keeps for clean already; here it is brought back after each step.
@@ -122,12 +127,6 @@ class EditRun:
 
     # --- the parts ---------------------------------------------------------------------------------------------------
 
-    def _check(self) -> None:
-        check_windows(self.sampling_options)
-        handler = self.sampling_options.get("context_handler")
-        if handler is not None and handler.cuts(self.clip):
-            check_one_after_another(self.sampling_options)
-
     def _controlled(self, index: int) -> ControlledTarget:
         target, model = self.targets[index], self.guider.model_patcher
         layers = None if target.blend is None else word_map_layers(model, self.size, target.blend_blocks)
@@ -164,7 +163,10 @@ class EditRun:
             if branch.target is None:
                 denoised = self.guider.as_inverted(*prediction)
             else:
-                denoised = self.guider.guided(*prediction, self.seed)
+                memory = self.memories.setdefault((self._key(branch), branch.unedited, window and window.key), {})
+                denoised = self.guider.guided(*prediction, self.seed, memory)
+                if self.remembered is not None:
+                    self.remembered.check(x)
         if is_proximal and not proximal.acted:
             raise ValueError(
                 "another node on this model samples in a way of its own (AnimateDiff-Evolved, for instance) and "

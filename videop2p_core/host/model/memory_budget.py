@@ -25,6 +25,7 @@ from ...diffusion.tuning import trained_names
 from ...edit.local_blend import blend_grid
 from ...log import LOG
 from ..comfy.out_of_memory import ran_out
+from ..cost import measured_runs
 from ..cost.measured_runs import ForwardMeter, MeasuredRun, device_name, note
 from ..families.table import family_of
 from ..families.unet import cells_of, transformer_blocks
@@ -47,13 +48,13 @@ class Operation:
     with_gradients: bool = False
 
 
-INVERSION = Operation("DDIM inversion", (2.0,))
-EDIT = Operation("Decoupled Sample", (4.0,))
+INVERSION = Operation(measured_runs.INVERSION, (2.0,))
+EDIT = Operation(measured_runs.EDIT, (4.0,))
 # Of the source one conditional prediction a step, as an inversion's; of the target an edit.
 SOURCE_MAPS = Operation("Attention Maps", INVERSION.peaks)
 TARGET_MAPS = Operation("Attention Maps", EDIT.peaks)
-NULL_TEXT = Operation("Null-text optimisation", (20.0, 5.0), with_gradients=True)
-TUNING = Operation("Tune on Video", (18.0, 4.5), with_gradients=True)
+NULL_TEXT = Operation(measured_runs.NULL_TEXT, (20.0, 5.0), with_gradients=True)
+TUNING = Operation(measured_runs.TUNING, (18.0, 4.5), with_gradients=True)
 
 
 @dataclass(frozen=True)
