@@ -6,7 +6,7 @@
  */
 import { api } from "../../scripts/api.js"
 import { addShown, made, SILENT } from "./elements.js"
-import { placeOf, valueOf } from "./graph.js"
+import { linkedInputs, originOf, placeOf, valueOf } from "./graph.js"
 import { texts } from "./texts.js"
 
 const CONTROLLER = "VP2P_AttentionController"
@@ -26,10 +26,17 @@ export function addWordView(node) {
     const place = placeOf(node)
     if (controller !== node) Object.assign(place, { node: controller, boxes: [...place.boxes, node] })
     const known = FIELDS.map((name) => [name, valueOf(place, name)]).filter(([, value]) => typeof value === "string")
-    return Object.fromEntries(known)
+    return { ...Object.fromEntries(known), clip: clipOf(place) }
   }
   const silence = () => [made("div", "vp2p-fault", texts().silent)]
   addShown(node, { name: "difference", className: "vp2p-difference", lines: 4, state, shown: difference, silence })
+}
+
+/** The class of the node that the CLIP comes from, through those that patch one; "" where none is seen. */
+function clipOf(place) {
+  const origin = originOf(place, "clip")?.place
+  if (!origin) return ""
+  return linkedInputs(origin).includes("clip") ? clipOf(origin) : origin.node.type
 }
 
 /** What to show for the fields, in elements; null if the server has no such route now. */

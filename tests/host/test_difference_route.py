@@ -16,6 +16,7 @@ from comfy.sd1_clip import SD1Tokenizer
 from comfyui_videop2p.tests.host.calls import SOURCE, TARGET
 from comfyui_videop2p.tools.environment import ROOT
 from comfyui_videop2p.tools.host import LOCAL
+from comfyui_videop2p.videop2p_core.host.demo_model import load_text_encoder
 from comfyui_videop2p.videop2p_core.host.prompts import difference_route as routes
 from comfyui_videop2p.videop2p_core.host.prompts.browser_tokenizer import typing_clip
 from comfyui_videop2p.videop2p_core.host.prompts.clip_tokens import read_prompt
@@ -61,6 +62,20 @@ def test_the_words_are_those_that_the_clip_would_read():
 def test_what_a_question_leaves_out_is_empty():
     assert checked({}) == dict.fromkeys(FIELDS, "") | {"edit": "auto"}
     assert compared(checked({}))["difference"] == {"kind": "replace", "source": (), "target": ()}
+
+
+def test_words_that_the_demo_model_never_learnt_are_told_where_its_clip_is_wired():
+    asked = QUESTION | {"target_prompt": "a (velvet:1.2) zeppelin on the beach"}
+    answer = compared(checked(asked | {"clip": "VP2P_LoadDemoModel"}))
+    (fault,) = answer["faults"]["target_prompt"]
+    assert (
+        fault.startswith("the demo model never learnt 'velvet'; it knows: a, ")
+        and not answer["faults"]["source_prompt"]
+    )
+    with pytest.raises(ValueError) as refused:
+        load_text_encoder().tokenize(asked["target_prompt"])
+    assert str(refused.value) == fault
+    assert compared(checked(asked | {"clip": "CheckpointLoaderSimple"}))["faults"]["target_prompt"] == []
 
 
 @pytest.mark.parametrize("text", ["../../etc/passwd", "embedding:", "<img src=x onerror=alert>", "a\0b"])

@@ -139,7 +139,7 @@ DICTIONARIES = {
 OWN_DICTIONARIES = {
     "MOST", "UNET", "colormaps", "config", "dict(enumerate(targets))", "fields",
     "edit", "message", "metadata", "name", "question", "request.headers",
-    "self.clip_l.tokenizer(word)", "self.figures", "tensors", "text", "values",
+    "self.clip_l.tokenizer(word)", "self.figures", "text", "values",
 }  # fmt: skip
 OWN_KEYS = {
     "ad_params",

@@ -6,7 +6,6 @@ The file's text encoder holds only the token rows that its vocabulary uses; they
 from __future__ import annotations
 
 import json
-import re
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,7 @@ from comfy_extras.nodes_model_advanced import ModelSamplingDiscrete
 from safetensors import SafetensorError, safe_open
 
 from ..edit.matrices import KeyFrames
+from .demo_vocabulary import DEMO, DEMO_FILE, TOKEN_ROWS, never_learnt, unknown_words
 
 UNET = {
     "image_size": 32,
@@ -50,9 +50,6 @@ TEXT = {
 }
 UNET_PREFIX, TEXT_PREFIX, VAE_PREFIX = "model.diffusion_model.", "cond_stage_model.", "first_stage_model."
 TOKEN_TABLE = "transformer.text_model.embeddings.token_embedding.weight"
-TOKEN_ROWS = "token_rows"  # the token id of each row of the file's table
-DEMO = Path(__file__).parents[2] / "demo"
-DEMO_FILE = DEMO / "videop2p_demo.safetensors"
 DEMO_LCM_FILE = DEMO / "videop2p_demo_lcm.safetensors"
 DEMO_CLIPS = DEMO / "clips"
 
@@ -78,14 +75,10 @@ class DemoTokenizer(sd1_clip.SD1Tokenizer):
         self.known_tokens, self.vocabulary = known_tokens, vocabulary
 
     def tokenize_with_weights(self, text: str, *args: Any, **kwargs: Any) -> dict[str, list]:
-        # Brackets, colons and numbers are how a prompt weighs a word, not words.
-        unknown = [word for word in re.findall(r"[^\W\d_]+(?:['-][^\W\d_]+)*", text) if not self.knows(word)]
+        unknown = unknown_words(text, self.known_tokens, lambda word: self.clip_l.tokenizer(word)["input_ids"])
         if unknown:
-            raise ValueError(f"the demo model never learnt '{unknown[0]}'; it knows: {', '.join(self.vocabulary)}")
+            raise ValueError(never_learnt(unknown[0], self.vocabulary))
         return super().tokenize_with_weights(text, *args, **kwargs)
-
-    def knows(self, word: str) -> bool:
-        return self.known_tokens.issuperset(self.clip_l.tokenizer(word)["input_ids"])
 
 
 def read_demo_file(path: str | Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:

@@ -24,6 +24,12 @@ def typing_clip() -> Any:
     return SimpleNamespace(tokenize=tokenizer.tokenize_with_weights, tokenizer=tokenizer)
 
 
+def tokens_of(word: str) -> list[int]:
+    """CLIP's tokens of a word, with those around it."""
+    (chunks,) = typing_clip().tokenize(word).values()
+    return [token for chunk in chunks for token, _ in chunk]
+
+
 def unknown_inversions(text: str) -> list[str]:
     """A sentence for each textual inversion of a prompt that is not installed, once."""
     names = dict.fromkeys(inversions_in(text))

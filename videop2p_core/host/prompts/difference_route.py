@@ -11,6 +11,7 @@ from server import PromptServer
 from ...edit.alignment import KINDS
 from ...edit.edit_fields import AUTO, parse_words
 from ...edit.prompt_difference import blend_words, difference, faults, weights, windows
+from ..demo_vocabulary import faults_of
 from .browser_tokenizer import typing_clip, unknown_inversions
 from .clip_tokens import read_prompt
 
@@ -18,7 +19,9 @@ PATH = "/videop2p/difference"
 LARGEST, LONGEST = 2**16, 2000  # bytes of a question, characters of a field: the worst takes about a second
 MOST = 32  # questions at once, of which a page asks one for each controller
 PROMPTS = ("source_prompt", "target_prompt")
-FIELDS = (*PROMPTS, "edit", "blend_source", "blend_target", "subtract", "word_weights")
+# clip: the class of the node that the CLIP comes from, "" where that is not known.
+FIELDS = (*PROMPTS, "edit", "blend_source", "blend_target", "subtract", "word_weights", "clip")
+DEMO_CLIP = "VP2P_LoadDemoModel"
 
 
 def add_routes() -> None:
@@ -104,5 +107,11 @@ def compared(fields: dict[str, str]) -> dict:
         "weights": weights(target, fields["word_weights"]),
         "windows": windows(target, fields["word_weights"]),
         "blended": blend_words(source, target, fields["edit"], *named),
-        "faults": {name: unknown_inversions(fields[name]) for name in PROMPTS} | faults(source, target, fields),
+        "faults": {name: _faults_of_prompt(fields[name], fields["clip"]) for name in PROMPTS}
+        | faults(source, target, fields),
     }
+
+
+def _faults_of_prompt(text: str, clip: str) -> list[str]:
+    """What the CLIP of a graph will make nothing of."""
+    return unknown_inversions(text) + (faults_of(text) if clip == DEMO_CLIP else [])
