@@ -1,4 +1,4 @@
-"""`python dev.py gallery`: run every demo workflow, print what was measured, and make the thumbnails of all workflows.
+"""`python dev.py gallery`: run every demo workflow, print what was measured, and make the moving thumbnails of all.
 
 A checkpoint's workflow shows what its demo twin made.
 """
@@ -11,7 +11,7 @@ import tempfile
 from io import BytesIO
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, ImageSequence
 
 from ..tools.client import Ran, run_graph, shown_files, shown_frames
 from ..tools.host import Host
@@ -29,7 +29,7 @@ TWINS = {  # where the demo's is called otherwise
     "vace_region": "region_inpaint",
     "inpaint_word_swap": "word_swap",
 }
-FRAME = 3  # the frame that a thumbnail shows
+DURATION, SHEET = 125, 384  # ms of a frame; pixels of the side of a contact sheet
 
 
 def line(name: str, clip: EditedClip, measured: Figures) -> str:
@@ -50,27 +50,41 @@ def looked_at(url: str, graph: dict, ran: Ran) -> list[np.ndarray]:
     return [source, *(clip for overlay in overlays for clip in np.split(overlay, len(overlay) // len(source)))]
 
 
-def thumbnail(clips: list[np.ndarray]) -> Image.Image:
-    pictures = [as_pictures(clip[FRAME : FRAME + 1])[0] for clip in clips]
-    gap = 6
-    canvas = Image.new("RGB", (sum(p.width + gap for p in pictures) - gap, pictures[0].height), "white")
-    for i, picture in enumerate(pictures):
-        canvas.paste(picture, (i * (picture.width + gap), 0))
-    return canvas
+def moving(clips: list[np.ndarray]) -> list[Image.Image]:
+    """Square frames: each clip plays once, and is wiped away by the next one in its later half."""
+    played = [as_pictures(clip) for clip in clips]
+    frames = []
+    for before, after in zip(played, [*played[1:], played[0]], strict=True):
+        for place, (old, new) in enumerate(zip(before, after, strict=True)):
+            frames.append(wiped(old, new, max(0.0, 2 * (place + 1) / len(before) - 1)))
+    return frames
 
 
-def sheet(url: str, output: dict) -> Image.Image:
-    """A contact sheet, no higher than wide."""
+def wiped(old: Image.Image, new: Image.Image, share: float) -> Image.Image:
+    """The left share of `new` beside the rest of `old`, a line between them."""
+    picture, edge = old.copy(), round(share * old.width)
+    picture.paste(new.crop((0, 0, edge, new.height)))
+    if 0 < edge < old.width:
+        picture.paste("white", (edge - 1, 0, edge + 2, old.height))
+    return picture
+
+
+def sheet(url: str, output: dict) -> list[Image.Image]:
+    """A contact sheet that plays, as high as wide."""
     with Image.open(BytesIO(shown_files(url, output)[0])) as animation:
-        animation.seek(FRAME)
-        return ImageOps.pad(animation.convert("RGB"), (max(animation.size), animation.height), color="white")
+        frames = [frame.convert("RGB") for frame in ImageSequence.Iterator(animation)]
+    return [ImageOps.pad(frame, (SHEET, SHEET), Image.Resampling.LANCZOS, color="white") for frame in frames]
 
 
-def save_thumbnails(name: str, picture: Image.Image) -> None:
+def save_thumbnails(name: str, frames: list[Image.Image]) -> None:
+    first, *others = frames
     for other, recipe in RECIPES.items():
         _, _, kind = other.partition("_")
         if name == other or (recipe.world != DEMO and name == f"demo_{TWINS.get(kind, kind)}"):
-            picture.save(picture_file(other), quality=88)
+            # Only of this ending does the dialog ask; browsers tell a picture's format by its first bytes.
+            first.save(
+                picture_file(other), "WEBP", save_all=True, append_images=others, duration=DURATION, loop=0, quality=70
+            )
 
 
 def main(chosen: list[str]) -> None:
@@ -90,7 +104,7 @@ def run_all(names: list[str], server: Host) -> None:
                 print(line(name, clip, clip.figures()), flush=True)
             shown = [clips[0].source, *(clip.edited for clip in clips)] if clips else looked_at(host.url, graph, ran)
             sheets = [node for node, entry in graph.items() if entry["class_type"] == "VP2P_ContactSheet"]
-            save_thumbnails(name, sheet(host.url, ran.outputs[sheets[0]]) if sheets else thumbnail(shown))
+            save_thumbnails(name, sheet(host.url, ran.outputs[sheets[0]]) if sheets else moving(shown))
 
 
 if __name__ == "__main__":

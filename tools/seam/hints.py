@@ -104,7 +104,7 @@ HELD = {
     "host.edit.sweep": {"clip": CLIP},
     "host.prompts.clip_tokens": {"clip": CLIP},
     "host.source.tuning": {"result": MODEL, "inflated": MODEL, "copy": MODEL, "temporal": MODEL, "temporal.model": ""},
-    "host.prompts.browser_tokenizer": {"tokenizer": TOKENIZERS},
+    "host.prompts.browser_tokenizer": {"tokenizer": TOKENIZERS, "typing_clip()": ""},
     "host.families.wan": {"network": WAN},
     "nodes.control": {"EditPlan": ""},
     "nodes.invert": {"InversionSettings": ""},
