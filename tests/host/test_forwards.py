@@ -53,7 +53,7 @@ def test_of_an_inversion(metered, inverted, method):
     "settings",
     [
         InversionSettings("direct", STEPS, rounds=2),
-        InversionSettings("virtual", STEPS, kept=RecordSettings()),
+        InversionSettings("virtual", STEPS, record_settings=RecordSettings()),
     ],
 )
 def test_of_an_inversion_with_rounds_or_with_its_source_kept(metered, inverted, settings):
@@ -82,7 +82,7 @@ def test_of_a_check(metered, inverted, demo, latent, method):
     ],
 )
 def test_of_an_edit_that_looks_at_its_source_in_every_step(metered, model, clip, inverted, method, kept, options):
-    settings = InversionSettings(method, STEPS, inner_steps=1, kept=kept)
+    settings = InversionSettings(method, STEPS, inner_steps=1, record_settings=kept)
     inversion = inverted(model, settings)
     edit = word_edit(clip, SOURCE, TARGET, cross=1.0, temporal=1.0, blend_source=[], blend_target=[], **options)
     edited, meter = metered

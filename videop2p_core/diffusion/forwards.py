@@ -28,7 +28,7 @@ def of_inversion(settings: InversionSettings, checked: bool = False) -> Forwards
     steps, method = settings.steps, settings.method
     path = steps * (settings.rounds + 1)
     if method == inversions.VIRTUAL:
-        path = steps if settings.kept else 0
+        path = steps if settings.record_settings else 0
     # Of each step the source, every update, and the null text that came of them.
     null_text = steps * (settings.inner_steps + 2) if settings.optimises_null_text else 0
     down = 0 if method in inversions.ON_PATH else steps * (1 + settings.optimises_null_text)
