@@ -39,5 +39,5 @@ def of_inversion(settings: InversionSettings, checked: bool = False) -> Forwards
 def of_edit(inversion: InversionSettings, *, strength: float = 1.0, emphasis: float = 0.0) -> Forwards:
     """Of one edit, which looks at its source in every step at most, and is guided in all of them."""
     steps = max(round(strength * inversion.steps), 1)
-    source = 0 if inversion.kept else 1 + inversion.optimises_null_text
+    source = 0 if inversion.record_settings else 1 + inversion.optimises_null_text
     return Forwards(steps, steps * (source + 2 + 2 * (emphasis > 0)), at_most=True)
