@@ -9,7 +9,7 @@ from comfy_api.latest import io
 
 from ..videop2p_core.diffusion.inversion import Inversion as Inverted
 from ..videop2p_core.host.comfy.conditioning import Conditioning
-from ..videop2p_core.host.comfy.latents import latent_out
+from ..videop2p_core.host.comfy.latents import latent_out, with_sound
 from ..videop2p_core.host.edit.custom_sampler import DecoupledGuider, DecoupledSampler
 from ..videop2p_core.host.edit.edit_inputs import WordEdit, pixel_mask, pixel_places, prepare_edit, sample
 from .inputs import an_edit, replacements
@@ -116,8 +116,8 @@ class DecoupledSample(io.ComfyNode):
         callback = latent_preview.prepare_callback(model, inversion.steps)
         edited = sample(model, prepared, coupled=guidance == "coupled", cache_every=cache_every, callback=callback)
         return io.NodeOutput(
-            [{"samples": latent} for latent in edited.targets],
-            {"samples": edited.source},
+            [with_sound(latent, inversion.sound) for latent in edited.targets],
+            with_sound(edited.source, inversion.sound),
             [pixel_mask(model, *pair) for pair in zip(edited.masks, edited.targets, strict=True)],
             *pixel_places(model, edited),
         )

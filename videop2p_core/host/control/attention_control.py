@@ -146,12 +146,12 @@ class AttentionControl:
         if self.unseen is not None:
             self.unseen.discard(layer)
         check_rows(call)
-        q, k, v = call.q, call.k, call.v
+        q = call.q
         rows = self._own_rows(len(q), options)
         if rows is None:
             return call.attended()
         if self.mode == RECORD:
-            source_k = once(k[rows], self.targets[0].edit.source.shape[1], "source")
+            source_k = once(call.text(rows)[0], self.targets[0].edit.source.shape[1], "source")
             if self._cross_edited(self.step):
                 self._keep(layer, q[rows], source_k)
             for index in range(len(self.targets)):
@@ -160,7 +160,8 @@ class AttentionControl:
 
         target = self.targets[self.target]
         tokens = target.edit.target.shape[1]
-        own = q[rows], once(k[rows], tokens, "target"), once(v[rows], tokens, "target")
+        k, v = (once(x, tokens, "target") for x in call.text(rows))
+        own = q[rows], k, v
         recorded = cache(partial(self._recorded, layer, own[0]))  # once for all that asks, however far it travels
         looking = self._looking(target, self.step)
         if looking and looking.layers.feed(layer, options):

@@ -78,7 +78,10 @@ def attention_maps(
     inversion = prepared.inversion
     frames, _, *size = inversion.noise.shape
     words = words_of(plan, branch, words)
+    shown = prepared.source if branch == "source" else prepared.targets[0].conditioning
     columns = columns_of(getattr(plan, branch), words, branch)
+    if (seen := family_of(model).tokens_seen(shown)) is not None:
+        columns = columns[seen]
     if not 0 <= step <= inversion.steps:
         raise ValueError(
             f"step {step} was asked for, but the inversion has {inversion.steps}: give one of them, or 0 for all"
@@ -168,7 +171,9 @@ def source_maps(
         return by_word(maps.total / (end - first), control.source_affinities if sharp else None)
 
     latent = as_clip(latent_out(model.model, inversion.trajectory[0]))
-    return run(family_of(model).with_slots(model), prepared.source, prepared.null, latent, inversion.sigmas, algorithm)
+    family = family_of(model)
+    model = family.with_slots(family.with_sound(model, inversion.sound))
+    return run(model, prepared.source, prepared.null, latent, inversion.sigmas, algorithm)
 
 
 def target_maps(

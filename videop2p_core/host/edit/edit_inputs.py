@@ -129,10 +129,11 @@ def prepare_edit(
         check_source(edit.plan.source, edit.source, source, inversion.source)
     if null is None:
         null = [[inversion.initial_null, {}]]
-        if model.model.adm_channels:
+        if family_of(model).reads_more(model):
             raise ValueError(
-                "this model reads more of a text than an inversion keeps (SDXL a pooled vector): connect the CLIP Text "
-                "Encode that went into the null input of DDIM Invert to the null input here as well"
+                "this model reads more of a text than an inversion keeps (SDXL a pooled vector, LTX which tokens are "
+                "padding): connect the CLIP Text Encode that went into the null input of DDIM Invert to the null input "
+                "here as well"
             )
     for edit in edits:
         _check_acts(edit.plan, inversion.steps, alone=len(edits) == 1)
@@ -142,9 +143,10 @@ def prepare_edit(
         for edit, target in zip(suited, targets, strict=True)
     ]
     source = source or (suited[0].source if suited else [])
+    compiled = [_of_tokens_seen(model, target, source) for target in compiled]
     for target in compiled:
         check_everywhere(source=source, null=null, target=target.conditioning)
-    prepared = PreparedEdit(inversion, source, null, compiled)
+    prepared = PreparedEdit(inversion, source, null, compiled, family_of(model).keys_of)
     check_inverted_alike(model.model, inversion.with_picture, source)
     for target in compiled:
         if target.blend:
@@ -186,6 +188,12 @@ def _on_noise(inversion: Inversion, edit: WordEdit) -> WordEdit:
     if edit.plan.fresh is not None or inversion.is_exact:
         return edit
     return replace(edit, plan=replace(edit.plan, fresh=0.0))
+
+
+def _of_tokens_seen(model: ModelPatcher, target: Target, source: Conditioning) -> Target:
+    """The target's edit between the tokens that the model sees of either prompt."""
+    seen = (family_of(model).tokens_seen(conditioning) for conditioning in (source, target.conditioning))
+    return target.of_tokens(*(slice(None) if tokens is None else tokens for tokens in seen))
 
 
 def _for_latent_frames(model: ModelPatcher, target: Target, frames: int) -> Target:

@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Protocol
 from torch import Tensor, nn
 
 from ...edit.matrices import KeyFrames
+from ..comfy.conditioning import Conditioning, tokens_of
 from ..comfy.model_patches import SlotAttention
 
 
@@ -32,10 +33,12 @@ class Family(ABC):
     sees_whole_clip   whether the network takes a clip as one latent [1, channels, frames, height, width]: it is not
                       taken in passes then, none of its features are cached, nothing of its source is kept
     no_inflation      why not, in a sentence; '' where it can be
+    hears             whether it takes a clip's sound beside the pictures
     """
 
     sees_whole_clip: ClassVar[bool] = False
     no_inflation: ClassVar[str] = ""
+    hears: ClassVar[bool] = False
 
     @abstractmethod
     def has(self, network: nn.Module) -> bool:
@@ -63,8 +66,8 @@ class Family(ABC):
         where there are none."""
 
     @abstractmethod
-    def text_channels(self, model: Any) -> int | None:
-        """Channels of the text that a MODEL reads, None where it does not say."""
+    def text_channels(self, model: Any) -> tuple[int, ...]:
+        """Channels that a text may have for a MODEL to read it; none where it does not say."""
 
     @abstractmethod
     def pictures_read(self, base_model: Any) -> tuple[str, ...]:
@@ -73,6 +76,25 @@ class Family(ABC):
     def reads_pooled(self, model: Any) -> bool:
         """Whether a MODEL reads a pooled vector beside the text."""
         return False
+
+    def reads_more(self, model: Any) -> bool:
+        """Whether a MODEL reads more of a text than its embedding, which is all that an inversion keeps of its null
+        text."""
+        return False
+
+    def tokens_seen(self, conditioning: Conditioning) -> Tensor | None:
+        """Which tokens of a CONDITIONING's text the cross attention sees: [tokens], bool; None for all of them. Raises
+        ValueError for one that it sees in part."""
+        return None
+
+    def keys_of(self, conditioning: Conditioning) -> int:
+        """How many tokens the cross attention sees of a CONDITIONING's text, and beside it."""
+        seen = self.tokens_seen(conditioning)
+        return tokens_of(conditioning) if seen is None else int(seen.sum())
+
+    def with_sound(self, model: Any, sound: Tensor | None) -> Any:
+        """A MODEL that hears this beside every clip: a latent of the sound, as the host lays it out; None for none."""
+        return model
 
     def edit_guidance(self, model: Any) -> KeyFrames | None:
         """What guidance over the steps suits edits on a MODEL after an exact inversion; None where it is not known."""

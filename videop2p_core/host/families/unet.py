@@ -57,8 +57,9 @@ class UNet(Family):
         check_grid(grid, [cells_of(network, name, size) for name in transformer_blocks(network)])
         return LayersOnGrid(grid)
 
-    def text_channels(self, model: ModelPatcher) -> int | None:
-        return model.model.model_config.unet_config.get("context_dim")
+    def text_channels(self, model: ModelPatcher) -> tuple[int, ...]:
+        channels = model.model.model_config.unet_config.get("context_dim")
+        return () if channels is None else (channels,)
 
     def pictures_read(self, base_model: Any) -> tuple[str, ...]:
         takes_more = base_model.model_config.unet_config["in_channels"] > base_model.latent_format.latent_channels
@@ -71,6 +72,9 @@ class UNet(Family):
 
     def reads_pooled(self, model: ModelPatcher) -> bool:
         return isinstance(model.model, comfy.model_base.SDXL)
+
+    def reads_more(self, model: ModelPatcher) -> bool:
+        return model.model.adm_channels > 0
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ from typing import Any
 import comfy.model_base
 import torch
 from comfy.model_patcher import ModelPatcher
+from comfy.nested_tensor import NestedTensor
 from torch import Tensor
 
 from ...diffusion.inversion import DIRECT, EXACT_METHODS, ON_PATH, Inversion
@@ -61,7 +62,7 @@ def _check_network(model: ModelPatcher) -> None:
         return
     raise ValueError(
         f"Video-P2P cannot edit with a {type(model.model).__name__} model: connect an image model with a UNet, of the "
-        "Stable Diffusion 1.x, 2.x or XL family, or a Wan 2.x that makes video from text or a picture, or VACE"
+        "Stable Diffusion 1.x, 2.x or XL family, a Wan 2.x that makes video from text or a picture, or VACE, or an LTX"
     )
 
 
@@ -115,9 +116,29 @@ def check_untuned(model: ModelPatcher) -> None:
         )
 
 
+def streams_of(latent: dict[str, Any]) -> list[Any]:
+    """What a LATENT holds: its pictures, or its pictures and its sound."""
+    samples = latent.get("samples") if isinstance(latent, dict) else None
+    return samples.unbind() if isinstance(samples, NestedTensor) else [samples]
+
+
+def sound_of(latent: dict[str, Any], model: ModelPatcher) -> Tensor | None:
+    """The sound that stands beside the clip of a LATENT, [1, channels, time, frequencies]; None without."""
+    _, *others = streams_of(latent)
+    if not others or others[0] is None or not others[0].numel():
+        return None
+    if not family_of(model).hears or others[0].ndim != 4 or len(others[0]) > 1:
+        raise ValueError(
+            f"the latent has more beside its pictures, of shape {list(others[0].shape)}, which this model does not "
+            "take: connect that of the pictures alone (LTXVSeparateAVLatent)"
+        )
+    check_finite_input(others[0], "the latent's sound holds", "encode it anew")
+    return others[0].cpu()
+
+
 def clip_of(latent: dict[str, Any], model: ModelPatcher) -> Tensor:
     """The clip [frames, channels, height, width] of a LATENT, in VAE units."""
-    samples = latent.get("samples") if isinstance(latent, dict) else None
+    samples, *_ = streams_of(latent)
     if not isinstance(samples, torch.Tensor):
         raise ValueError("the latent input holds no clip: connect VAE Encode")
     channels, video = model.model.latent_format.latent_channels, has_time_axis(model.model)
@@ -136,13 +157,13 @@ def clip_of(latent: dict[str, Any], model: ModelPatcher) -> Tensor:
 def check_conditioning(model: ModelPatcher, **conditionings: Conditioning) -> None:
     """CONDITIONINGs by their names, of the width that the model reads."""
     family = family_of(model)
-    width = family.text_channels(model)
+    widths = family.text_channels(model)
     for name, conditioning in conditionings.items():
         channels = embedding_of(conditioning, name).shape[-1]
-        if width is not None and channels != width:
+        if widths and channels not in widths:
             raise ValueError(
-                f"the {name} conditioning has {channels} channels, this model reads {width}: encode the prompt with "
-                "the CLIP of the same checkpoint"
+                f"the {name} conditioning has {channels} channels, this model reads {' or '.join(map(str, widths))}: "
+                "encode the prompt with the CLIP of the same checkpoint"
             )
         options = conditioning[0][1]
         if family.reads_pooled(model) and options.get("pooled_output") is None and "unclip_conditioning" not in options:
