@@ -9,11 +9,11 @@ from typing import Any
 
 import comfy.samplers
 import torch
+from comfy.utils import pack_latents, unpack_latents
 from comfyui_videop2p.tests.host import ltx, models, wan
 from comfyui_videop2p.tests.host.calls import encode, run
 from comfyui_videop2p.videop2p_core.diffusion import schedule
-from comfyui_videop2p.videop2p_core.host.comfy.denoiser import prediction_of
-from comfyui_videop2p.videop2p_core.host.comfy.latents import as_clip, has_time_axis
+from comfyui_videop2p.videop2p_core.host.comfy.latents import as_clip, as_latent, has_time_axis, latent_out, with_sound
 from node_helpers import conditioning_set_values
 
 RED, BLUE, BIG = "a red ball on sand", "a blue ball on sand", "a very big red ball on sand"
@@ -23,7 +23,7 @@ STEPS, CFG, FRAMES = 2, 3.0, 3
 @dataclass(eq=False)
 class World:
     """make: gives MODEL and CLIP; size: of a latent; told: what its CONDITIONING says beside the text; sound: whether
-    the clip has one; exact: the inversion methods under which a source comes back exactly."""
+    the clip has one."""
 
     name: str
     make: Any
@@ -64,8 +64,6 @@ class World:
 
     @property
     def latent(self):
-        from comfyui_videop2p.videop2p_core.host.comfy.latents import with_sound
-
         return with_sound(self.pictures, self.heard)
 
     def inverted(self, method="direct", steps=STEPS, source=RED, **settings):
@@ -88,30 +86,44 @@ class World:
         )  # fmt: skip
         return [pictures_of(latent) for latent in out[0]], pictures_of(out[1]), out[2]
 
-    def at_scale(self, samples):
-        return as_clip(self.model.model.process_latent_in(samples))
-
-    def stock(self, inversion, start, positive):
-        """What the stock sampler draws from a noisy LATENT on; its end is taken for clean, as DDIM does."""
+    def plain(self, inversion, positive):
+        """The LATENT's pictures that Euler steps of the host's own guider draw from the inverted noise on; of
+        a sound the guider is told by the host's own mask that it is kept."""
         guider = comfy.samplers.CFGGuider(self.model)
         guider.set_conds(positive, self.encoded(""))
         guider.set_cfg(CFG)
-        samples = start["samples"]
-        nothing = samples * 0.0
-        kept, mask = nothing, start.get("noise_mask")
-        if mask is not None:  # the sound, which is not drawn
-            nothing, kept = nothing + 0.0, samples
-            nothing.tensors[0], kept.tensors[1] = samples.unbind()[0] * 0, kept.unbind()[1]
+        sampler = Plain(inversion)
+        start = with_sound(as_latent(self.model.model, inversion.noise), inversion.sound, noisy=True)
+        samples, mask = start["samples"], start.get("noise_mask")
         with torch.inference_mode():
-            x = guider.sample(
-                nothing, kept if mask is not None else samples, comfy.samplers.sampler_object("euler"),
-                inversion.sigmas, denoise_mask=mask, disable_pbar=True, seed=0,
-            )  # fmt: skip
-        flow = prediction_of(self.model) == "flow"
-        return schedule.to_z(self.at_scale(pictures_of({"samples": x}).cpu()), inversion.sigmas[-1], flow=flow)
+            guider.sample(samples, samples, sampler, inversion.sigmas, denoise_mask=mask, disable_pbar=True, seed=0)
+        return latent_out(self.model.model, sampler.z).cpu()
 
     def __str__(self):
         return self.name
+
+
+class Plain(comfy.samplers.Sampler):
+    """Euler steps and nothing else, in the arithmetic of the editing loop."""
+
+    def __init__(self, inversion):
+        self.inversion = inversion
+
+    def sample(self, guider, sigmas, extra_args, callback, noise, latent_image, denoise_mask=None, *args, **kwargs):
+        flow, clip, shapes = self.inversion.flow, self.inversion.noise.to(sigmas), None
+        if self.inversion.sound is not None:
+            shapes = as_latent(guider.inner_model, clip).shape, self.inversion.sound.shape
+        x = schedule.to_x(clip, sigmas[0], flow=flow)
+        for sigma, after in zip(sigmas, sigmas[1:], strict=False):
+            shown = as_latent(guider.inner_model, x)
+            if shapes:
+                shown, _ = pack_latents([shown, self.inversion.sound.to(shown)])
+            denoised = guider(shown, sigma.expand(len(shown)), model_options=extra_args["model_options"], seed=0)
+            if shapes:
+                denoised = unpack_latents(denoised, shapes)[0]
+            x = schedule.ddim_step(x, schedule.direction(x, as_clip(denoised), sigma), sigma, after)
+        self.z = schedule.to_z(x, sigmas[-1], flow=flow)
+        return latent_image
 
 
 def drawn(*shape, seed=0):

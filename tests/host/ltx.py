@@ -50,11 +50,12 @@ def tiny_ltx(kind="ltxv", seed=0):
 
 @torch.no_grad()
 def fill(module, seed, spread=1.0):
-    """Normal weights of standard deviation 1 / sqrt(inputs); norms change nothing, what the step says little."""
+    """Normal weights of standard deviation 1 / sqrt(inputs); norms change nothing but that words are looked at sharply,
+    what the step says is little."""
     generator = torch.Generator().manual_seed(seed)
     for name, parameter in module.named_parameters():
         if "norm" in name and parameter.ndim == 1 and "adaln" not in name:
-            parameter.fill_(1)
+            parameter.fill_(3 if "attn2" in name else 1)
         elif "registers" in name:
             parameter.normal_(generator=generator)
         elif parameter.ndim == 1 or "table" in name or "adaln" in name:

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import bisect
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 
 import torch
@@ -78,10 +78,6 @@ class Edit:
     @cached_property
     def _acting(self) -> tuple[tuple[bool, bool], ...]:
         return tuple(zip(*((part != 0).flatten(1).any(1).tolist() for part in (self.source, self.target)), strict=True))
-
-    def of_tokens(self, source: Tensor | slice, target: Tensor | slice) -> Edit:
-        """The same between some of the tokens of either prompt: positions, or [tokens] bool."""
-        return replace(self, source=self.source[:, source][..., target], target=self.target[:, target])
 
     def pair(self, step: int, like: Tensor) -> tuple[Tensor | None, Tensor | None]:
         """S [N_source, N_target] and the diagonal of T [N_target] of a step, on the device and in the dtype of `like`;

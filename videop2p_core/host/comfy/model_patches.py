@@ -47,15 +47,10 @@ class AttentionCall:
         q, k, v = self.q[part], self.k[part], self.v[part]
         if self.occupant:
             return self.occupant(q, k, v, self.options)
-        return host_attention(self.options, None if self.mask is None else self.mask[part])(q, k, v, self.heads)
+        return host_attention(self.options, self.mask_of(part))(q, k, v, self.heads)
 
-    def text(self, rows: slice) -> tuple[Tensor, Tensor]:
-        """(k, v) of the tokens that these rows, of one conditioning entry, see."""
-        k, v = self.k[rows], self.v[rows]
-        if self.mask is None:
-            return k, v
-        seen = self.mask[rows.start, 0, 0] == 0
-        return k[:, seen], v[:, seen]
+    def mask_of(self, rows: slice) -> Tensor | None:
+        return None if self.mask is None else self.mask[rows]
 
 
 SlotAttention = Callable[[AttentionCall], Tensor]

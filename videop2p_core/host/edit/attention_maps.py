@@ -78,10 +78,7 @@ def attention_maps(
     inversion = prepared.inversion
     frames, _, *size = inversion.noise.shape
     words = words_of(plan, branch, words)
-    shown = prepared.source if branch == "source" else prepared.targets[0].conditioning
     columns = columns_of(getattr(plan, branch), words, branch)
-    if (seen := family_of(model).tokens_seen(shown)) is not None:
-        columns = columns[seen]
     if not 0 <= step <= inversion.steps:
         raise ValueError(
             f"step {step} was asked for, but the inversion has {inversion.steps}: give one of them, or 0 for all"

@@ -143,7 +143,6 @@ def prepare_edit(
         for edit, target in zip(suited, targets, strict=True)
     ]
     source = source or (suited[0].source if suited else [])
-    compiled = [_of_tokens_seen(model, target, source) for target in compiled]
     for target in compiled:
         check_everywhere(source=source, null=null, target=target.conditioning)
     prepared = PreparedEdit(inversion, source, null, compiled, family_of(model).keys_of)
@@ -188,12 +187,6 @@ def _on_noise(inversion: Inversion, edit: WordEdit) -> WordEdit:
     if edit.plan.fresh is not None or inversion.is_exact:
         return edit
     return replace(edit, plan=replace(edit.plan, fresh=0.0))
-
-
-def _of_tokens_seen(model: ModelPatcher, target: Target, source: Conditioning) -> Target:
-    """The target's edit between the tokens that the model sees of either prompt."""
-    seen = (family_of(model).tokens_seen(conditioning) for conditioning in (source, target.conditioning))
-    return target.of_tokens(*(slice(None) if tokens is None else tokens for tokens in seen))
 
 
 def _for_latent_frames(model: ModelPatcher, target: Target, frames: int) -> Target:

@@ -1,7 +1,7 @@
 """What an edit asks for and gives back."""
 
 from collections.abc import Callable, Hashable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 
@@ -33,11 +33,6 @@ class Target:
     mask_replaces: bool = False
     blend_blocks: str = ""
     begin: int = 0
-
-    def of_tokens(self, source: torch.Tensor | slice, target: torch.Tensor | slice) -> "Target":
-        """The same between some of the tokens of either prompt."""
-        blend = self.blend and replace(self.blend, source=self.blend.source[source], target=self.blend.target[target])
-        return replace(self, edit=self.edit.of_tokens(source, target), blend=blend)
 
 
 def on_one_path(targets: Sequence[Target]) -> list[list[int]]:

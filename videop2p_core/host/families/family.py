@@ -82,15 +82,9 @@ class Family(ABC):
         text."""
         return False
 
-    def tokens_seen(self, conditioning: Conditioning) -> Tensor | None:
-        """Which tokens of a CONDITIONING's text the cross attention sees: [tokens], bool; None for all of them. Raises
-        ValueError for one that it sees in part."""
-        return None
-
     def keys_of(self, conditioning: Conditioning) -> int:
-        """How many tokens the cross attention sees of a CONDITIONING's text, and beside it."""
-        seen = self.tokens_seen(conditioning)
-        return tokens_of(conditioning) if seen is None else int(seen.sum())
+        """How many tokens a CONDITIONING's text has in the cross attention, with what the model adds."""
+        return tokens_of(conditioning)
 
     def with_sound(self, model: Any, sound: Tensor | None) -> Any:
         """A MODEL that hears this beside every clip: a latent of the sound, as the host lays it out; None for none."""

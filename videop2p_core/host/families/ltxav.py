@@ -35,9 +35,6 @@ class LTXAV(LTXV):
         both_streams = network.cross_attention_dim + network.audio_cross_attention_dim
         return network.caption_channels, 2 * network.caption_channels, both_streams
 
-    def tokens_seen(self, conditioning: Conditioning) -> Tensor | None:
-        return None
-
     def keys_of(self, conditioning: Conditioning) -> int:
         return with_registers(tokens_of(conditioning))
 

@@ -9,7 +9,6 @@ from comfy.ldm.lightricks.model import LTXVModel
 from comfy.model_patcher import ModelPatcher
 from torch import Tensor, nn
 
-from ..comfy.conditioning import Conditioning
 from ..comfy.model_patches import SlotAttention
 from .chosen_blocks import ChosenBlocks, chosen_numbers
 from .family import Family, WordMapLayers
@@ -49,17 +48,6 @@ class LTXV(Family):
     def text_channels(self, model: ModelPatcher) -> tuple[int, ...]:
         network: Any = model.get_model_object("diffusion_model")
         return (network.caption_channels,)
-
-    def tokens_seen(self, conditioning: Conditioning) -> Tensor | None:
-        mask = conditioning[0][1].get("attention_mask")
-        if mask is None:
-            return None
-        if mask.is_floating_point():
-            raise ValueError(
-                "a conditioning weighs the tokens of its text by an attention mask of fractions, which an edit cannot "
-                "take apart: connect that of a CLIP Text Encode"
-            )
-        return mask[0].cpu() == 1
 
     def pictures_read(self, base_model: Any) -> tuple[str, ...]:
         return ()  # those of LTXVImgToVideo stand in the LATENT

@@ -68,7 +68,7 @@ class UNet(Family):
     def edit_guidance(self, model: ModelPatcher) -> KeyFrames | None:
         if hasattr(model.get_model_object("model_sampling"), "skip_steps"):  # the host's sampling of LCM models
             return UNGUIDED
-        return getattr(model.model.model_config, "edit_guidance", None)  # of the demo model
+        return getattr(type(model.model.model_config), "edit_guidance", None)  # of the demo model
 
     def reads_pooled(self, model: ModelPatcher) -> bool:
         return isinstance(model.model, comfy.model_base.SDXL)
