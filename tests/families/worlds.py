@@ -33,8 +33,7 @@ class World:
 
     @cached_property
     def parts(self):
-        with torch.inference_mode():
-            return self.make()
+        return self.make()
 
     @property
     def model(self):

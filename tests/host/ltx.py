@@ -49,7 +49,7 @@ def tiny_ltx(kind="ltxv", seed=0):
 
 
 @torch.no_grad()
-def fill(module, seed, spread=1.0):
+def fill(module, seed):
     """Normal weights of standard deviation 1 / sqrt(inputs); norms change nothing but that words are looked at sharply,
     what the step says is little."""
     generator = torch.Generator().manual_seed(seed)
@@ -58,12 +58,13 @@ def fill(module, seed, spread=1.0):
             parameter.fill_(3 if "attn2" in name else 1)
         elif "registers" in name:
             parameter.normal_(generator=generator)
-        elif parameter.ndim == 1 or "table" in name or "adaln" in name:
-            parameter.normal_(
-                std=0.1 if parameter.ndim == 1 else 0.3 * parameter[0].numel() ** -0.5, generator=generator
-            )
+        elif "table" in name:  # gates among it
+            parameter.normal_(std=0.5, generator=generator)
+        elif parameter.ndim == 1 or "adaln" in name:
+            spread = 1 if parameter.ndim == 1 else parameter[0].numel() ** -0.5
+            parameter.normal_(std=0.2 * spread, generator=generator)
         else:
-            parameter.normal_(std=spread * parameter[0].numel() ** -0.5, generator=generator)
+            parameter.normal_(std=parameter[0].numel() ** -0.5, generator=generator)
     module.requires_grad_(False)
 
 
