@@ -29,8 +29,8 @@ __all__ = ["models", "text"]
 @pytest.mark.parametrize(
     "settings, sentence",
     [
-        ({"method": "shared null-text"}, "on a video model the inversion method is direct"),
-        ({"method": "direct", "keep_source": "in memory"}, "nothing is kept: set keep_source to off"),
+        ({"method": "shared null-text"}, "a Wan model is inverted by direct, direct-exact, direct-residual, virtual alone"),
+        ({"method": "direct", "keep_source": "in memory"}, "a Wan model has nothing of its source kept: set keep_source to off"),
         ({"method": "direct", "latent": {"samples": torch.zeros(3, 16, 6, 4)}}, r"takes \[1, 16, frames, height"),
     ],
 )

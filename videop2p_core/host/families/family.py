@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from ...edit.matrices import KeyFrames
 from ..comfy.conditioning import Conditioning, tokens_of
 from ..comfy.model_patches import SlotAttention
+from .support import Feature, refusal
 
 
 class WordMapLayers(Protocol):
@@ -30,15 +31,22 @@ class WordMapLayers(Protocol):
 class Family(ABC):
     """A family of models.
 
-    sees_whole_clip   whether the network takes a clip as one latent [1, channels, frames, height, width]: it is not
-                      taken in passes then, none of its features are cached, nothing of its source is kept
-    no_inflation      why not, in a sentence; '' where it can be
-    hears             whether it takes a clip's sound beside the pictures
+    name, called      in tables, and in sentences: "Wan", "a Wan model"
+    sees_whole_clip   whether the network takes a clip as one latent [1, channels, frames, height, width]
+    supports          what works beside the edit itself; the others are refused by sentences made from this
+    inversions        the methods of DDIM Invert that there are
     """
 
+    name: ClassVar[str]
+    called: ClassVar[str]
     sees_whole_clip: ClassVar[bool] = False
-    no_inflation: ClassVar[str] = ""
-    hears: ClassVar[bool] = False
+    supports: ClassVar[frozenset[Feature]]
+    inversions: ClassVar[tuple[str, ...]]
+
+    def require(self, feature: Feature) -> None:
+        """Raises ValueError, in a sentence, where it is not supported."""
+        if feature not in self.supports:
+            raise refusal(self.called, feature)
 
     @abstractmethod
     def has(self, network: nn.Module) -> bool:

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from ..comfy.conditioning import Conditioning, tokens_of
 from .ltxv import LTXV
+from .support import Feature
 
 REGISTERS, LEAST = 128, 1024  # of a connector, and how long a text with them is
 HEARD = "videop2p_sound"  # the key of the wrapper that lets a model hear a clip
@@ -25,7 +26,8 @@ class LTXAV(LTXV):
     """Of their text the connector makes keys for both streams: the words, and registers behind them. No attention of
     the sound is touched."""
 
-    hears = True
+    name = "LTX-2, LTX-2.3"
+    supports = frozenset({Feature.SOUND})
 
     def has(self, network: nn.Module) -> bool:
         return type(network) is LTXAVModel

@@ -9,10 +9,12 @@ from comfy.ldm.lightricks.model import LTXVModel
 from comfy.model_patcher import ModelPatcher
 from torch import Tensor, nn
 
+from ...diffusion.inversion import ON_PATH
 from ..comfy.model_patches import SlotAttention
 from .chosen_blocks import ChosenBlocks, chosen_numbers
 from .family import Family, WordMapLayers
 from .forward_slots import AttentionSlot, CrossAttentionSlot, SelfAttentionSlot, with_slots
+from .support import Feature
 
 BLOCKS = "transformer_blocks"
 
@@ -20,11 +22,10 @@ BLOCKS = "transformer_blocks"
 class LTXV(Family):
     """Video models that take a clip as one latent, and of its text the tokens alone that are no padding."""
 
+    name, called = "LTX-Video", "an LTX model"
     sees_whole_clip = True
-    no_inflation = (
-        "an LTX model sees all frames together as it is: connect it to DDIM Invert, without Inflate UNet, Tune on "
-        "Video or Load Tuning"
-    )
+    supports = frozenset[Feature]()
+    inversions = ON_PATH
 
     def has(self, network: nn.Module) -> bool:
         return type(network) is LTXVModel

@@ -10,10 +10,12 @@ from comfy.ldm.modules.diffusionmodules.openaimodel import Downsample, TimestepE
 from comfy.model_patcher import ModelPatcher
 from torch import Tensor, nn
 
+from ...diffusion.inversion import METHODS
 from ...edit.local_blend import blend_grid, check_grid
 from ...edit.matrices import KeyFrames
 from ..comfy.model_patches import ControlledSlot, SlotAttention, options_of, with_options
 from .family import Family, WordMapLayers
+from .support import EVERY, Feature
 
 PICTURE = "concat_latent_image"  # of an inpainting model
 UNGUIDED = KeyFrames(((0.0, 1.0),))  # guidance is in the weights
@@ -21,6 +23,10 @@ UNGUIDED = KeyFrames(((0.0, 1.0),))  # guidance is in the weights
 
 class UNet(Family):
     """The host has slots for what stands in cross attention: each sampling call fills them for itself."""
+
+    name, called = "Stable Diffusion 1.x, 2.x, XL", "an image model"
+    supports = EVERY - {Feature.SOUND}
+    inversions = METHODS
 
     def has(self, network: nn.Module) -> bool:
         return isinstance(network, UNetModel) and not any(

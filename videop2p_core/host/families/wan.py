@@ -9,10 +9,12 @@ from comfy.ldm.wan.model import VaceWanModel, WanAttentionBlock, WanI2VCrossAtte
 from comfy.model_patcher import ModelPatcher
 from torch import Tensor, nn
 
+from ...diffusion.inversion import ON_PATH
 from ..comfy.model_patches import SlotAttention
 from .chosen_blocks import ChosenBlocks, chosen_numbers
 from .family import Family, WordMapLayers
 from .forward_slots import AttentionSlot, CrossAttentionSlot, SelfAttentionSlot, with_slots
+from .support import Feature
 from .unet import PICTURE
 
 NETWORKS = (WanModel, VaceWanModel)  # others attend to more than text and time: a camera, a voice, an actor
@@ -23,11 +25,10 @@ PICTURES = (PICTURE, VACE, CLIP_VISION, BESIDE, "reference_latents", "context_la
 class Wan(Family):
     """Video models that take a clip as one latent; their networks have no slots, so each gets its own."""
 
+    name, called = "Wan 2.1, 2.2", "a Wan model"
     sees_whole_clip = True
-    no_inflation = (
-        "a Wan model sees all frames together as it is: connect it to DDIM Invert, without Inflate UNet, Tune on Video "
-        "or Load Tuning"
-    )
+    supports = frozenset[Feature]()
+    inversions = ON_PATH
 
     def has(self, network: nn.Module) -> bool:
         return type(network) in NETWORKS

@@ -9,7 +9,7 @@ from comfy.model_patcher import ModelPatcher
 from comfy.nested_tensor import NestedTensor
 from torch import Tensor
 
-from ...diffusion.inversion import DIRECT, EXACT_METHODS, ON_PATH, Inversion
+from ...diffusion.inversion import EXACT_METHODS, Inversion
 from ...diffusion.schedule import ddim_sigmas
 from ...finite import check_finite_input
 from ..comfy.conditioning import Conditioning, embedding_of, in_use
@@ -17,6 +17,7 @@ from ..comfy.denoiser import model_sigmas, prediction_of
 from ..comfy.latents import as_clip, has_time_axis
 from ..comfy.other_packs import check_beside
 from ..comfy.quantised_weights import is_known, kind_of
+from ..families.support import Feature
 from ..families.table import family_of, known_family
 from ..families.unet import transformer_blocks
 from .identity import TUNINGS, identity_of, unlikeness
@@ -35,15 +36,14 @@ LIMITED = {"area", "mask"}  # options of a CONDITIONING that holds for a part of
 def check_inflatable(model: ModelPatcher) -> None:
     """A MODEL whose frames can lie on the batch axis, whatever samples it."""
     _check_network(model)
-    reason = family_of(model).no_inflation
-    if reason:
-        raise ValueError(reason)
+    family_of(model).require(Feature.INFLATION)
     check_one_gpu(model)
 
 
 def check_family(model: ModelPatcher) -> None:
     """A MODEL that can be inflated, to be tuned."""
     check_inflatable(model)
+    family_of(model).require(Feature.TUNING)
     check_beside(model)
     check_trainable(model)
 
@@ -69,29 +69,27 @@ def _check_network(model: ModelPatcher) -> None:
 def check_supported(
     model: ModelPatcher, method: str, kept: Any = None, cache_every: int = 1, structured: bool = False
 ) -> None:
-    """What works on image models alone, in a sentence for a video model. kept: as in InversionSettings; structured:
+    """Whether the model's family supports what is asked for, in a sentence. kept: as in InversionSettings; structured:
     whether an edit takes the source's frame attention."""
-    if not family_of(model).sees_whole_clip:
-        return
-    if method not in ON_PATH:
-        raise ValueError(f"on a video model the inversion method is {DIRECT}: choose it in DDIM Invert, not {method}")
-    if kept is not None:
-        raise ValueError("of a video model's source nothing is kept: set keep_source to off")
-    if cache_every != 1:
-        raise ValueError("a video model has no levels to leave out: set cache_every to 1")
-    if structured:
+    family = family_of(model)
+    if method not in family.inversions:
         raise ValueError(
-            "a video model has no attention within each frame that an edit could keep: set structure_window to 0, and "
-            "temporal_window to what it was to be"
+            f"{family.called} is inverted by {', '.join(family.inversions)} alone: choose one of them in DDIM Invert, "
+            f"not {method}"
         )
-    if model.model_options.get("context_handler") is not None:
-        raise ValueError("a video model is edited with all frames at once: remove the node that gives context windows")
+    asked = {
+        Feature.KEEP: kept is not None,
+        Feature.CACHE: cache_every != 1,
+        Feature.STRUCTURE: structured,
+        Feature.PASSES: model.model_options.get("context_handler") is not None,
+    }
+    for feature in (feature for feature, wanted in asked.items() if wanted):
+        family.require(feature)
 
 
 def check_sharp(model: ModelPatcher, inversion: Inversion, branch: str) -> None:
     """branch: whose maps are to be sharpened."""
-    if family_of(model).sees_whole_clip:
-        raise ValueError("a video model does not show what looks alike in a frame: turn sharp off")
+    family_of(model).require(Feature.SHARP)
     if branch == "target" and not inversion.is_exact:
         raise ValueError(
             f"after an inversion by {inversion.method} an edit does not show what looks alike in it: choose one of "
@@ -127,10 +125,11 @@ def sound_of(latent: dict[str, Any], model: ModelPatcher) -> Tensor | None:
     _, *others = streams_of(latent)
     if not others or others[0] is None or not others[0].numel():
         return None
-    if not family_of(model).hears or others[0].ndim != 4 or len(others[0]) > 1:
+    family_of(model).require(Feature.SOUND)
+    if others[0].ndim != 4 or len(others[0]) > 1:
         raise ValueError(
-            f"the latent has more beside its pictures, of shape {list(others[0].shape)}, which this model does not "
-            "take: connect that of the pictures alone (LTXVSeparateAVLatent)"
+            f"the latent's sound has shape {list(others[0].shape)}, this model takes [1, channels, time, frequencies]: "
+            "encode it with the audio VAE of the same checkpoint (LTXVAudioVAEEncode)"
         )
     check_finite_input(others[0], "the latent's sound holds", "encode it anew")
     return others[0].cpu()

@@ -115,7 +115,7 @@ def invert(
 
 def sees_frames_alone(model: ModelPatcher, clip: Tensor) -> bool:
     """Whether a MODEL takes a clip for so many pictures that have nothing to do with each other."""
-    takes_clips = family_of(model).no_inflation or inflation_of(model) is not None or has_motion(model)
+    takes_clips = family_of(model).sees_whole_clip or inflation_of(model) is not None or has_motion(model)
     return len(clip) > 1 and not takes_clips
 
 
