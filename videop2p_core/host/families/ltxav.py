@@ -26,7 +26,7 @@ class LTXAV(LTXV):
     """Of their text the connector makes keys for both streams: the words, and registers behind them. No attention of
     the sound is touched."""
 
-    name = "LTX-2, LTX-2.3"
+    name = "LTX-2 or 2.3"
     supports = frozenset({Feature.SOUND})
 
     def has(self, network: nn.Module) -> bool:

@@ -24,7 +24,7 @@ UNGUIDED = KeyFrames(((0.0, 1.0),))  # guidance is in the weights
 class UNet(Family):
     """The host has slots for what stands in cross attention: each sampling call fills them for itself."""
 
-    name, called = "Stable Diffusion 1.x, 2.x, XL", "an image model"
+    name, called = "Stable Diffusion 1.x, 2.x or XL", "an image model"
     supports = EVERY - {Feature.SOUND}
     inversions = METHODS
 

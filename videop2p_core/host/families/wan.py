@@ -25,7 +25,7 @@ PICTURES = (PICTURE, VACE, CLIP_VISION, BESIDE, "reference_latents", "context_la
 class Wan(Family):
     """Video models that take a clip as one latent; their networks have no slots, so each gets its own."""
 
-    name, called = "Wan 2.1, 2.2", "a Wan model"
+    name, called = "Wan 2.1 or 2.2", "a Wan model"
     sees_whole_clip = True
     supports = frozenset[Feature]()
     inversions = ON_PATH

@@ -18,7 +18,7 @@ from ..comfy.latents import as_clip, has_time_axis
 from ..comfy.other_packs import check_beside
 from ..comfy.quantised_weights import is_known, kind_of
 from ..families.support import Feature
-from ..families.table import family_of, known_family
+from ..families.table import FAMILIES, family_of, known_family
 from ..families.unet import transformer_blocks
 from .identity import TUNINGS, identity_of, unlikeness
 from .image_conditioning import check_frames
@@ -60,9 +60,9 @@ def _check_network(model: ModelPatcher) -> None:
         raise ValueError("there is no model: this checkpoint holds none, connect a model loader")
     if known_family(model.get_model_object("diffusion_model")) is not None and not isinstance(model.model, NO_PAINTERS):
         return
+    families = "; ".join(family.name for family in FAMILIES)
     raise ValueError(
-        f"Video-P2P cannot edit with a {type(model.model).__name__} model: connect an image model with a UNet, of the "
-        "Stable Diffusion 1.x, 2.x or XL family, a Wan 2.x that makes video from text or a picture, or VACE, or an LTX"
+        f"Video-P2P cannot edit with a {type(model.model).__name__} model: connect one of these families: {families}"
     )
 
 
