@@ -104,6 +104,15 @@ def test_the_null_text_is_asked_for_as_its_mask_is_not_kept(ltxv):
     run("DecoupledSample", **given, null=[encode(ltxv.clip, "")])
 
 
+def test_a_mask_of_fractions_is_refused(ltxv):
+    inversion, *_ = ltxv.inverted()
+    source = encode(ltxv.clip, RED)
+    weighed = conditioning_set_values(source, {"attention_mask": source[0][1]["attention_mask"].float()})
+    given = {"model": [ltxv.model], "inversion": [inversion], "edit": [ltxv.controlled(BLUE)]}
+    with pytest.raises(ValueError, match="weighs the tokens of its text by a mask of fractions"):
+        run("DecoupledSample", **given, source=[weighed], null=[encode(ltxv.clip, "")])
+
+
 def test_a_sound_is_for_a_model_that_hears(ltxv):
     deaf = World("LTXV", lambda: ltxv.parts, sound=True)
     with pytest.raises(

@@ -10,6 +10,7 @@ from comfy.model_patcher import ModelPatcher
 from torch import Tensor, nn
 
 from ...diffusion.inversion import ON_PATH
+from ..comfy.conditioning import Conditioning, tokens_of
 from ..comfy.model_patches import SlotAttention
 from .chosen_blocks import ChosenBlocks, chosen_numbers
 from .family import Family, WordMapLayers
@@ -49,6 +50,15 @@ class LTXV(Family):
     def text_channels(self, model: ModelPatcher) -> tuple[int, ...]:
         network: Any = model.get_model_object("diffusion_model")
         return (network.caption_channels,)
+
+    def keys_of(self, conditioning: Conditioning) -> int:
+        mask = conditioning[0][1].get("attention_mask")
+        if mask is not None and mask.is_floating_point():
+            raise ValueError(
+                "a conditioning weighs the tokens of its text by a mask of fractions, which an edit cannot take apart: "
+                "connect that of a CLIP Text Encode"
+            )
+        return tokens_of(conditioning)
 
     def pictures_read(self, base_model: Any) -> tuple[str, ...]:
         return ()  # those of LTXVImgToVideo stand in the LATENT
