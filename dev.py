@@ -146,6 +146,11 @@ def locales(arguments):
     return run_module("tools.locales", arguments)
 
 
+def models(_arguments):
+    """write the table of docs/models.md anew after a change of what a family supports"""
+    return run_module("tools.models", [])
+
+
 def schema(arguments):
     """write tests/host/schema.json anew after a node or an input was added; --break though workflows break"""
     return run_module("tools.schema", arguments)
@@ -234,6 +239,7 @@ COMMANDS = {
     "workflows": workflows,
     "gallery": gallery,
     "locales": locales,
+    "models": models,
     "schema": schema,
     "seam": seam,
     "train": train,

@@ -11,6 +11,7 @@ from ..videop2p_core.diffusion.attention_records import RecordSettings
 from ..videop2p_core.diffusion.inversion import DIRECT_EXACT, METHODS, InversionSettings
 from ..videop2p_core.diffusion.inversion import Inversion as Inverted
 from ..videop2p_core.host.comfy.conditioning import Conditioning
+from ..videop2p_core.host.comfy.latents import with_sound
 from ..videop2p_core.host.cost.origins import origins_of
 from ..videop2p_core.host.source.graph_signature import ancestors_of
 from ..videop2p_core.host.source.inversion import invert, new_folder
@@ -255,7 +256,8 @@ class DDIMInvert(io.ComfyNode):
             model, source, null, latent, settings, SourceFrames.of(vae, images), ancestors=ancestors_of(cls.hidden),
             origins=origins_of(cls.hidden),
         )  # fmt: skip
-        latents = {"samples": done.noise}, {"samples": done.reconstruction}
+        sound = done.inversion.sound
+        latents = with_sound(done.noise, sound, noisy=True), with_sound(done.reconstruction, sound)
         checked = (done.check.mean, done.check.plot()) if done.check else (UNCHECKED, UNCHECKED)
         return io.NodeOutput(done.inversion, *latents, done.report, *checked, done.inversion.sigmas)
 

@@ -8,7 +8,7 @@ from comfy_api.latest import io
 
 from ..videop2p_core.diffusion.inversion import Inversion as Inverted
 from ..videop2p_core.host.comfy.conditioning import Conditioning
-from ..videop2p_core.host.comfy.latents import latent_out
+from ..videop2p_core.host.comfy.latents import latent_out, with_sound
 from ..videop2p_core.host.comfy.progress import edit_progress
 from ..videop2p_core.host.cost.origins import origins_of
 from ..videop2p_core.host.edit.custom_sampler import DecoupledGuider, DecoupledSampler
@@ -120,8 +120,8 @@ class DecoupledSample(io.ComfyNode):
             callback=edit_progress(model, inversion.steps, "Decoupled Sample"), origins=origins_of(cls.hidden),
         )  # fmt: skip
         return io.NodeOutput(
-            [{"samples": latent} for latent in edited.targets],
-            {"samples": edited.source},
+            [with_sound(latent, inversion.sound) for latent in edited.targets],
+            with_sound(edited.source, inversion.sound),
             [pixel_mask(model, *pair) for pair in zip(edited.masks, edited.targets, strict=True)],
             *pixel_places(model, edited),
         )

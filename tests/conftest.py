@@ -10,6 +10,7 @@ LARGE_SERVER = "test_sd15.py"  # files of this name use it
 # Begun first, as whole minutes of one file at the end would leave the other processes idle.
 LONG = "test_gpu.py", "test_demo.py", LARGE_SERVER, "test_workflows.py", "test_learnt_wan.py", "test_on_device.py"
 LONG += "test_memory.py", "test_disturbed.py", "test_side_by_side.py", "test_saving.py", "test_season.py", "test_run.py"
+LONG += ("test_learnt_ltx.py",)
 NEEDED_MEMORY = 12 * 10**9  # by the server with SD1.5, its copy for gradients among it, and the tests beside it
 
 # Read when torch is loaded: on a shared machine threads that spin while they wait cost ten times what they gain.

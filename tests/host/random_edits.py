@@ -113,7 +113,7 @@ def plain_sample(model, size=(2, 8, 8)):
     return sampled.cpu()
 
 
-def edited_by_maps(q, k, v, source_q, source_k, source, target, heads, attend):
+def edited_by_maps(q, k, v, source_q, source_k, source, target, heads, attend, attend_source=None):
     """Prompt-to-prompt as published: the maps, their edit, then the values."""
 
     def maps(q, k):

@@ -29,8 +29,14 @@ __all__ = ["models", "text"]
 @pytest.mark.parametrize(
     "settings, sentence",
     [
-        ({"method": "shared null-text"}, "on a video model the inversion method is direct"),
-        ({"method": "direct", "keep_source": "in memory"}, "nothing is kept: set keep_source to off"),
+        (
+            {"method": "shared null-text"},
+            "a Wan model is inverted by direct, direct-exact, direct-residual, virtual alone",
+        ),
+        (
+            {"method": "direct", "keep_source": "in memory"},
+            "a Wan model has nothing of its source kept: set keep_source to off",
+        ),
         ({"method": "direct", "latent": {"samples": torch.zeros(3, 16, 6, 4)}}, r"takes \[1, 16, frames, height"),
     ],
 )
@@ -76,7 +82,9 @@ def test_what_an_edit_cannot_run_under_is_refused(models, text):
 
 def test_a_wan_that_attends_to_more_is_refused(models, text):
     other = wan.tiny_wan("camera")
-    with pytest.raises(ValueError, match="cannot edit with a WAN21_Camera model: connect an image model with a UNet"):
+    with pytest.raises(
+        ValueError, match="cannot edit with a WAN21_Camera model: connect one of these families: Stable"
+    ):
         inverted(other, text, latent_for(models["t2v"]))
 
 

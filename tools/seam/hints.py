@@ -24,6 +24,9 @@ SPATIAL = "comfy.ldm.modules.attention.SpatialTransformer"
 BLOCK = "comfy.ldm.modules.attention.BasicTransformerBlock"
 WAN = "comfy.ldm.wan.model.WanModel"
 WAN_BLOCK = "comfy.ldm.wan.model.WanAttentionBlock"
+LTX = "comfy.ldm.lightricks.model.LTXVModel"
+LTX_BLOCK = "comfy.ldm.lightricks.model.BasicTransformerBlock"
+LTX_SOUND = "comfy.ldm.lightricks.av_model.LTXAVModel"
 SAMPLING = "comfy.model_sampling.ModelSamplingDiscrete"
 TOKENIZER = "comfy.sd1_clip.SDTokenizer"
 TOKENIZERS = "comfy.sd1_clip.SD1Tokenizer"
@@ -47,6 +50,7 @@ HELD = {
         "executor": EXECUTOR,
         "clip_vision": VISION,
         "block": BLOCK,
+        "family": "",
     },
     "host.comfy.other_packs": {"entry": LOADED, "other": MODEL, "holder": MODEL},
     "host.model.feature_cache": {"in_file": MODEL},
@@ -68,6 +72,7 @@ HELD = {
     "host.storage.files": {"foreign": ""},
     "host.storage.official_checkpoint": {"foreign": "", "layout": "", "torch": ""},
     "host.model.gradients": {
+        "module": SPATIAL,
         "duplicate": MODEL,
         "patcher": MODEL,
         "temporal": MODEL,
@@ -105,7 +110,9 @@ HELD = {
     "host.prompts.clip_tokens": {"clip": CLIP},
     "host.source.tuning": {"result": MODEL, "inflated": MODEL, "copy": MODEL, "temporal": MODEL, "temporal.model": ""},
     "host.prompts.browser_tokenizer": {"tokenizer": TOKENIZERS, "typing_clip()": ""},
-    "host.families.wan": {"network": WAN},
+    "host.families.wan": {"network": WAN, "block": WAN_BLOCK},
+    "host.families.ltxv": {"network": LTX, "block": LTX_BLOCK},
+    "host.families.ltxav": {"network": LTX_SOUND},
     "nodes.control": {"EditPlan": ""},
     "nodes.invert": {"InversionSettings": ""},
     "nodes.extension": {"routes": "", "node": NODE},
@@ -134,7 +141,7 @@ DICTIONARIES = {
     "model.model_options['transformer_options']", "model_options", "node", "model_options['transformer_options']",
     "options", "options['transformer_options']", "options['transformer_options']['patches']", "other.model_options",
     "patches", "self.guider.conds", "self.options", "self.sampling_options", "self.unprocessed[key][0]", "slots",
-    "transformer_options", "_told(window, model_options)",
+    "sounding", "transformer_options", "_told(window, model_options)",
 }  # fmt: skip
 OWN_DICTIONARIES = {
     "MOST", "UNET", "colormaps", "config", "dict(enumerate(targets))", "fields",
@@ -153,7 +160,7 @@ OWN_KEYS = {
 KEYS_IN = {
     "host.model.input_checks": ("LIMITED",),
     "host.comfy.denoiser": ("GUIDANCE",),
-    "host.model.image_conditioning": ("MASK",),
+    "host.model.image_conditioning": ("MASK", "GUIDES", "SOUND"),
     "host.families.unet": ("PICTURE",),
     "host.families.wan": ("PICTURES",),
 }
@@ -166,6 +173,8 @@ KEY_OWNERS = (
     "comfy.model_base",
     "comfy.ldm.modules.attention",
     "comfy.ldm.wan.model",
+    "comfy.ldm.lightricks.model",
+    "comfy.ldm.lightricks.av_model",
     "comfy.sd",
     "comfy_execution.graph",
     "comfy_api.latest._input_impl.video_types",
@@ -177,7 +186,6 @@ NAMED_IN = {
     "host.model.gradients": {SPATIAL: ("transformer_blocks",), BLOCK: ("ff",)},
     "host.model.inflate": {UNET: ("out",), RESBLOCK: ("in_layers", "out_layers")},
     "host.model.context_passes": {WINDOWS: ("causal_window_fix",)},
-    "host.families.wan": {WAN_BLOCK: ("self_attn", "cross_attn")},
 }
 
 # Where wrappers of a file, which find transformer_options by their place, come in: the host's function.

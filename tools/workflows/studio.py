@@ -47,7 +47,8 @@ class Studio:
         else:
             home = self.home
             video = self.graph.add("LoadVideo", "Load your clip", file=OWN_CLIP)
-            self.choose(video, every_nth=home.every_nth, frames=home.frames, side=home.side)
+            cut = {"side": home.side, "multiple_of": home.multiple_of}
+            self.choose(video, every_nth=home.every_nth, frames=home.frames, **cut)
         self.encode()
         self.describe(prompt)
 

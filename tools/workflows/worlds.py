@@ -6,23 +6,26 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from ...videop2p_core.images.crop import UNIT
 from .graph import Graph, Link
 
 OWN_CLIP = "video_p2p_example.mp4"  # stands for the artist's own
-DEMO, SD15, SD2, SDXL, SD15_INPAINT, WAN = "demo", "sd15", "sd2", "sdxl", "sd15_inpaint", "wan"
+DEMO, SD15, SD2, SDXL, SD15_INPAINT, WAN, LTX2 = "demo", "sd15", "sd2", "sdxl", "sd15_inpaint", "wan", "ltx2"
 
 
 @dataclass(frozen=True)
 class World:
     """load: adds the loaders, which give MODEL, CLIP and VAE; text: what the note says of it; side, frames,
-    every_nth: what of the artist's clip is taken, see Clip Frames; pooled: whether it reads more of a prompt than
-    its words; tuning: settings of Tune on Video; steps: of an exact inversion; virtual_steps: of a virtual one."""
+    every_nth, multiple_of: what of the artist's clip is taken, see Clip Frames; pooled: whether it reads more of a
+    prompt than its words; tuning: settings of Tune on Video; steps: of an exact inversion; virtual_steps: of a virtual
+    one."""
 
     load: Callable[[Graph], Iterable[Link]]
     text: str
     side: int = 512
     frames: int = 12
     every_nth: int = 2
+    multiple_of: int = UNIT
     pooled: bool = False
     tuning: Mapping[str, Any] = field(default_factory=dict)
     steps: int = 20
@@ -55,6 +58,21 @@ def wan(name: str) -> Callable[[Graph], Iterable[Link]]:
             *graph.add("CLIPLoader", clip_name=text["name"], type="wan", models=[text]),
             *graph.add("VAELoader", vae_name=vae["name"], models=[vae]),
         )
+
+    return load
+
+
+def ltx2(name: str, text: str) -> Callable[[Graph], Iterable[Link]]:
+    """A checkpoint of LTX-2, and the Gemma that reads its prompts by what the checkpoint holds for it."""
+    url = "https://huggingface.co/Lightricks/LTX-2/resolve/main"
+    model = {"name": name, "url": f"{url}/{name}", "directory": "checkpoints"}
+    url = "https://huggingface.co/Comfy-Org/ltx-2/resolve/main/split_files/text_encoders"
+    gemma = {"name": text, "url": f"{url}/{text}", "directory": "text_encoders"}
+
+    def load(graph):
+        network, _, vae = graph.add("CheckpointLoaderSimple", ckpt_name=name, models=[model])
+        (clip,) = graph.add("LTXAVTextEncoderLoader", text_encoder=text, ckpt_name=name, models=[gemma])
+        return network, clip, vae
 
     return load
 
@@ -126,5 +144,17 @@ own VAE. It takes 4 n + 1 frames (17, 33, 81): set *frames* in *Clip Frames* to 
         side=480,
         frames=33,
         every_nth=1,
+    ),
+    LTX2: World(
+        ltx2("ltx-2-19b-dev-fp8.safetensors", "gemma_3_12B_it_fp4_mixed.safetensors"),
+        OWN_CLIP_TEXT
+        + """The model is LTX-2, of 19B parameters; LTX-2.3 will do, and LTX-Video with its T5 in the place of Gemma. It
+takes 8 n + 1 frames (17, 33, 97) with sides that are multiples of 32.
+""",
+        side=512,
+        frames=33,
+        every_nth=1,
+        multiple_of=32,
+        pooled=True,
     ),
 }

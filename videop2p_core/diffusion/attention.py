@@ -78,17 +78,19 @@ def edited_attention(
     target: Tensor | None,
     heads: int,
     attend: Attend = attention,
+    attend_source: Attend | None = None,
 ) -> Tensor:
     """A_s (S V) + A_t (T V): any prompt-to-prompt edit of the attention maps A_s, A_t without forming them.
 
     q, source_q [frames, tokens, channels], k, v [frames, N_target, channels], source_k [frames, N_source, channels],
     source (S) [N_source, N_target], target (the diagonal of T) [N_target], either None where it is zero
-    -> [frames, tokens, channels]
+    -> [frames, tokens, channels]; attend_source: in the place of `attend` for A_s
     """
+    attend_source = attend_source or attend
     if target is None:
-        return torch.zeros_like(q) if source is None else attend(source_q, source_k, source @ v, heads)
+        return torch.zeros_like(q) if source is None else attend_source(source_q, source_k, source @ v, heads)
     of_target = attend(q, k, target[:, None] * v, heads)
-    return of_target if source is None else of_target + attend(source_q, source_k, source @ v, heads)
+    return of_target if source is None else of_target + attend_source(source_q, source_k, source @ v, heads)
 
 
 def word_probabilities(q: Tensor, k: Tensor, words: Tensor, heads: int) -> Tensor:

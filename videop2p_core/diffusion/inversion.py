@@ -98,11 +98,10 @@ class Inversion:
     proximal_*   how the proximal method shrinks the target's guidance, see `proximal`
     base_model   what it was made with, in words; fingerprint: of its weights, see fingerprint, None where not known
     seed         of the noise that takes the place of the inverted one, see fresh_noise
-    with_picture whether the source's conditioning brought a picture for the model to go by, as for inpainting; None
-                 where that is not known
-    sizes        what the source's conditioning told the model in numbers beside the text, as sizes and crops for SDXL
-    records      the source's queries and keys, where they were kept; for KEEPING_METHODS alone, as every other looks
-                 at the source for its path
+    with_picture whether the source's conditioning brought a picture to go by; None where that is not known
+    sound        a latent of what is heard beside the pictures, as the host lays it out; None for none
+    sizes        what the source's conditioning told in numbers beside the text, as sizes and crops for SDXL
+    records      the source's queries and keys, where they were kept; for KEEPING_METHODS alone
     """
 
     method: str
@@ -123,6 +122,7 @@ class Inversion:
     seed: int = 0
     fingerprint: Tensor | None = None
     sizes: dict = field(default_factory=dict)
+    sound: Tensor | None = None
 
     def __post_init__(self) -> None:
         check_method(self.method)

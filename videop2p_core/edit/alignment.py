@@ -9,7 +9,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-from .prompt import END, PAD, START, Prompt, official_parts, shortened
+from .prompt import END, PAD, REGISTER, START, Prompt, official_parts, shortened
 from .sequence_alignment import global_alignment
 
 ALIGNMENTS = ("default", "official")
@@ -47,6 +47,8 @@ def align(source: Prompt, target: Prompt, kind: str = "auto", alignment: str = "
         )
     if alignment == "official" and (len(source.chunks) > 1 or len(target.chunks) > 1 or len(source) != len(target)):
         raise ValueError("the official alignment knows prompts of one chunk only: shorten them, or use the default")
+    if alignment == "official" and _registers(source, target):
+        raise ValueError("the official alignment knows no registers, which this model has: use the default")
     if kind == "refine" or (alignment == "official" and kind == "auto" and not pairs_up(source, target)):
         return refine_alignment(source, target)
     if kind == "auto" and not pairs_up(source, target):
@@ -82,7 +84,8 @@ def replace_alignment(source: Prompt, target: Prompt) -> Alignment:
     """Word i onto word i: token by token if they are equally long, else each of the source's k tokens onto each of
     the target's l tokens with 1/l. What follows keeps its place in the sentence, whatever the lengths.
 
-    Padding follows its end token: the k-th on either side, the last of the source standing in for any beyond it.
+    Padding follows its end token: the k-th on either side, the last of the source standing in for any beyond it. A
+    register keeps its position.
     """
     if len(source.words) != len(target.words):
         raise _unequal(len(source.words), len(target.words))
@@ -102,6 +105,8 @@ def replace_alignment(source: Prompt, target: Prompt) -> Alignment:
             if before[kind]:
                 counterparts = [before[kind][min(k, len(before[kind]) - 1)] for k in range(len(after[kind]))]
                 connect(counterparts, after[kind])
+    registers = _registers(source, target)
+    connect(registers, registers)
     return Alignment("replace", mapper, unmapped)
 
 
@@ -109,7 +114,7 @@ def refine_alignment(source: Prompt, target: Prompt, swapped: Sequence[Span] = (
     """Equal tokens in order, by the best global alignment of the two sequences; a new token keeps its own map, or takes
     that of the tokens that it is swapped for.
 
-    Start and end tokens of a chunk belong together; padding keeps its position.
+    Start and end tokens of a chunk belong together; padding and registers keep their position.
     """
     column = [-1] * len(target)
     paired = global_alignment(source.ids(source.content), target.ids(target.content))
@@ -122,6 +127,8 @@ def refine_alignment(source: Prompt, target: Prompt, swapped: Sequence[Span] = (
         for j in after[PAD]:
             place = j - after["first"]
             column[j] = before["first"] + place if place < before["length"] else -1
+    for j in _registers(source, target):
+        column[j] = j
     columns = torch.tensor(column)
     mapper, unmapped = (torch.arange(len(source))[:, None] == columns).float(), (columns < 0).float()
     for i, j in swapped:
@@ -166,6 +173,12 @@ def _punctuation(prompt: Prompt) -> list[list[int]]:
         if token not in after:
             gaps[gap].append(token)
     return gaps
+
+
+def _registers(source: Prompt, target: Prompt) -> list[int]:
+    """The positions at which both prompts have a register."""
+    pairs = zip(source.pieces, target.pieces, strict=False)
+    return [i for i, pieces in enumerate(pairs) if all(piece.kind == REGISTER for piece in pieces)]
 
 
 def _cells(i: Sequence[int], j: Sequence[int]) -> tuple[Tensor, Tensor]:

@@ -18,6 +18,7 @@ from .segmentation import Unit, runs, segmented
 from .sequence_alignment import global_alignment
 
 TEXT, START, END, PAD = "text", "start", "end", "pad"
+REGISTER = "register"  # a vector that a model learnt for its place, no token of any text
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,8 @@ from torch import Tensor
 # another word by 0.2.
 ALIKE = 0.07
 
-# What SDXL reads in numbers beside a text.
-SIZES = ("width", "height", "crop_w", "crop_h", "target_width", "target_height", "aesthetic_score")
+# What SDXL, and LTX, read in numbers beside a text.
+SIZES = ("width", "height", "crop_w", "crop_h", "target_width", "target_height", "aesthetic_score", "frame_rate")
 
 Conditioning = list  # of entries [embedding [1, tokens, channels], options], as nodes pass it on
 
@@ -41,6 +41,11 @@ def embedding_of(conditioning: Conditioning | None, name: str) -> Tensor:
     if not isinstance(embedding, torch.Tensor) or embedding.ndim != 3 or len(embedding) != 1:
         raise ValueError(f"the {name} input holds no text embedding: connect a CLIP Text Encode")
     return embedding.cpu()
+
+
+def tokens_of(conditioning: Conditioning) -> int:
+    """Of the text of a CONDITIONING's first entry, padding among them."""
+    return conditioning[0][0].shape[1]
 
 
 def sizes_of(conditioning: Conditioning) -> dict[str, float]:

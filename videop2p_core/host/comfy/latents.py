@@ -7,6 +7,7 @@ made one latent frame of the first picture and of every few that follow.
 from typing import Any
 
 import torch
+from comfy.nested_tensor import NestedTensor
 from einops import rearrange
 from torch import Tensor
 
@@ -29,6 +30,17 @@ def as_latent(base_model: Any, clip: Tensor) -> Tensor:
 def latent_out(base_model: Any, clip: Tensor) -> Tensor:
     """A clip at the model's scale as the host's latent in VAE units."""
     return base_model.process_latent_out(as_latent(base_model, clip))
+
+
+def with_sound(samples: Tensor, sound: Tensor | None, *, noisy: bool = False) -> dict[str, Any]:
+    """A LATENT of pictures as the host lays them out, and of the sound beside them where there is one; noisy: for a
+    sampler to go on from, which must leave the sound as it is."""
+    if sound is None:
+        return {"samples": samples}
+    sounding: dict[str, Any] = {"samples": NestedTensor([samples, sound])}
+    if noisy:
+        sounding["noise_mask"] = NestedTensor([torch.ones_like(samples[:, :1]), torch.zeros_like(sound)])
+    return sounding
 
 
 def pictures_of(base_model: Any, frames: int) -> int:

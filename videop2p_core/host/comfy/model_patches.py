@@ -17,15 +17,18 @@ CONTROL = "videop2p_control"  # where transformer_options carry an edit's contro
 READ = "videop2p_frames_read"  # where a layer's options say which frames each frame reads [frames, reads]
 
 
-def host_attention(options: dict[str, Any]) -> Attend:
-    """attend(q, k, v, heads) as the host itself would in this call."""
-    return partial(optimized_attention, attn_precision=options.get("attn_precision"), transformer_options=options)
+def host_attention(options: dict[str, Any], mask: Tensor | None = None) -> Attend:
+    """attend(q, k, v, heads) as the host itself would in this call; mask: what it adds to the logits."""
+    masked = {} if mask is None else {"mask": mask}
+    precision = options.get("attn_precision")
+    return partial(optimized_attention, attn_precision=precision, transformer_options=options, **masked)
 
 
 @dataclass(frozen=True)
 class AttentionCall:
     """One call of an attention slot. slot: its name; occupant: what another node had put there, or None; q, k, v:
-    [rows, tokens or places, channels], rows = conditioning entries x frames; options: the call's own."""
+    [rows, tokens or places, channels], rows = conditioning entries x frames; options: the call's own; mask [rows, 1, 1,
+    tokens]: what the host adds to the logits, 0 where a token is seen, None where all are."""
 
     slot: Hashable
     occupant: Callable[..., Tensor] | None
@@ -33,6 +36,7 @@ class AttentionCall:
     k: Tensor
     v: Tensor
     options: dict[str, Any]
+    mask: Tensor | None = None
 
     @property
     def heads(self) -> int:
@@ -43,7 +47,10 @@ class AttentionCall:
         q, k, v = self.q[part], self.k[part], self.v[part]
         if self.occupant:
             return self.occupant(q, k, v, self.options)
-        return host_attention(self.options)(q, k, v, self.heads)
+        return host_attention(self.options, self.mask_of(part))(q, k, v, self.heads)
+
+    def mask_of(self, rows: slice) -> Tensor | None:
+        return None if self.mask is None else self.mask[rows]
 
 
 SlotAttention = Callable[[AttentionCall], Tensor]

@@ -23,7 +23,7 @@ from ..comfy.model_patches import AttentionCall, host_attention, may_lock_pages
 from ..families.family import WordMapLayers
 from ..families.table import family_of_network
 from .affinities import Affinities, places_of
-from .attention_slots import check_rows, once, rows_of, splice, with_frames_read
+from .attention_slots import check_rows, once, only_seen, rows_of, seen_alone, splice, with_frames_read
 from .word_maps import WordMaps
 
 T = TypeVar("T")
@@ -72,6 +72,7 @@ class AttentionControl:
         self.matrices: dict[Hashable, Any] = {}  # what the layers of this branch multiply by, on their device
         self.recording: dict[str, QueryKey] = {}  # layer -> (q, k) of the source in this step and pass
         self.recorded = None  # the step and pass
+        self.source_mask: Tensor | None = None  # which of its tokens the source sees, as AttentionCall has it
         self.inverted: Mapping[str, QueryKey] | FileLayers = {}  # what an inversion kept of the same
         self.recalled = None  # the step and pass whose records these are
         self.unseen = None  # layers that did not run since, None before the model did
@@ -146,12 +147,13 @@ class AttentionControl:
         if self.unseen is not None:
             self.unseen.discard(layer)
         check_rows(call)
-        q, k, v = call.q, call.k, call.v
+        q = call.q
         rows = self._own_rows(len(q), options)
         if rows is None:
             return call.attended()
         if self.mode == RECORD:
-            source_k = once(k[rows], self.targets[0].edit.source.shape[1], "source")
+            source_k = once(call.k[rows], self.targets[0].edit.source.shape[1], "source")
+            self.source_mask = call.mask_of(rows)
             if self._cross_edited(self.step):
                 self._keep(layer, q[rows], source_k)
             for index in range(len(self.targets)):
@@ -160,19 +162,21 @@ class AttentionControl:
 
         target = self.targets[self.target]
         tokens = target.edit.target.shape[1]
-        qkv = q[rows], once(k[rows], tokens, "target"), once(v[rows], tokens, "target")
+        mask = call.mask_of(rows)
+        k, v = (once(x[rows], tokens, "target") for x in (call.k, call.v))
+        qkv = q[rows], k, only_seen(v, mask)
         recorded = cache(partial(self._recorded, layer, qkv[0]))  # once for all that asks, however far it travels
         looking = self._looking(target, self.step)
         if looking and looking.layers.feed(layer, options):
-            words = looking.layers.by_frame(self._target_words(recorded, *qkv[:2], heads, looking.blend), options)
+            words = looking.layers.by_frame(self._target_words(recorded, *qkv[:2], mask, heads, looking.blend), options)
             self.target_maps[self.target].add(layer, words, options)
             if self.records is not None:
                 self._add_source_words(self.target, layer, *recorded(), options)
         if target.edit.is_identity(self.step) or self._left_out(layer):
             return call.attended()
         pair = self._matrix(("pair", v.dtype), lambda: target.edit.pair(self.step, v))
-        attend = host_attention(options)
-        edited = edited_attention(*qkv, *recorded(), *pair, heads, attend)
+        attend, of_source = host_attention(options, mask), host_attention(options, self.source_mask)
+        edited = edited_attention(*qkv, *recorded(), *pair, heads, attend, of_source)
         if call.occupant:
             whole = call.attended()
             return splice(whole, rows, whole[rows] + edited - attend(*qkv, heads))
@@ -308,17 +312,22 @@ class AttentionControl:
         looking = self._looking(self.targets[index], self.step)
         if looking and looking.layers.feed(layer, options):
             columns = self._matrix(("source", index), lambda: sent(looking.blend.source, q.device))
-            words = word_probabilities(q, k, columns, options["n_heads"])
+            words = word_probabilities(q, *seen_alone(k, columns, self.source_mask), options["n_heads"])
             self.source_maps[index].add(layer, looking.layers.by_frame(words, options), options)
 
-    def _target_words(self, recorded: Callable[[], QueryKey], q: Tensor, k: Tensor, heads: int, blend: Blend) -> Tensor:
+    def _target_words(
+        self, recorded: Callable[[], QueryKey], q: Tensor, k: Tensor, mask: Tensor | None, heads: int, blend: Blend
+    ) -> Tensor:
         """The word maps of the target, as they are after the edit."""
         target = self.targets[self.target]
         words = blend.target.float()
         if target.edit.is_identity(self.step):
-            return word_probabilities(q, k, self._matrix("target", lambda: sent(words, q.device)), heads)
+            columns = self._matrix("target", lambda: sent(words, q.device))
+            return word_probabilities(q, *seen_alone(k, columns, mask), heads)
         pair = self._matrix("edited", lambda: [sent(x, q.device) for x in target.edit.values(self.step, words)])
-        return word_probabilities(*recorded(), pair[0], heads) + word_probabilities(q, k, pair[1], heads)
+        source_q, source_k = recorded()
+        of_source = word_probabilities(source_q, *seen_alone(source_k, pair[0], self.source_mask), heads)
+        return of_source + word_probabilities(q, *seen_alone(k, pair[1], mask), heads)
 
     def _matrix(self, name: Hashable, make: Callable[[], T]) -> T:
         """What `make` gives, made for the first layer of a branch that asks."""

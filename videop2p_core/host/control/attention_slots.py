@@ -44,6 +44,20 @@ def once(context: Tensor, tokens: int, role: str) -> Tensor:
     return context[:, :tokens]
 
 
+def only_seen(v: Tensor, mask: Tensor | None) -> Tensor:
+    """Values [rows, tokens, channels], 0 for the tokens that a mask [rows, 1, 1, tokens] hides: a source may see others
+    in their place."""
+    return v if mask is None else v * (mask[:, 0, 0, :, None] == 0)
+
+
+def seen_alone(k: Tensor, columns: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Keys [rows, tokens, channels] and columns [tokens, groups] of the tokens that a mask of one row shows."""
+    if mask is None:
+        return k, columns
+    seen = mask[0, 0, 0] == 0
+    return k[:, seen], columns[seen]
+
+
 def splice(x: Tensor, rows: slice, replacement: Tensor) -> Tensor:
     """x [rows, ...] with other values in these rows."""
     return torch.cat([x[: rows.start], replacement, x[rows.stop :]])

@@ -167,7 +167,9 @@ def source_maps(
         return by_word(maps.total / (end - first), control.source_affinities if sharp else None)
 
     latent = as_clip(latent_out(model.model, inversion.trajectory[0]))
-    return run(family_of(model).with_slots(model), prepared.source, prepared.null, latent, inversion.sigmas, algorithm)
+    family = family_of(model)
+    model = family.with_slots(family.with_sound(model, inversion.sound))
+    return run(model, prepared.source, prepared.null, latent, inversion.sigmas, algorithm)
 
 
 def target_maps(

@@ -36,7 +36,7 @@ class DecoupledGuider(EditGuider):
             raise ValueError(
                 "Decoupled Guider takes its steps with the source: connect Decoupled Sampler as the sampler"
             )
-        if latent_image.shape != as_latent(self.model_patcher.model, inversion.noise).shape:
+        if latent_image.is_nested or latent_image.shape != as_latent(self.model_patcher.model, inversion.noise).shape:
             raise ValueError(
                 f"the latent has shape {list(latent_image.shape)}, the inverted clip {list(inversion.noise.shape)}: "
                 "connect the latent output of Decoupled Guider"

@@ -25,7 +25,9 @@ class EditGuider(comfy.samplers.CFGGuider):
 
     def __init__(self, model: ModelPatcher, prepared: PreparedEdit, cache_every: int = 1) -> None:
         self.cache, self.target_count = FeatureCache(cache_every), len(prepared.targets)
-        super().__init__(family_of(model).with_slots(cached(model, self.cache)))
+        family = family_of(model)
+        hearing = family.with_sound(cached(model, self.cache), prepared.inversion.sound)
+        super().__init__(family.with_slots(hearing))
         targets = (target.conditioning for target in prepared.targets)
         self.inner_set_conds({SOURCE: prepared.source, NULL: prepared.null, **dict(enumerate(targets))})
         self.unprocessed = {}

@@ -129,10 +129,11 @@ def prepare_edit(
         check_source(edit.plan.source, edit.source, source, inversion.source)
     if null is None:
         null = [[inversion.initial_null, {}]]
-        if model.model.adm_channels:
+        if family_of(model).reads_more(model):
             raise ValueError(
-                "this model reads more of a text than an inversion keeps (SDXL a pooled vector): connect the CLIP Text "
-                "Encode that went into the null input of DDIM Invert to the null input here as well"
+                "this model reads more of a text than an inversion keeps (SDXL a pooled vector, LTX which tokens are "
+                "padding): connect the CLIP Text Encode that went into the null input of DDIM Invert to the null input "
+                "here as well"
             )
     for edit in edits:
         _check_acts(edit.plan, inversion.steps, alone=len(edits) == 1)
@@ -148,7 +149,7 @@ def prepare_edit(
     source = source or (suited[0].source if suited else [])
     for target in compiled:
         check_everywhere(source=source, null=null, target=target.conditioning)
-    prepared = PreparedEdit(inversion, source, null, compiled)
+    prepared = PreparedEdit(inversion, source, null, compiled, family_of(model).keys_of)
     check_inverted_alike(model.model, inversion.with_picture, source)
     for target in compiled:
         if target.blend:

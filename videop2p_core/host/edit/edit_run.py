@@ -69,15 +69,15 @@ class EditRun:
         self.remembered = RememberedGuidance(self.sampling_options) if in_turns else None
         self.memories: dict[Hashable, dict[str, Any]] = {}  # of each branch and pass, what guidance wrote down
         null = SOURCE if has_source_for_null(inversion, coupled) else NULL
-        whole_clip = family_of(guider.model_patcher).sees_whole_clip
+        self.whole_clip = family_of(guider.model_patcher).sees_whole_clip
         # Wan 2.2 would take what a mask keeps for clean already; here it is brought back after each step.
-        self.pairs = guider.pairs(noise, latent_image, None if whole_clip else denoise_mask, self.seed, null)
+        self.pairs = guider.pairs(noise, latent_image, None if self.whole_clip else denoise_mask, self.seed, null)
         self.control = AttentionControl(
             guider.entry(SOURCE),
             [self._controlled(index) for index in range(len(targets))],
             self.inversion.records,
             guider.cache.full,
-            on_cpu=whole_clip,
+            on_cpu=self.whole_clip,
             finds_places=self.inversion.is_exact,
         )
         self.model_options = create_model_options_clone(self.sampling_options)
@@ -150,7 +150,9 @@ class EditRun:
 
     def _predict(self, window: Pass | None, sigma: Tensor, branch: Branch, x: Tensor) -> Tensor:
         positive, negative = self.pairs[SOURCE if branch.unedited else self._key(branch)]
-        negative = negative if branch.null is None else with_embedding(negative, branch.null)
+        # A video model's is never optimised, and the host may have made more of it than its embedding.
+        if branch.null is not None and not self.whole_clip:
+            negative = with_embedding(negative, branch.null)
         positive, negative = (cut_conditioning(cond, x, window, self.model_options) for cond in (positive, negative))
         options = during(window, self.sampling_options if branch.unedited else self.model_options)
         proximal = Proximal(self.inversion)

@@ -9,7 +9,7 @@ from ...diffusion.attention_records import check_kept
 from ...diffusion.inversion import Inversion
 from ...edit.local_blend import Blend, fit_mask
 from ...edit.matrices import Edit
-from ..comfy.conditioning import Conditioning, in_use, same_embedding
+from ..comfy.conditioning import Conditioning, in_use, same_embedding, tokens_of
 from ..control.affinities import Affinities
 
 
@@ -22,7 +22,7 @@ class Target:
     blend         whose words make the mask, None for none
     mask          [1 or latent frames, any height, any width], 1 where the edit may act; multiplies the words' mask
     mask_replaces whether it takes the place of the words' mask instead
-    blend_blocks  of a video model, which blocks make the words' maps; see families/wan.py
+    blend_blocks  of a video model, which blocks make the words' maps; see families/chosen_blocks.py
     begin         the step of the inversion at which the edit begins
     """
 
@@ -83,16 +83,25 @@ Preview = Callable[[int, torch.Tensor, torch.Tensor, int], None]  # the host's: 
 class PreparedEdit:
     """All that an edit needs beside the model; raises ValueError, in a sentence, where it does not belong together.
 
-    source, null: CONDITIONING of the source prompt and of the initial null text
+    source, null: CONDITIONING of the source prompt and of the initial null text; keys_of: as Family has it
     """
 
     inversion: Inversion
     source: Conditioning
     null: Conditioning
     targets: Sequence[Target]
+    keys_of: Callable[[Conditioning], int] = tokens_of
 
     def __post_init__(self) -> None:
         _check_together(self.inversion, self.source, self.null, self.targets)
+        for target in self.targets:
+            made_for = tuple(target.edit.source.shape[1:])
+            there = self.keys_of(self.source), self.keys_of(target.conditioning)
+            if made_for != there:
+                raise ValueError(
+                    f"the edit was made for prompts of {made_for[0]} and {made_for[1]} tokens, the conditionings have "
+                    f"{there[0]} and {there[1]}: connect those that belong to the edit"
+                )
 
 
 def _check_together(inversion: Inversion, source: Conditioning, null: Conditioning, targets: Sequence[Target]) -> None:
@@ -105,8 +114,7 @@ def _check_together(inversion: Inversion, source: Conditioning, null: Conditioni
             raise ValueError(
                 f"the {name} conditioning is limited to an area: the prompt of an edit needs the whole picture"
             )
-    embedding = inversion.source
-    for name, wired, inverted in (("source", source, embedding), ("null", null, inversion.initial_null)):
+    for name, wired, inverted in (("source", source, inversion.source), ("null", null, inversion.initial_null)):
         if not same_embedding(wired, inverted):
             raise ValueError(
                 f"the {name} conditioning is not the one that the clip was inverted with: connect the same prompt"
@@ -119,16 +127,11 @@ def _check_together(inversion: Inversion, source: Conditioning, null: Conditioni
             )
         if inversion.records is not None and not target.edit.fresh:
             check_kept(inversion.records.after(target.begin), target.edit)
-        steps, source_tokens, target_tokens = target.edit.source.shape
+        steps = target.edit.steps
         if target.begin + steps != inversion.steps:
             raise ValueError(
                 f"the edit was made for {target.begin + steps} steps, the inversion has {inversion.steps}: use as many "
                 "for both"
-            )
-        if source_tokens != embedding.shape[1] or target_tokens != target.conditioning[0][0].shape[1]:
-            raise ValueError(
-                f"the edit was made for prompts of {source_tokens} and {target_tokens} tokens, the conditionings have "
-                f"{embedding.shape[1]} and {target.conditioning[0][0].shape[1]}: connect those that belong to the edit"
             )
         if target.mask is not None:
             height, width = inversion.noise.shape[-2:]

@@ -9,7 +9,9 @@ from typing import Any, ClassVar, Protocol
 from torch import Tensor, nn
 
 from ...edit.matrices import KeyFrames
+from ..comfy.conditioning import Conditioning, tokens_of
 from ..comfy.model_patches import SlotAttention
+from .support import Feature, refusal
 
 
 class WordMapLayers(Protocol):
@@ -29,13 +31,22 @@ class WordMapLayers(Protocol):
 class Family(ABC):
     """A family of models.
 
-    sees_whole_clip   whether the network takes a clip as one latent [1, channels, frames, height, width]: it is not
-                      taken in passes then, none of its features are cached, nothing of its source is kept
-    no_inflation      why not, in a sentence; '' where it can be
+    name, called      in tables, and in sentences: "Wan", "a Wan model"
+    sees_whole_clip   whether the network takes a clip as one latent [1, channels, frames, height, width]
+    supports          what works beside the edit itself; the others are refused by sentences made from this
+    inversions        the methods of DDIM Invert that there are
     """
 
+    name: ClassVar[str]
+    called: ClassVar[str]
     sees_whole_clip: ClassVar[bool] = False
-    no_inflation: ClassVar[str] = ""
+    supports: ClassVar[frozenset[Feature]]
+    inversions: ClassVar[tuple[str, ...]]
+
+    def require(self, feature: Feature) -> None:
+        """Raises ValueError, in a sentence, where it is not supported."""
+        if feature not in self.supports:
+            raise refusal(self.called, feature)
 
     @abstractmethod
     def has(self, network: nn.Module) -> bool:
@@ -63,8 +74,8 @@ class Family(ABC):
         where there are none."""
 
     @abstractmethod
-    def text_channels(self, model: Any) -> int | None:
-        """Channels of the text that a MODEL reads, None where it does not say."""
+    def text_channels(self, model: Any) -> tuple[int, ...]:
+        """Channels that a text may have for a MODEL to read it; none where it does not say."""
 
     @abstractmethod
     def pictures_read(self, base_model: Any) -> tuple[str, ...]:
@@ -73,6 +84,19 @@ class Family(ABC):
     def reads_pooled(self, model: Any) -> bool:
         """Whether a MODEL reads a pooled vector beside the text."""
         return False
+
+    def reads_more(self, model: Any) -> bool:
+        """Whether a MODEL reads more of a text than its embedding, which is all that an inversion keeps of its null
+        text."""
+        return False
+
+    def keys_of(self, conditioning: Conditioning) -> int:
+        """How many tokens a CONDITIONING's text has in the cross attention, with what the model adds."""
+        return tokens_of(conditioning)
+
+    def with_sound(self, model: Any, sound: Tensor | None) -> Any:
+        """A MODEL that hears this beside every clip: a latent of the sound, as the host lays it out; None for none."""
+        return model
 
     def edit_guidance(self, model: Any) -> KeyFrames | None:
         """What guidance over the steps suits edits on a MODEL after an exact inversion; None where it is not known."""

@@ -5,10 +5,12 @@ from typing import Any
 from torch import nn
 
 from .family import Family
+from .ltxav import LTXAV
+from .ltxv import LTXV
 from .unet import UNet
 from .wan import Wan
 
-FAMILIES: tuple[Family, ...] = (UNet(), Wan())
+FAMILIES: tuple[Family, ...] = (UNet(), Wan(), LTXV(), LTXAV())
 
 
 def known_family(network: nn.Module) -> Family | None:

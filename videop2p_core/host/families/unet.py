@@ -10,10 +10,12 @@ from comfy.ldm.modules.diffusionmodules.openaimodel import Downsample, TimestepE
 from comfy.model_patcher import ModelPatcher
 from torch import Tensor, nn
 
+from ...diffusion.inversion import METHODS
 from ...edit.local_blend import blend_grid, check_grid
 from ...edit.matrices import KeyFrames
 from ..comfy.model_patches import ControlledSlot, SlotAttention, options_of, with_options
 from .family import Family, WordMapLayers
+from .support import EVERY, Feature
 
 PICTURE = "concat_latent_image"  # of an inpainting model
 UNGUIDED = KeyFrames(((0.0, 1.0),))  # guidance is in the weights
@@ -21,6 +23,10 @@ UNGUIDED = KeyFrames(((0.0, 1.0),))  # guidance is in the weights
 
 class UNet(Family):
     """The host has slots for what stands in cross attention: each sampling call fills them for itself."""
+
+    name, called = "Stable Diffusion 1.x, 2.x or XL", "an image model"
+    supports = EVERY - {Feature.SOUND}
+    inversions = METHODS
 
     def has(self, network: nn.Module) -> bool:
         return isinstance(network, UNetModel) and not any(
@@ -57,8 +63,9 @@ class UNet(Family):
         check_grid(grid, [cells_of(network, name, size) for name in transformer_blocks(network)])
         return LayersOnGrid(grid)
 
-    def text_channels(self, model: ModelPatcher) -> int | None:
-        return model.model.model_config.unet_config.get("context_dim")
+    def text_channels(self, model: ModelPatcher) -> tuple[int, ...]:
+        channels = model.model.model_config.unet_config.get("context_dim")
+        return () if channels is None else (channels,)
 
     def pictures_read(self, base_model: Any) -> tuple[str, ...]:
         takes_more = base_model.model_config.unet_config["in_channels"] > base_model.latent_format.latent_channels
@@ -67,10 +74,13 @@ class UNet(Family):
     def edit_guidance(self, model: ModelPatcher) -> KeyFrames | None:
         if hasattr(model.get_model_object("model_sampling"), "skip_steps"):  # the host's sampling of LCM models
             return UNGUIDED
-        return getattr(model.model.model_config, "edit_guidance", None)  # of the demo model
+        return getattr(type(model.model.model_config), "edit_guidance", None)  # of the demo model
 
     def reads_pooled(self, model: ModelPatcher) -> bool:
         return isinstance(model.model, comfy.model_base.SDXL)
+
+    def reads_more(self, model: ModelPatcher) -> bool:
+        return model.model.adm_channels > 0
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from ..families.unet import PICTURE
 from ..families.wan import BESIDE, VACE
 
 MASK = "concat_mask"
+GUIDES, SOUND = "keyframe_idxs", "ref_audio"
 
 
 def pictures_in(base_model: Any, conditioning: Conditioning) -> set[str]:
@@ -71,6 +72,16 @@ def check_frames(frames: int, **conditionings: Conditioning) -> None:
                 )
             for images in controls:
                 _check_number(images, frames, f"the {name} conditioning has", "latent frames of VACE control")
+            if options.get(GUIDES) is not None:
+                raise ValueError(
+                    f"the {name} conditioning holds guides (of LTXVAddGuide), whose frames stand behind the clip's own "
+                    "in its latent, so that an edit cannot tell them apart: connect prompts and latent without them"
+                )
+            if options.get(SOUND) is not None:
+                raise ValueError(
+                    f"the {name} conditioning brings a voice to speak in (of LTXVReferenceAudio), and an edit draws no "
+                    "sound: connect it without"
+                )
             if options.get(BESIDE) is not None:
                 raise ValueError(
                     f"the {name} conditioning shows the model reference pictures beside the clip (Phantom, for "

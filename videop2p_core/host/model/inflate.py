@@ -13,6 +13,7 @@ from comfy.model_patcher import ModelPatcher
 from comfy.patcher_extension import WrappersMP
 
 from ..comfy.other_packs import as_in_its_file
+from ..families.support import Feature
 from ..families.table import known_family
 from ..families.unet import transformer_blocks
 from .context_passes import Passes
@@ -78,7 +79,7 @@ def temporal_of(model: ModelPatcher) -> ModelPatcher | None:
 
 def _check_family(model: ModelPatcher, unet: torch.nn.Module) -> None:
     family = known_family(unet)
-    if family is None or family.no_inflation:
+    if family is None or Feature.INFLATION not in family.supports:
         raise ValueError(
             f"a {type(model.model).__name__} model cannot be inflated: connect an image model with a UNet, "
             "of the Stable Diffusion 1.x, 2.x or XL family"

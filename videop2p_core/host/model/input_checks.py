@@ -6,9 +6,10 @@ from typing import Any
 import comfy.model_base
 import torch
 from comfy.model_patcher import ModelPatcher
+from comfy.nested_tensor import NestedTensor
 from torch import Tensor
 
-from ...diffusion.inversion import DIRECT, EXACT_METHODS, ON_PATH, Inversion
+from ...diffusion.inversion import EXACT_METHODS, Inversion
 from ...diffusion.schedule import ddim_sigmas
 from ...finite import check_finite_input
 from ..comfy.conditioning import Conditioning, embedding_of, in_use
@@ -16,7 +17,8 @@ from ..comfy.denoiser import model_sigmas, prediction_of
 from ..comfy.latents import as_clip, has_time_axis
 from ..comfy.other_packs import check_beside
 from ..comfy.quantised_weights import is_known, kind_of
-from ..families.table import family_of, known_family
+from ..families.support import Feature
+from ..families.table import FAMILIES, family_of, known_family
 from ..families.unet import transformer_blocks
 from .identity import TUNINGS, identity_of, unlikeness
 from .image_conditioning import check_frames
@@ -34,15 +36,14 @@ LIMITED = {"area", "mask"}  # options of a CONDITIONING that holds for a part of
 def check_inflatable(model: ModelPatcher) -> None:
     """A MODEL whose frames can lie on the batch axis, whatever samples it."""
     _check_network(model)
-    reason = family_of(model).no_inflation
-    if reason:
-        raise ValueError(reason)
+    family_of(model).require(Feature.INFLATION)
     check_one_gpu(model)
 
 
 def check_family(model: ModelPatcher) -> None:
     """A MODEL that can be inflated, to be tuned."""
     check_inflatable(model)
+    family_of(model).require(Feature.TUNING)
     check_beside(model)
     check_trainable(model)
 
@@ -59,38 +60,36 @@ def _check_network(model: ModelPatcher) -> None:
         raise ValueError("there is no model: this checkpoint holds none, connect a model loader")
     if known_family(model.get_model_object("diffusion_model")) is not None and not isinstance(model.model, NO_PAINTERS):
         return
+    families = "; ".join(family.name for family in FAMILIES)
     raise ValueError(
-        f"Video-P2P cannot edit with a {type(model.model).__name__} model: connect an image model with a UNet, of the "
-        "Stable Diffusion 1.x, 2.x or XL family, or a Wan 2.x that makes video from text or a picture, or VACE"
+        f"Video-P2P cannot edit with a {type(model.model).__name__} model: connect one of these families: {families}"
     )
 
 
 def check_supported(
     model: ModelPatcher, method: str, record_settings: Any = None, cache_every: int = 1, structured: bool = False
 ) -> None:
-    """What works on image models alone, in a sentence for a video model. record_settings: as in InversionSettings;
+    """Whether the model's family supports what is asked for, in a sentence. record_settings: as in InversionSettings;
     structured: whether an edit takes the source's frame attention."""
-    if not family_of(model).sees_whole_clip:
-        return
-    if method not in ON_PATH:
-        raise ValueError(f"on a video model the inversion method is {DIRECT}: choose it in DDIM Invert, not {method}")
-    if record_settings is not None:
-        raise ValueError("of a video model's source nothing is kept: set keep_source to off")
-    if cache_every != 1:
-        raise ValueError("a video model has no levels to leave out: set cache_every to 1")
-    if structured:
+    family = family_of(model)
+    if method not in family.inversions:
         raise ValueError(
-            "a video model has no attention within each frame that an edit could keep: set structure_window to 0, and "
-            "temporal_window to what it was to be"
+            f"{family.called} is inverted by {', '.join(family.inversions)} alone: choose one of them in DDIM Invert, "
+            f"not {method}"
         )
-    if model.model_options.get("context_handler") is not None:
-        raise ValueError("a video model is edited with all frames at once: remove the node that gives context windows")
+    needed = {
+        Feature.KEEP: record_settings is not None,
+        Feature.CACHE: cache_every != 1,
+        Feature.STRUCTURE: structured,
+        Feature.PASSES: model.model_options.get("context_handler") is not None,
+    }
+    for feature in (feature for feature, is_needed in needed.items() if is_needed):
+        family.require(feature)
 
 
 def check_sharp(model: ModelPatcher, inversion: Inversion, branch: str) -> None:
     """branch: whose maps are to be sharpened."""
-    if family_of(model).sees_whole_clip:
-        raise ValueError("a video model does not show what looks alike in a frame: turn sharp off")
+    family_of(model).require(Feature.SHARP)
     if branch == "target" and not inversion.is_exact:
         raise ValueError(
             f"after an inversion by {inversion.method} an edit does not show what looks alike in it: choose one of "
@@ -115,9 +114,30 @@ def check_untuned(model: ModelPatcher) -> None:
         )
 
 
+def streams_of(latent: dict[str, Any]) -> list[Any]:
+    """What a LATENT holds: its pictures, or its pictures and its sound."""
+    samples = latent.get("samples") if isinstance(latent, dict) else None
+    return samples.unbind() if isinstance(samples, NestedTensor) else [samples]
+
+
+def sound_of(latent: dict[str, Any], model: ModelPatcher) -> Tensor | None:
+    """The sound that stands beside the clip of a LATENT, [1, channels, time, frequencies]; None without."""
+    _, *others = streams_of(latent)
+    if not others or others[0] is None or not others[0].numel():
+        return None
+    family_of(model).require(Feature.SOUND)
+    if others[0].ndim != 4 or len(others[0]) > 1:
+        raise ValueError(
+            f"the latent's sound has shape {list(others[0].shape)}, this model takes [1, channels, time, frequencies]: "
+            "encode it with the audio VAE of the same checkpoint (LTXVAudioVAEEncode)"
+        )
+    check_finite_input(others[0], "the latent's sound holds", "encode it anew")
+    return others[0].cpu()
+
+
 def clip_of(latent: dict[str, Any], model: ModelPatcher) -> Tensor:
     """The clip [frames, channels, height, width] of a LATENT, in VAE units."""
-    samples = latent.get("samples") if isinstance(latent, dict) else None
+    samples, *_ = streams_of(latent)
     if not isinstance(samples, torch.Tensor):
         raise ValueError("the latent input holds no clip: connect VAE Encode")
     channels, video = model.model.latent_format.latent_channels, has_time_axis(model.model)
@@ -136,13 +156,13 @@ def clip_of(latent: dict[str, Any], model: ModelPatcher) -> Tensor:
 def check_conditioning(model: ModelPatcher, **conditionings: Conditioning) -> None:
     """CONDITIONINGs by their names, of the width that the model reads."""
     family = family_of(model)
-    width = family.text_channels(model)
+    widths = family.text_channels(model)
     for name, conditioning in conditionings.items():
         channels = embedding_of(conditioning, name).shape[-1]
-        if width is not None and channels != width:
+        if widths and channels not in widths:
             raise ValueError(
-                f"the {name} conditioning has {channels} channels, this model reads {width}: encode the prompt with "
-                "the CLIP of the same checkpoint"
+                f"the {name} conditioning has {channels} channels, this model reads {' or '.join(map(str, widths))}: "
+                "encode the prompt with the CLIP of the same checkpoint"
             )
         options = conditioning[0][1]
         if family.reads_pooled(model) and options.get("pooled_output") is None and "unclip_conditioning" not in options:

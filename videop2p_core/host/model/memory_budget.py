@@ -27,6 +27,7 @@ from ...log import LOG
 from ..comfy.out_of_memory import ran_out
 from ..cost import measured_runs
 from ..cost.measured_runs import ForwardMeter, MeasuredRun, device_name, note
+from ..families.support import Feature
 from ..families.table import family_of
 from ..families.unet import cells_of, transformer_blocks
 from .free_memory import cast_bytes, free_memory, leave_room, room
@@ -81,9 +82,10 @@ def plans(operation: Operation, model: ModelPatcher, clip: Tensor, way: int = 0,
     """For a clip [frames, ...], the dearest first: the ways from `way` on, then smaller and smaller passes."""
     ways = range(way, len(operation.peaks))
     choices = [Plan(way) for way in ways]
-    inflation, frames = inflation_of(model), len(clip)
+    inflation, frames, family = inflation_of(model), len(clip), family_of(model)
     cut_already = model.model_options.get("context_handler") is not None
-    if not may_cut or cut_already or family_of(model).sees_whole_clip or (inflation and inflation.norm_over_frames):
+    takes_passes = Feature.PASSES in family.supports and not (inflation and inflation.norm_over_frames)
+    if not may_cut or cut_already or not takes_passes:
         return choices
     while frames > LEAST_FRAMES:
         frames = max(frames // 2, LEAST_FRAMES)

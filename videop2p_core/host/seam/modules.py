@@ -16,6 +16,10 @@ def host_module(name: str) -> ModuleType:
             import comfy.controlnet as module
         case "comfy.latent_formats":
             import comfy.latent_formats as module
+        case "comfy.ldm.lightricks.av_model":
+            import comfy.ldm.lightricks.av_model as module
+        case "comfy.ldm.lightricks.model":
+            import comfy.ldm.lightricks.model as module
         case "comfy.ldm.modules.attention":
             import comfy.ldm.modules.attention as module
         case "comfy.ldm.modules.diffusionmodules.openaimodel":
@@ -32,6 +36,8 @@ def host_module(name: str) -> ModuleType:
             import comfy.model_patcher as module
         case "comfy.model_sampling":
             import comfy.model_sampling as module
+        case "comfy.nested_tensor":
+            import comfy.nested_tensor as module
         case "comfy.ops":
             import comfy.ops as module
         case "comfy.patcher_extension":
@@ -50,6 +56,8 @@ def host_module(name: str) -> ModuleType:
             import comfy.supported_models as module
         case "comfy.supported_models_base":
             import comfy.supported_models_base as module
+        case "comfy.text_encoders.lt":
+            import comfy.text_encoders.lt as module
         case "comfy.utils":
             import comfy.utils as module
         case "comfy.weight_adapter":

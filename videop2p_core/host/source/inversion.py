@@ -37,6 +37,7 @@ from ..model.input_checks import (
     check_hints,
     check_supported,
     clip_of,
+    sound_of,
 )
 from . import resume as unfinishing
 from .reconstruction import ReconstructionCheck, SourceFrames
@@ -80,11 +81,12 @@ def invert(
     check_supported(model, settings.method, settings.record_settings)
     check_conditioning(model, source=source, null=null)
     check_everywhere(source=source, null=null)
-    clip = clip_of(latent, model)
+    clip, sound = clip_of(latent, model), sound_of(latent, model)
     check_hints(len(clip), source=source, null=null)
     check_alike(model.model, source=source, null=null)
     if source_frames is not None:
         source_frames.check_fits(model.model, clip)
+    model = family_of(model).with_sound(model, sound)
     operation = budget.NULL_TEXT if settings.optimises_null_text else budget.INVERSION
     settings = _placed(model, source, clip, settings)
     # What the source's attention saw is no part of an unfinished run: it would take gigabytes more.
@@ -110,12 +112,13 @@ def invert(
                 as_latent(model.model, clip), latent_out(model.model, replay), settings.method
             )
             message += f"\n{check.verdict()}"
+        inversion = replace(inversion, sound=sound)
         return Inverted(inversion, noise_latent(model, inversion), latent_out(model.model, z), message, check)
 
 
 def sees_frames_alone(model: ModelPatcher, clip: Tensor) -> bool:
     """Whether a MODEL takes a clip for so many pictures that have nothing to do with each other."""
-    takes_clips = family_of(model).no_inflation or inflation_of(model) is not None or has_motion(model)
+    takes_clips = family_of(model).sees_whole_clip or inflation_of(model) is not None or has_motion(model)
     return len(clip) > 1 and not takes_clips
 
 

@@ -1,0 +1,85 @@
+"""LTX-Video, whose text has an attention of its own, padded and masked."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterator, Sequence
+from typing import Any
+
+from comfy.ldm.lightricks.model import LTXVModel
+from comfy.model_patcher import ModelPatcher
+from torch import Tensor, nn
+
+from ...diffusion.inversion import ON_PATH
+from ..comfy.conditioning import Conditioning, tokens_of
+from ..comfy.model_patches import SlotAttention
+from .chosen_blocks import ChosenBlocks, chosen_numbers
+from .family import Family, WordMapLayers
+from .forward_slots import AttentionSlot, CrossAttentionSlot, SelfAttentionSlot, with_slots
+from .support import Feature
+
+BLOCKS = "transformer_blocks"
+
+
+class LTXV(Family):
+    """Video models that take a clip as one latent, and of its text the tokens alone that are no padding."""
+
+    name, called = "LTX-Video", "an LTX model"
+    sees_whole_clip = True
+    supports = frozenset[Feature]()
+    inversions = ON_PATH
+
+    def has(self, network: nn.Module) -> bool:
+        return type(network) is LTXVModel
+
+    def cross_attention_layers(self, network: Any) -> list[Hashable]:
+        return [layer(number) for number in range(len(network.transformer_blocks))]
+
+    def with_slots(self, model: ModelPatcher) -> ModelPatcher:
+        return with_slots(model, slots_of(model.get_model_object("diffusion_model")))
+
+    def fill_attention(
+        self, cross: SlotAttention | None, frame: SlotAttention | None, executor: Any, *args: Any, **kwargs: Any
+    ) -> Tensor:
+        return executor(*args, **kwargs)  # the slots ask by themselves
+
+    def word_map_layers(self, network: Any, size: Sequence[int], blocks: str) -> WordMapLayers:
+        height, width = size  # a place is a cell of the latent
+        numbers = chosen_numbers(blocks, len(network.transformer_blocks))
+        return ChosenBlocks((height, width), frozenset(map(layer, numbers)))
+
+    def text_channels(self, model: ModelPatcher) -> tuple[int, ...]:
+        network: Any = model.get_model_object("diffusion_model")
+        return (network.caption_channels,)
+
+    def keys_of(self, conditioning: Conditioning) -> int:
+        mask = conditioning[0][1].get("attention_mask")
+        if mask is not None and mask.is_floating_point():
+            raise ValueError(
+                "a conditioning weighs the tokens of its text by a mask of fractions, which an edit cannot take apart: "
+                "connect that of a CLIP Text Encode"
+            )
+        return tokens_of(conditioning)
+
+    def pictures_read(self, base_model: Any) -> tuple[str, ...]:
+        return ()  # those of LTXVImgToVideo stand in the LATENT
+
+    def reads_more(self, model: ModelPatcher) -> bool:
+        return True
+
+    def recorded_values(self, network: Any, clip: Tensor, tokens: int, cross: bool, temporal: bool) -> int:
+        frames, _, height, width = clip.shape
+        places = frames * height * width
+        values = len(network.transformer_blocks) * network.inner_dim
+        return values * (cross * (places + tokens) + temporal * 2 * places)
+
+
+def layer(number: int) -> str:
+    """The name of a block's attention to the text."""
+    return f"{BLOCKS}.{number}.attn2"
+
+
+def slots_of(network: Any) -> Iterator[AttentionSlot]:
+    """Of both attentions of every block, those of the pictures where there is sound as well."""
+    for number, block in enumerate(network.transformer_blocks):
+        yield SelfAttentionSlot(f"{BLOCKS}.{number}.attn1", block.attn1)
+        yield CrossAttentionSlot(layer(number), block.attn2)
