@@ -40,6 +40,11 @@ class EncodedText:
     tokens: int
     readings: tuple[PlacedPrompt, ...]
 
+    @property
+    def words(self) -> tuple[str, ...]:
+        """All that it has, each once."""
+        return tuple(dict.fromkeys(word.text for word in self.readings[-1].prompt.words))
+
     def tokens_of(self, word: str) -> tuple[int, ...]:
         """Positions in the embedding of every occurrence of a word. Raises ValueError, naming the words there are."""
         found = {reading.first + token for reading in self.readings for token in find_word(reading.prompt, word)} & set(

@@ -8,7 +8,6 @@ from math import prod
 from typing import Any
 
 import torch.nn.functional as F
-
 from comfy.ldm.cosmos.predict2 import Block as CosmosBlock
 from comfy.ldm.cosmos.predict2 import MiniTrainDIT
 from comfy.ldm.kandinsky5.model import Kandinsky5, TransformerDecoderBlock
@@ -68,9 +67,9 @@ class SeparateText(OverriddenText):
 class LTXAVText(SeparateText):
     """LTX-2, whose latent is that of the clip and that of its sound in one."""
 
-    def over_keys(self, weights: Tensor, tokens: int) -> Tensor:
+    def over_keys(self, values: Tensor, tokens: int, others: float) -> Tensor:
         # Its connector puts the text first and learnt registers behind it.
-        return F.pad(weights, (0, tokens - len(weights)), value=1.0)
+        return F.pad(values, (0, tokens - len(values)), value=others)
 
     def grid(self, evaluation: Evaluation) -> Grid:
         clip, *_ = evaluation.arguments["latent_shapes"]

@@ -6,19 +6,22 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from math import prod
+from typing import Any, ClassVar
 
 from comfy.model_patcher import ModelPatcher
 from torch import Tensor, nn
 
+from ...edit.local_blend import blend_grid, check_grid
+from ...edit.places import LARGEST
 from ..comfy.model_patches import AttentionCall, ControlledSlot, host_attention
 from ..control.attention_slots import check_rows
-from ..families.unet import UNet, slot, transformer_blocks
+from ..families.unet import UNet, cells_of, slot, transformer_blocks
 from .picture_call import Act, PictureCall
 
 OVERRIDE = "optimized_attention_override"
 ALL = slice(None)
-Grid = tuple[int, int, int]  # (frames, rows, columns) of the places of a picture or clip
+Grid = tuple[int, int, int]  # (frames, rows, columns) of the places of a picture or clip, which is a row of a batch
 
 
 @dataclass(frozen=True)
@@ -32,7 +35,12 @@ class Evaluation:
 
 
 class TextAttention(ABC):
-    """A family whose words can be weighed and looked for."""
+    """A family whose words can be weighed and looked for.
+
+    is_deep: whether all of its layers work on the same places, the first and the last of which tell less
+    """
+
+    is_deep: ClassVar[bool] = True
 
     @abstractmethod
     def has(self, network: nn.Module) -> bool:
@@ -42,9 +50,22 @@ class TextAttention(ABC):
         """A clone of a MODEL whose attentions to the text can be told from others; it computes what it did."""
         return model.clone()
 
-    def over_keys(self, weights: Tensor, tokens: int) -> Tensor:
-        """The weights of a text's own tokens for all that a call's text has: the host repeats shorter ones."""
-        return weights.repeat(tokens // len(weights))
+    def over_keys(self, values: Tensor, tokens: int, others: float) -> Tensor:
+        """Values of a text's own tokens for all that it has in a call: the host repeats shorter ones. others: the value
+        of what is no text."""
+        return values.repeat(tokens // len(values))
+
+    @abstractmethod
+    def looking_grid(self, evaluation: Evaluation) -> Grid:
+        """Of the places whose attention to the text tells best where a word looks."""
+
+    @abstractmethod
+    def likeness_grid(self, evaluation: Evaluation) -> Grid:
+        """Of the places whose attention to each other tells best what looks alike."""
+
+    @abstractmethod
+    def grid_of_call(self, evaluation: Evaluation, options: dict[str, Any]) -> Grid:
+        """Of the places that an attention works on, by its options."""
 
     @abstractmethod
     def acting(self, act: Act, evaluation: Evaluation, options: dict[str, Any], itself: bool = False) -> dict[str, Any]:
@@ -55,8 +76,33 @@ class TextAttention(ABC):
 class SlotText(TextAttention):
     """A UNet, which the host gives slots."""
 
+    is_deep = False
+
     def has(self, network: nn.Module) -> bool:
         return UNet().has(network)
+
+    def looking_grid(self, evaluation: Evaluation) -> Grid:
+        grid = blend_grid(*evaluation.x.shape[-2:])
+        check_grid(grid, self._cells(evaluation))
+        return 1, *grid
+
+    def likeness_grid(self, evaluation: Evaluation) -> Grid:
+        cells = [cells for cells in self._cells(evaluation) if prod(cells) <= LARGEST]
+        if not cells:
+            raise ValueError(
+                f"no attention of this model works on {LARGEST} places or fewer of a frame, which tell what looks "
+                "alike: turn sharp off"
+            )
+        return 1, *max(cells)
+
+    def grid_of_call(self, evaluation: Evaluation, options: dict[str, Any]) -> Grid:
+        rows, columns = options["activations_shape"][-2:]
+        return 1, rows, columns
+
+    def _cells(self, evaluation: Evaluation) -> list[tuple[int, int]]:
+        """(rows, columns) of every transformer block."""
+        network = evaluation.network
+        return [cells_of(network, name, evaluation.x.shape[-2:]) for name in transformer_blocks(network)]
 
     def acting(self, act: Act, evaluation: Evaluation, options: dict[str, Any], itself: bool = False) -> dict[str, Any]:
         replace = dict(options.get("patches_replace", {}))
@@ -96,6 +142,15 @@ class OverriddenText(TextAttention):
     @abstractmethod
     def grid(self, evaluation: Evaluation) -> Grid:
         """Of the places that the picture's queries are."""
+
+    def looking_grid(self, evaluation: Evaluation) -> Grid:
+        return self.grid(evaluation)
+
+    def likeness_grid(self, evaluation: Evaluation) -> Grid:
+        return self.grid(evaluation)
+
+    def grid_of_call(self, evaluation: Evaluation, options: dict[str, Any]) -> Grid:
+        return self.grid(evaluation)
 
     @abstractmethod
     def layout(self, evaluation: Evaluation, queries: int, keys: int, options: dict[str, Any]) -> Layout | None:

@@ -81,7 +81,9 @@ class WeighedText:
         if not weights:
             return executor(*args, **kwargs)
         evaluation = Evaluation(executor.class_obj.diffusion_model, args[0], context.shape[1], kwargs)
-        keys = {part: self.family.over_keys(own, evaluation.tokens).to(args[0].device) for part, own in weights.items()}
+        keys = {
+            part: self.family.over_keys(own, evaluation.tokens, 1.0).to(args[0].device) for part, own in weights.items()
+        }
         weigher = Weigher(keys, len(options["uuids"]))
         args, kwargs = with_options(args, kwargs, self.family.acting(weigher, evaluation, options))
         denoised = executor(*args, **kwargs)
