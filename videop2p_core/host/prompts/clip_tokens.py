@@ -108,7 +108,8 @@ def _spelling(tokenizer: Any, chunk: Sequence[tuple]) -> Callable[[Any], str]:
     names = {entry[0]: name for entry, name in tokenizer.untokenize(entries)}
     if any(SPACE in name for name in names.values()):
         return lambda token: names[token].replace(SPACE, "")
-    return lambda token: clip_spelling(names[token])
+    # Some vocabularies of bytes begin a word with the space before it.
+    return lambda token: "".join(clip_spelling(names[token]).split())
 
 
 def clip_spelling(name: str) -> str:
