@@ -16,7 +16,13 @@ from comfyui_videop2p.tests.host.checkpoints import with_weights
 from comfyui_videop2p.tests.host.models import TEXT, fill, tiny_clip
 from comfyui_videop2p.tests.host.wan import tiny_text
 
-LLAMA = {"hidden_size": 32, "intermediate_size": 32, "num_hidden_layers": 4, "num_attention_heads": 1, "num_key_value_heads": 1}
+LLAMA = {
+    "hidden_size": 32,
+    "intermediate_size": 32,
+    "num_hidden_layers": 4,
+    "num_attention_heads": 1,
+    "num_key_value_heads": 1,
+}
 T5 = {"d_ff": 32, "d_kv": 16, "d_model": 32, "num_heads": 2, "num_layers": 2}
 CONFIGS = {
     **{f"clip_{letter}_model_config": TEXT for letter in "lg"},

@@ -2,7 +2,6 @@
 
 from functools import cache
 
-import comfy.sd
 import pytest
 import torch
 from comfyui_videop2p.tests.host.encoders import MADE
@@ -71,7 +70,9 @@ def test_markup_is_no_word_where_the_encoder_reads_it(name):
 def test_an_encoder_that_is_not_known_is_told(monkeypatch):
     clip = clip_of("flux")
     monkeypatch.setattr(clip, "encode_from_tokens_scheduled", lambda tokens: [[torch.zeros(1, 1000, 8), {}]])
-    with pytest.raises(ValueError, match=r"where the words of a text stand in what this CLIP makes of it \(l, t5xxl; 1000"):
+    with pytest.raises(
+        ValueError, match=r"where the words of a text stand in what this CLIP makes of it \(l, t5xxl; 1000"
+    ):
         encode("flux", "a ball")
     with pytest.raises(ValueError, match="there is no CLIP"):
         encoded_text(None, "a ball")

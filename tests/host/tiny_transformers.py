@@ -32,8 +32,9 @@ class Kind:
 
 
 FLUX = {
-    "in_channels": 16, "out_channels": 16, "context_in_dim": 24, "hidden_size": 32, "mlp_ratio": 2.0, "num_heads": HEADS,
-    "depth": 2, "depth_single_blocks": 2, "axes_dim": [4, 6, 6], "theta": 10000, "patch_size": 2, "qkv_bias": True,
+    "in_channels": 16, "out_channels": 16, "context_in_dim": 24, "hidden_size": 32, "mlp_ratio": 2.0,
+    "num_heads": HEADS, "depth": 2, "depth_single_blocks": 2, "axes_dim": [4, 6, 6], "theta": 10000,
+    "patch_size": 2, "qkv_bias": True,
     "guidance_embed": True, "vec_in_dim": 20, "txt_ids_dims": [],
 }  # fmt: skip
 HUNYUAN = {name: value for name, value in FLUX.items() if name != "txt_ids_dims"} | {
@@ -115,9 +116,9 @@ KINDS = {
     "kandinsky5": Kind(
         supported.Kandinsky5,
         {
-            "image_model": "kandinsky5", "in_visual_dim": 16, "out_visual_dim": 16, "in_text_dim": 24, "in_text_dim2": 20,
-            "time_dim": 32, "model_dim": 32, "ff_dim": 64, "visual_embed_dim": 132, "num_text_blocks": 1,
-            "num_visual_blocks": 2, "axes_dims": (4, 6, 6),
+            "image_model": "kandinsky5", "in_visual_dim": 16, "out_visual_dim": 16, "in_text_dim": 24,
+            "in_text_dim2": 20, "time_dim": 32, "model_dim": 32, "ff_dim": 64, "visual_embed_dim": 132,
+            "num_text_blocks": 1, "num_visual_blocks": 2, "axes_dims": (4, 6, 6),
         },
         24, (16, 2, 8, 6), 20,
     ),

@@ -85,8 +85,8 @@ def _placed(clip: CLIP, streams: dict[str, Any], tokens: int) -> list[tuple[str,
     if clips and lengths[clips[0]] == tokens:
         return [(clips[0], 0)]
     raise ValueError(
-        f"it is not known where the words of a text stand in what this CLIP makes of it ({', '.join(streams)}; {tokens} "
-        "tokens): use the text encoder that belongs to the model"
+        f"it is not known where the words of a text stand in what this CLIP makes of it ({', '.join(streams)}; "
+        f"{tokens} tokens): use the text encoder that belongs to the model"
     )
 
 
@@ -111,7 +111,7 @@ def _read(clip: CLIP, text: str, name: str, chunks: Chunks) -> Prompt:
 
 
 def _part(holder: Any, name: str) -> Any:
-    """An encoder, or a tokenizer, by the name of its stream: the host calls that of 'l' clip_l, and some as they are."""
+    """An encoder, or a tokenizer, by the name of its stream: the host calls that of 'l' clip_l, some by their own."""
     return next(
         (getattr(holder, attribute) for attribute in (f"clip_{name}", name) if hasattr(holder, attribute)), holder
     )

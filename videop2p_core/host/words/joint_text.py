@@ -19,7 +19,7 @@ from .text_attention import Evaluation, Grid, Layout, OverriddenText, grid_of
 
 @dataclass(frozen=True)
 class JointText(OverriddenText):
-    """networks: their exact types; side: of the square of a latent that is one place, by the name of its attribute."""
+    """networks: their exact types, as relatives are laid out in other ways."""
 
     networks: tuple[type[nn.Module], ...]
 
@@ -27,8 +27,8 @@ class JointText(OverriddenText):
         return type(network) in self.networks
 
     def grid(self, evaluation: Evaluation) -> Grid:
-        side = evaluation.network.patch_size
-        return grid_of(evaluation.x, (1, side, side))
+        flux = evaluation.network
+        return grid_of(evaluation.x, (1, flux.patch_size, flux.patch_size))
 
     def before(self, evaluation: Evaluation) -> int:
         """How many tokens stand before the text's."""
@@ -48,14 +48,19 @@ class JointText(OverriddenText):
 
 
 class StableDiffusion3Text(JointText):
+    """Some of its blocks have an attention of the picture to itself beside the joint one."""
+
     def grid(self, evaluation: Evaluation) -> Grid:
-        side, _ = evaluation.network.x_embedder.patch_size
-        return grid_of(evaluation.x, (1, side, side))
+        mmdit = evaluation.network
+        return grid_of(evaluation.x, (1, *mmdit.x_embedder.patch_size))
 
 
 class HunyuanText(JointText):
+    """HunyuanVideo, which may read texts in quotes and a picture beside the text."""
+
     def grid(self, evaluation: Evaluation) -> Grid:
-        return grid_of(evaluation.x, (1, *evaluation.network.patch_size)[-3:])
+        hunyuan = evaluation.network
+        return grid_of(evaluation.x, (1, *hunyuan.patch_size)[-3:])
 
     def before(self, evaluation: Evaluation) -> int:
         pictures = self._tokens(evaluation, "clip_fea")
@@ -66,7 +71,8 @@ class HunyuanText(JointText):
 
     def _is_typed(self, evaluation: Evaluation) -> bool:
         """Whether the network, as that of HunyuanVideo 1.5, takes texts in quotes first."""
-        return evaluation.network.cond_type_embedding is not None
+        hunyuan = evaluation.network
+        return hunyuan.cond_type_embedding is not None
 
     def _tokens(self, evaluation: Evaluation, name: str) -> int:
         condition = evaluation.arguments.get(name)
@@ -74,13 +80,16 @@ class HunyuanText(JointText):
 
 
 class LuminaText(JointText):
+    """Lumina 2 and Z-Image, which fill up the text to a number of tokens."""
+
     def after(self, evaluation: Evaluation) -> int:
         if evaluation.arguments.get("ref_latents"):
             raise ValueError(
                 "Word Weights and Word Mask do not know where this model's text stands beside reference pictures: take "
                 "the pictures away"
             )
-        return -evaluation.tokens % (evaluation.network.pad_tokens_multiple or 1)
+        lumina = evaluation.network
+        return -evaluation.tokens % (lumina.pad_tokens_multiple or 1)
 
 
 JOINT = (

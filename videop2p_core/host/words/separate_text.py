@@ -76,19 +76,13 @@ class LTXAVText(SeparateText):
         return grid_of(evaluation.x.new_empty(clip), self.patch(evaluation.network))
 
 
-def _patchified(network: Any) -> Sequence[int]:
-    return network.patchifier.patch_size
-
-
 SEPARATE = (
-    SeparateText(
-        (WanModel, VaceWanModel, CameraWanModel), WanAttentionBlock, "cross_attn", lambda network: network.patch_size
-    ),
-    SeparateText((LTXVModel,), LTXVBlock, "attn2", _patchified),
-    LTXAVText((LTXAVModel,), BasicAVTransformerBlock, "attn2", _patchified),
+    SeparateText((WanModel, VaceWanModel, CameraWanModel), WanAttentionBlock, "cross_attn", lambda wan: wan.patch_size),
+    SeparateText((LTXVModel,), LTXVBlock, "attn2", lambda ltxv: ltxv.patchifier.patch_size),
+    LTXAVText((LTXAVModel,), BasicAVTransformerBlock, "attn2", lambda ltxv: ltxv.patchifier.patch_size),
     SeparateText(
         (MiniTrainDIT,), CosmosBlock, "cross_attn",
-        lambda network: (network.patch_temporal, network.patch_spatial, network.patch_spatial),
+        lambda cosmos: (cosmos.patch_temporal, cosmos.patch_spatial, cosmos.patch_spatial),
     ),
-    SeparateText((Kandinsky5,), TransformerDecoderBlock, "cross_attention", lambda network: network.patch_size),
+    SeparateText((Kandinsky5,), TransformerDecoderBlock, "cross_attention", lambda kandinsky: kandinsky.patch_size),
 )  # fmt: skip

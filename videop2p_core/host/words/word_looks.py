@@ -75,9 +75,9 @@ class WordLooks(Observer):
         return reduce(maps, "rows heads (f y x) words -> (rows f) words y x", "mean", f=grid[0], y=grid[1])
 
     def maps(self) -> Tensor:
-        """[frames, words, rows, columns]: the mean over the middle half of a transformer's layers, over all of a UNet's.
+        """[frames, words, rows, columns]: the mean over a UNet's layers, or over the middle half of a transformer's.
 
-        The first ones look at single places, the last ones at how they are drawn.
+        The first ones of those look at single places, the last ones at how they are drawn.
         """
         layers = self.layers
         if self.family.is_deep:
@@ -124,9 +124,7 @@ def _slice(picture: slice, grid: Grid) -> slice:
 
 def _with_heads(mask: Tensor) -> Tensor:
     """A mask [(rows,) queries, keys] or with heads in the shape [rows, heads, queries, keys]."""
-    for axis in range(mask.ndim - 2, 2):
-        mask = mask.unsqueeze(-3)
-    return mask
+    return mask[None, None] if mask.ndim == 2 else mask[:, None] if mask.ndim == 3 else mask
 
 
 def _flat(call: PictureCall) -> tuple[Tensor, Tensor]:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from comfy.model_patcher import ModelPatcher, create_model_options_clone
+from comfy.model_patcher import create_model_options_clone
 from comfy.patcher_extension import WrappersMP, add_wrapper_with_key
 from comfy.sd import CLIP
 from einops import rearrange
@@ -58,8 +58,8 @@ def word_masks(
     """Where words of a text look in a LATENT that the text describes.
 
     words: all of the text's for none; noise: the share of the noise levels that it is looked at under; images: its
-    frames, to see the masks over. Raises ValueError for a model of a family that is not known, a word that the text does
-    not have, and a latent or images that do not fit.
+    frames, to see the masks over. Raises ValueError for a model of a family that is not known, a word that the text
+    does not have, and a latent or images that do not fit.
     """
     family = text_attention_of(model)
     z = clip_of(latent, model)
@@ -81,13 +81,14 @@ def word_masks(
     fresh = torch.randn(z.shape, generator=torch.Generator().manual_seed(seed))
 
     def algorithm(denoise: Denoiser, z0: Tensor, _: Tensor) -> Tensor:
-        sampling = denoise.guider.inner_model.model_sampling
+        sampling: Any = model.get_model_object("model_sampling")
+        prediction: Any = sampling
 
         def observe(observer: Observer, share: float) -> Tensor:
             options = create_model_options_clone(denoise.model_options)
             add_wrapper_with_key(WrappersMP.APPLY_MODEL, OBSERVER, observer, options, is_model_options=True)
             sigma = z0.new_tensor(sampling.percent_to_sigma(1 - share))
-            x = sampling.noise_scaling(sigma, fresh.to(z0), z0)
+            x = prediction.noise_scaling(sigma, fresh.to(z0), z0)
             return Denoiser(denoise.guider, options)(x, sigma, SOURCE)
 
         progress(0, observe(looks, noise))

@@ -101,7 +101,7 @@ class WeighedText:
 
 @dataclass(frozen=True)
 class TextInUse:
-    """A weighed text in one run: the conditioning entries that hold it, the noise levels between which it is weighed."""
+    """A weighed text in one run: the conditioning entries that hold it, the noise levels that it is weighed between."""
 
     text: WeighedText
     entries: frozenset[UUID]
