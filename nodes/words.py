@@ -10,7 +10,7 @@ from ..videop2p_core.host.words.weigh_words import weigh_words
 from ..videop2p_core.host.words.word_masks import NOISE, word_masks
 from .types import CATEGORY
 
-FAMILIES = "SD 1.x to 3, Flux, Qwen-Image, Lumina 2, Z-Image, HunyuanVideo, Wan, LTX and some more."
+MODELS = "SD 1.x to 3, Flux, Qwen-Image, Lumina 2, Z-Image, HunyuanVideo, Wan, LTX and more."
 
 
 class WordWeights(io.ComfyNode):
@@ -30,13 +30,10 @@ class WordWeights(io.ComfyNode):
             ],
             description=(
                 "Makes words of a prompt count more or less inside the model's attention, while any sampler runs: on "
-                "models whose text encoder passes (word:1.3) over as well. No clip and no inversion is needed."
+                "models whose text encoder passes (word:1.3) over as well. No video and no inversion is needed."
             ),
             inputs=[
-                io.Model.Input(
-                    "model",
-                    tooltip="SD 1.x to 3, Flux, Qwen-Image, Lumina 2, Z-Image, HunyuanVideo, Wan, LTX and more.",
-                ),
+                io.Model.Input("model", tooltip=MODELS),
                 io.Clip.Input("clip", tooltip="The text encoder of the same model."),
                 io.String.Input("text", multiline=True, tooltip="The positive prompt that is sampled with."),
                 io.String.Input(
@@ -104,10 +101,7 @@ class WordMask(io.ComfyNode):
                 "that you paint with: for inpainting, VACE, detailers, or Attention Controller."
             ),
             inputs=[
-                io.Model.Input(
-                    "model",
-                    tooltip="SD 1.x to 3, Flux, Qwen-Image, Lumina 2, Z-Image, HunyuanVideo, Wan, LTX and more.",
-                ),
+                io.Model.Input("model", tooltip=MODELS),
                 io.Clip.Input("clip", tooltip="The text encoder of the same model."),
                 io.Latent.Input("latent", tooltip="The picture or clip, from VAE Encode; any latent that was sampled."),
                 io.String.Input(
