@@ -168,7 +168,6 @@ OWN_KEYS = {
     "videop2p_control",
     "videop2p_guided",
     "videop2p_text_attention",
-    "videop2p_word_weights",
 }  # of the pack and of others, among the host's
 
 # Constants of a file whose texts are keys of the host's dictionaries.

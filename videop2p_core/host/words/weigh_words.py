@@ -11,9 +11,10 @@ from comfy.sd import CLIP
 from ...edit.edit_fields import parse_weights, parse_windows
 from ...edit.text_weights import WHOLE, TextWeights, WeighedWord
 from ..comfy.conditioning import Conditioning, embedding_of
+from ..comfy.model_patches import WEIGHTS
 from ..prompts.text_tokens import encoded_text
 from .table import text_attention_of
-from .word_weights import WEIGHTS, WeighedText
+from .word_weights import WeighedText
 
 
 def weigh_words(

@@ -18,11 +18,10 @@ from ...diffusion.weighted_attention import weighted_attention
 from ...edit.prompt import shortened
 from ...edit.text_weights import TextWeights
 from ..comfy.conditioning import same_embedding
-from ..comfy.model_patches import context_of, options_of, with_options
+from ..comfy.model_patches import WEIGHTS, context_of, options_of, with_options
 from .picture_call import PictureCall
 from .text_attention import Evaluation, TextAttention
 
-WEIGHTS = "videop2p_word_weights"  # where a call's options say which weighed texts are in use
 SAME = 1e-3  # of one noise level, in half precision
 Halves = dict[UUID, int]  # entries of conditionings, and the host's index of the conditioning that each belongs to
 
