@@ -66,7 +66,7 @@ def attention(q: Tensor, k: Tensor, v: Tensor, heads: int, mask: Tensor | None =
     """
     if len(q) > ROWS_AT_ONCE and mask is None:
         parts = zip(*(x.split(ROWS_AT_ONCE) for x in (q, k, v)), strict=True)
-        return torch.cat([attention(*part, heads) for part in parts])
+        return torch.cat([attention(*part, heads=heads) for part in parts])
     q, k, v = (rearrange(x, "b t (h d) -> b h t d", h=heads) for x in (q, k, v))
     return rearrange(F.scaled_dot_product_attention(q, k, v, attn_mask=mask), "b h t d -> b t (h d)")
 

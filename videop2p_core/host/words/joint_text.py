@@ -85,8 +85,7 @@ class LuminaText(JointText):
     def after(self, evaluation: Evaluation) -> int:
         if evaluation.arguments.get("ref_latents"):
             raise ValueError(
-                "Word Weights and Word Mask do not know where this model's text stands beside reference pictures: take "
-                "the pictures away"
+                "it is not known where this model's text stands beside reference pictures: take the pictures away"
             )
         lumina = evaluation.network
         return -evaluation.tokens % (lumina.pad_tokens_multiple or 1)
