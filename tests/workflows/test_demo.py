@@ -30,7 +30,7 @@ SLOW = (
 STEPS = dict.fromkeys(("demo_null_text", "demo_ablation_coupled_guidance"), 20) | dict.fromkeys(COMPARED, 10)
 STEPS["demo_sweep"] = 10
 # These show no edit, or on one sheet many that need not all succeed.
-WITHOUT_EDIT = ("demo_keep", "demo_export", "demo_attention_maps", "demo_sweep")
+WITHOUT_EDIT = ("demo_keep", "demo_export", "demo_attention_maps", "demo_sweep", "demo_word_weights")
 
 
 def api_text(name):

@@ -54,7 +54,8 @@ def word_mask(studio):
     region = graph.add("VP2P_EditRegion", masks=found["masks"], images=studio.frames, threshold=0.4, grow=4, feather=4)
     graph.add("PreviewImage", "The region", images=region["preview"])
     graph.column("4 Paint it")
-    target = graph.add("CLIPTextEncode", "What is painted", clip=studio.clip, text="a blue ball on the beach")
+    (target,) = graph.add("PrimitiveStringMultiline", "Target prompt", value="a blue ball on the beach")
+    target = graph.add("CLIPTextEncode", "What is painted", clip=studio.clip, text=target)
     masked = graph.add("SetLatentNoiseMask", samples=studio.latent, mask=region["region"])
     alike = graph.add("LatentBatchSeedBehavior", "The same noise in every frame", samples=masked, seed_behavior="fixed")
     painted = graph.add(
