@@ -54,8 +54,7 @@ def word_mask(studio):
     region = graph.add("VP2P_EditRegion", masks=found["masks"], images=studio.frames, threshold=0.4, grow=4, feather=4)
     graph.add("PreviewImage", "The region", images=region["preview"])
     graph.column("4 Paint it")
-    (target,) = graph.add("PrimitiveStringMultiline", "Target prompt", value="a blue ball on the beach")
-    target = graph.add("CLIPTextEncode", "What is painted", clip=studio.clip, text=target)
+    target = graph.add("CLIPTextEncode", "Target prompt", clip=studio.clip, text="a blue ball on the beach")
     masked = graph.add("SetLatentNoiseMask", samples=studio.latent, mask=region["region"])
     alike = graph.add("LatentBatchSeedBehavior", "The same noise in every frame", samples=masked, seed_behavior="fixed")
     painted = graph.add(
