@@ -39,11 +39,13 @@ def edited_clips(url: str, graph: dict, ran: Ran) -> list[EditedClip]:
         titled = [node for node, entry in graph.items() if entry["_meta"]["title"] == title]
         return shown_frames(url, ran.outputs[titled[0]]) if titled else None
 
+    edited, masks, reconstruction = shown(EDITED), shown(MASK), shown(RECONSTRUCTION)
+    if edited is None:
+        return []
     caption = caption_of(graph)
     source = videos.read(videos.file_of(caption))
-    edited, masks, reconstruction = shown(EDITED), shown(MASK), shown(RECONSTRUCTION)
     found = []
-    for i, target in enumerate(targets(graph) if edited is not None else ()):
+    for i, target in enumerate(targets(graph)):
         own = slice(i * len(source), (i + 1) * len(source))
         mask = None if masks is None else masks[own]
         found.append(EditedClip(caption, target, source, at_size_of(source, edited[own]), reconstruction, mask))

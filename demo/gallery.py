@@ -28,6 +28,7 @@ TWINS = {  # where the demo's is called otherwise
     "video_helper_suite": "word_swap",
     "vace_region": "region_inpaint",
     "inpaint_word_swap": "word_swap",
+    "image_words": "word_weights",
 }
 DURATION, SHEET = 125, 384  # ms of a frame; pixels of the side of a contact sheet
 
@@ -43,10 +44,16 @@ def line(name: str, clip: EditedClip, measured: Figures) -> str:
 
 
 def looked_at(url: str, graph: dict, ran: Ran) -> list[np.ndarray]:
-    """What a workflow without an edit has to show: its clip, and where words look in it."""
-    source = videos.read(videos.FIRST)
-    titled = [node for node, entry in graph.items() if entry["_meta"]["title"] == "Over the frames"]
-    overlays = [shown_frames(url, ran.outputs[node]) for node in titled]
+    """What a workflow without an edit has to show: its clip, and where words look in it, or its pictures."""
+
+    def titled(title):
+        nodes = [node for node, entry in graph.items() if entry["_meta"]["title"] == title]
+        return [shown_frames(url, ran.outputs[node]) for node in nodes if node in ran.outputs]
+
+    source, overlays = videos.read(videos.FIRST), titled("Over the frames")
+    pictures = [*titled("With weights"), *titled("Without")]
+    if pictures:
+        return [np.repeat(picture, len(source), axis=0) for picture in pictures]
     return [source, *(clip for overlay in overlays for clip in np.split(overlay, len(overlay) // len(source)))]
 
 

@@ -18,6 +18,7 @@ NAMES = (
     "sweep",
     "attention_maps",
     "region",
+    "words",
     "compare",
 )
 
@@ -50,6 +51,8 @@ def _topic(name: str) -> ModuleType:
             from . import attention_maps as topic
         case "region":
             from . import region as topic
+        case "words":
+            from . import words as topic
         case "compare":
             from . import compare as topic
     return topic

@@ -58,6 +58,8 @@ HELD = {
     "host.control.affinities": {"affinities": ""},
     "host.control.attention_slots": {"rows": ""},
     "host.control.attention_control": {
+        "looking": "",
+        "target": "",
         "executor.class_obj": BASE,
         "part": "",
         "rows": "",
@@ -79,9 +81,10 @@ HELD = {
         "control": "comfy.controlnet.ControlNet",
     },
     "host.model.frame_attention": {"executor.class_obj": GUIDER, "passes": "Passes"},
+    "host.model.temporal_layers": {"layers": ""},
     "host.model.inflate": {"temporal": MODEL, "temporal.model": ""},
     "host.families.unet": {"block": "", "network": UNET, "executor.class_obj": BASE},
-    "host.source.inversion": {"inversion": "", "settings": ""},
+    "host.source.inversion": {"inversion": "", "settings": "", "sampling": "comfy.model_sampling.EPS"},
     "host.control.attention_recorder": {
         "executor.class_obj": BASE,
         "denoise": "",
@@ -107,7 +110,26 @@ HELD = {
     "host.routes": {"cost_route": "", "difference_route": ""},
     "host.edit.edit_run": {"branch": "", "self.guider": "EditGuider"},
     "host.edit.sweep": {"clip": CLIP},
-    "host.prompts.clip_tokens": {"clip": CLIP},
+    "host.prompts.clip_tokens": {"clip": CLIP, "tokenizer": TOKENIZERS},
+    "host.prompts.text_tokens": {"clip": CLIP},
+    "host.words.separate_text": {
+        "wan": WAN,
+        "ltxv": "comfy.ldm.lightricks.model.LTXVModel",
+        "ltxv.patchifier": "comfy.ldm.lightricks.symmetric_patchifier.Patchifier",
+        "cosmos": "comfy.ldm.cosmos.predict2.MiniTrainDIT",
+        "kandinsky": "comfy.ldm.kandinsky5.model.Kandinsky5",
+    },
+    "host.words.joint_text": {
+        "flux": "comfy.ldm.flux.model.Flux",
+        "mmdit": "comfy.ldm.modules.diffusionmodules.mmdit.MMDiT",
+        "mmdit.x_embedder": "comfy.ldm.modules.diffusionmodules.mmdit.PatchEmbed",
+        "hunyuan": "comfy.ldm.hunyuan_video.model.HunyuanVideo",
+        "lumina": "comfy.ldm.lumina.model.NextDiT",
+    },
+    "host.words.weigh_words": {"text": "WeighedText"},
+    "host.words.word_looks": {"executor.class_obj": BASE, "picture": ""},
+    "host.words.word_masks": {"denoise": "", "sampling": SAMPLING, "prediction": "comfy.model_sampling.EPS"},
+    "host.words.word_weights": {"call.picture": "", "executor.class_obj": BASE, "sampling": SAMPLING},
     "host.source.tuning": {"result": MODEL, "inflated": MODEL, "copy": MODEL, "temporal": MODEL, "temporal.model": ""},
     "host.prompts.browser_tokenizer": {"tokenizer": TOKENIZERS, "typing_clip()": ""},
     "host.families.wan": {"network": WAN, "block": WAN_BLOCK},
@@ -125,7 +147,6 @@ GIVES = {
     f"{BASE}.latent_format": LATENT,
     f"{BASE}.model_config": CONFIG,
     f"{GUIDER}.model_patcher": MODEL,
-    f"{CLIP}.tokenizer": TOKENIZERS,
     f"{ENCODER}.transformer": TEXT_MODEL,
     f"{WINDOWS}.context_schedule": SCHEDULE,
 }
@@ -136,8 +157,9 @@ UNSEEN = {f"{CONTROL}.control_input"}
 # Dictionaries that the host and the pack hand to each other, as the code spells them, and those of its own.
 DICTIONARIES = {
     "args", "audio", "base_model.model_config.unet_config", "call.options", "clip_vision.encode_image(frames)", "cond",
-    "conditioning[0][1]", "conds", "denoise.guider.conds[SOURCE][0]", "extra_args", "first",
-    "graph.get_node(node_id)", "kwargs", "latent", "model.model.model_config.unet_config", "model.model_options",
+    "conditioning[0][1]", "conds", "denoise.guider.conds[SOURCE][0]", "entry", "evaluation.arguments", "extra_args",
+    "first", "graph.get_node(node_id)", "guider.model_options", "kwargs", "latent",
+    "model.model.model_config.unet_config", "model.model_options",
     "model.model_options['transformer_options']", "model_options", "node", "model_options['transformer_options']",
     "options", "options['transformer_options']", "options['transformer_options']['patches']", "other.model_options",
     "patches", "self.guider.conds", "self.options", "self.sampling_options", "self.unprocessed[key][0]", "slots",
@@ -154,6 +176,7 @@ OWN_KEYS = {
     "easycache",
     "videop2p_control",
     "videop2p_guided",
+    "videop2p_text_attention",
 }  # of the pack and of others, among the host's
 
 # Constants of a file whose texts are keys of the host's dictionaries.

@@ -3,7 +3,7 @@
 The families take some of the kinds and ways over, which are registered before.
 """
 
-from . import kinds_of_edit, ways_to_run, ablations, bridges, exports, families, wan, ltx  # isort: skip  # noqa: F401
+from . import kinds_of_edit, ways_to_run, ablations, bridges, exports, families, wan, ltx, words  # isort: skip  # noqa: F401
 from .recipe import RECIPES, Recipe, graph_of
 
 __all__ = ["RECIPES", "Recipe", "graph_of"]

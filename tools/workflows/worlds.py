@@ -11,6 +11,7 @@ from .graph import Graph, Link
 
 OWN_CLIP = "video_p2p_example.mp4"  # stands for the artist's own
 DEMO, SD15, SD2, SDXL, SD15_INPAINT, WAN, LTX2 = "demo", "sd15", "sd2", "sdxl", "sd15_inpaint", "wan", "ltx2"
+Z_IMAGE = "z_image"
 
 
 @dataclass(frozen=True)
@@ -40,26 +41,30 @@ def checkpoint(repository: str, name: str) -> Callable[[Graph], Iterable[Link]]:
 
 
 WAN_FILES = "https://huggingface.co/Comfy-Org/Wan_2.1_ComfyUI_repackaged/resolve/main/split_files"
+Z_IMAGE_FILES = "https://huggingface.co/Comfy-Org/z_image_turbo/resolve/main/split_files"
+
+
+def split_files(source: str, kind: str, model: str, text: str, vae: str) -> Callable[[Graph], Iterable[Link]]:
+    """A diffusion model, the text encoder of a kind and the VAE, each a file of its own from one source."""
+
+    def file(name, directory):
+        return {"name": name, "url": f"{source}/{directory}/{name}", "directory": directory}
+
+    unet, encoder, decoder = file(model, "diffusion_models"), file(text, "text_encoders"), file(vae, "vae")
+
+    def load(graph):
+        return (
+            *graph.add("UNETLoader", unet_name=unet["name"], models=[unet]),
+            *graph.add("CLIPLoader", clip_name=encoder["name"], type=kind, models=[encoder]),
+            *graph.add("VAELoader", vae_name=decoder["name"], models=[decoder]),
+        )
+
+    return load
 
 
 def wan(name: str) -> Callable[[Graph], Iterable[Link]]:
     """A diffusion model of Wan 2.1, with the text encoder and the VAE that all of them share."""
-
-    def file(name, directory):
-        return {"name": name, "url": f"{WAN_FILES}/{directory}/{name}", "directory": directory}
-
-    model = file(name, "diffusion_models")
-    text = file("umt5_xxl_fp8_e4m3fn_scaled.safetensors", "text_encoders")
-    vae = file("wan_2.1_vae.safetensors", "vae")
-
-    def load(graph):
-        return (
-            *graph.add("UNETLoader", unet_name=model["name"], models=[model]),
-            *graph.add("CLIPLoader", clip_name=text["name"], type="wan", models=[text]),
-            *graph.add("VAELoader", vae_name=vae["name"], models=[vae]),
-        )
-
-    return load
+    return split_files(WAN_FILES, "wan", name, "umt5_xxl_fp8_e4m3fn_scaled.safetensors", "wan_2.1_vae.safetensors")
 
 
 def ltx2(name: str, text: str) -> Callable[[Graph], Iterable[Link]]:
@@ -156,5 +161,15 @@ takes 8 n + 1 frames (17, 33, 97) with sides that are multiples of 32.
         every_nth=1,
         multiple_of=32,
         pooled=True,
+    ),
+    Z_IMAGE: World(
+        split_files(
+            Z_IMAGE_FILES, "lumina2", "z_image_turbo_bf16.safetensors", "qwen_3_4b.safetensors", "ae.safetensors"
+        ),
+        """
+
+The model is Z-Image Turbo. Both nodes take others as well, by their own loaders: Flux, Qwen-Image, SD 3.5, Wan, LTX.
+""",
+        side=1024,
     ),
 }

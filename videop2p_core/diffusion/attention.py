@@ -59,13 +59,16 @@ def read_frames(x: Tensor, table: Tensor) -> Tensor:
     return rearrange(clips[:, table], "b f r t c -> (b f) (r t) c")
 
 
-def attention(q: Tensor, k: Tensor, v: Tensor, heads: int) -> Tensor:
-    """softmax(q k^T / sqrt(dim_head)) v, fused. q [rows, tokens, channels], k and v [rows, keys, channels]."""
-    if len(q) > ROWS_AT_ONCE:
+def attention(q: Tensor, k: Tensor, v: Tensor, heads: int, mask: Tensor | None = None) -> Tensor:
+    """softmax(q k^T / sqrt(dim_head) + mask) v, fused.
+
+    q [rows, tokens, channels], k and v [rows, keys, channels], mask [1 or rows, 1 or heads, 1 or tokens, keys] or bool
+    """
+    if len(q) > ROWS_AT_ONCE and mask is None:
         parts = zip(*(x.split(ROWS_AT_ONCE) for x in (q, k, v)), strict=True)
-        return torch.cat([attention(*part, heads) for part in parts])
+        return torch.cat([attention(*part, heads=heads) for part in parts])
     q, k, v = (rearrange(x, "b t (h d) -> b h t d", h=heads) for x in (q, k, v))
-    return rearrange(F.scaled_dot_product_attention(q, k, v), "b h t d -> b t (h d)")
+    return rearrange(F.scaled_dot_product_attention(q, k, v, attn_mask=mask), "b h t d -> b t (h d)")
 
 
 def edited_attention(
@@ -93,15 +96,16 @@ def edited_attention(
     return of_target if source is None else of_target + attend_source(source_q, source_k, source @ v, heads)
 
 
-def word_probabilities(q: Tensor, k: Tensor, words: Tensor, heads: int) -> Tensor:
+def word_probabilities(q: Tensor, k: Tensor, words: Tensor, heads: int, mask: Tensor | None = None) -> Tensor:
     """How much attention each place pays to each group of tokens: A w for the columns w of `words`, in float32.
 
-    q [frames, tokens, channels], k [frames, N, channels], words [N, groups] -> [frames, heads, tokens, groups].
+    q [frames, tokens, channels], k [frames, N, channels], words [N, groups], mask as `attention` has it
+    -> [frames, heads, tokens, groups].
     A depends on q and k only, so A w is an attention whose values are w, the same for every head.
     """
     # Fused kernels take values in fours alone.
     values = F.pad(words.float(), (0, -words.shape[1] % 4)).repeat(len(q), 1, heads)  # [frames, N, heads * groups]
-    seen = rearrange(attention(q.float(), k.float(), values, heads), "f t (h w) -> f h t w", h=heads)
+    seen = rearrange(attention(q.float(), k.float(), values, heads, mask), "f t (h w) -> f h t w", h=heads)
     return seen[..., : words.shape[1]]
 
 

@@ -12,8 +12,10 @@ from torch import Tensor
 
 from ...diffusion.attention import Attend
 
+CONTEXT = 3  # where the text stands among the arguments of a model, by position
 OPTIONS = 5  # where transformer_options stand by position: x, timestep, two contexts or a context and y, control
 CONTROL = "videop2p_control"  # where transformer_options carry an edit's control
+WEIGHTS = "videop2p_word_weights"  # where they say which weighed texts are in use; the key of what weighs them
 READ = "videop2p_frames_read"  # where a layer's options say which frames each frame reads [frames, reads]
 
 
@@ -71,6 +73,11 @@ class ControlledSlot:
 def options_of(args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
     """transformer_options among the arguments of a model or of its UNet."""
     return kwargs["transformer_options"] if "transformer_options" in kwargs else args[OPTIONS]
+
+
+def context_of(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
+    """The text [rows, tokens, channels] among the arguments of a model."""
+    return kwargs["c_crossattn"] if "c_crossattn" in kwargs else args[CONTEXT]
 
 
 def with_options(

@@ -7,6 +7,7 @@ import comfy.model_base
 import torch
 from comfy.model_patcher import ModelPatcher
 from comfy.nested_tensor import NestedTensor
+from comfy.patcher_extension import WrappersMP
 from torch import Tensor
 
 from ...diffusion.inversion import EXACT_METHODS, Inversion
@@ -15,6 +16,7 @@ from ...finite import check_finite_input
 from ..comfy.conditioning import Conditioning, embedding_of, in_use
 from ..comfy.denoiser import model_sigmas, prediction_of
 from ..comfy.latents import as_clip, has_time_axis
+from ..comfy.model_patches import WEIGHTS
 from ..comfy.other_packs import check_beside
 from ..comfy.quantised_weights import is_known, kind_of
 from ..families.support import Feature
@@ -53,6 +55,11 @@ def check_editable(model: ModelPatcher) -> None:
     _check_network(model)
     check_one_gpu(model)
     check_beside(model)
+    if model.get_wrappers(WrappersMP.APPLY_MODEL, WEIGHTS):
+        raise ValueError(
+            "the model comes from Word Weights, which an edit does by itself: connect the model before that node, and "
+            "write the weights into Attention Controller"
+        )
 
 
 def _check_network(model: ModelPatcher) -> None:

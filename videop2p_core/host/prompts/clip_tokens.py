@@ -40,11 +40,11 @@ def read_prompt(clip: CLIP, text: str) -> Prompt:
         )
     ]
     vectors = iter(_vector_names(clip, segments, first))
-    edges = frozenset(accumulate(map(len, segments)))
+    edges = _edges(segments)
     if isinstance(clip.tokenizer, LTXAVGemmaTokenizer):
-        chunks = (registered(_pieces(clip, without_padding(chunk), vectors)) for chunk in first)
+        chunks = (registered(pieces_of(clip.tokenizer, without_padding(chunk), vectors)) for chunk in first)
     else:
-        chunks = (_pieces(clip, chunk, vectors) for chunk in first)
+        chunks = (pieces_of(clip.tokenizer, chunk, vectors) for chunk in first)
     return Prompt("".join(segments), tuple(chunks), edges)
 
 
@@ -100,13 +100,25 @@ def inversions_in(text: str) -> list[str]:
     return [name for segment, _ in _segments(text) for name in EMBEDDING.findall(segment)]
 
 
+def without_markup(text: str) -> tuple[str, frozenset[int]]:
+    """A prompt without the markup of its weights, and the places in it where there was some, as Prompt has them."""
+    segments = [segment for segment, _ in _segments(text)]
+    return "".join(segments), _edges(segments)
+
+
+def _edges(segments: Sequence[str]) -> frozenset[int]:
+    return frozenset(accumulate(map(len, segments)))
+
+
 def _segments(text: str) -> list[tuple[str, float]]:
     """The parts of a prompt without the markup of their weights, as the host parts it, and the weights."""
     return [(unescape_important(segment), weight) for segment, weight in token_weights(escape_important(text), 1.0)]
 
 
-def _pieces(clip: CLIP, chunk: Sequence[tuple], vectors: Iterator[str]) -> tuple[Piece, ...]:
-    spell = _spelling(clip, chunk)
+def pieces_of(tokenizer: Any, chunk: Sequence[tuple], vectors: Iterator[str]) -> tuple[Piece, ...]:
+    """The tokens of one chunk (token, weight, number of its segment, 0 for none), by the host's tokenizer that made it;
+    vectors: what the vectors of textual inversions spell, in their order."""
+    spell = _spelling(tokenizer, chunk)
     pieces, special = [], START
     for place, (token, _, group) in enumerate(chunk):
         if group:
@@ -117,12 +129,13 @@ def _pieces(clip: CLIP, chunk: Sequence[tuple], vectors: Iterator[str]) -> tuple
     return tuple(pieces)
 
 
-def _spelling(clip: CLIP, chunk: Sequence[tuple]) -> Callable[[Any], str]:
+def _spelling(tokenizer: Any, chunk: Sequence[tuple]) -> Callable[[Any], str]:
     entries = [entry for entry in chunk if _is_index(entry[0])]
-    names = {entry[0]: name for entry, name in clip.tokenizer.untokenize(entries)}
+    names = {entry[0]: name for entry, name in tokenizer.untokenize(entries)}
     if any(SPACE in name for name in names.values()):
         return lambda token: names[token].replace(SPACE, "")
-    return lambda token: clip_spelling(names[token])
+    # Some vocabularies of bytes begin a word with the space before it.
+    return lambda token: "".join(clip_spelling(names[token]).split())
 
 
 def clip_spelling(name: str) -> str:

@@ -16,14 +16,32 @@ def host_module(name: str) -> ModuleType:
             import comfy.controlnet as module
         case "comfy.latent_formats":
             import comfy.latent_formats as module
+        case "comfy.ldm.chroma.model":
+            import comfy.ldm.chroma.model as module
+        case "comfy.ldm.cosmos.predict2":
+            import comfy.ldm.cosmos.predict2 as module
+        case "comfy.ldm.flux.model":
+            import comfy.ldm.flux.model as module
+        case "comfy.ldm.hunyuan_video.model":
+            import comfy.ldm.hunyuan_video.model as module
+        case "comfy.ldm.kandinsky5.model":
+            import comfy.ldm.kandinsky5.model as module
         case "comfy.ldm.lightricks.av_model":
             import comfy.ldm.lightricks.av_model as module
         case "comfy.ldm.lightricks.model":
             import comfy.ldm.lightricks.model as module
+        case "comfy.ldm.lightricks.symmetric_patchifier":
+            import comfy.ldm.lightricks.symmetric_patchifier as module
+        case "comfy.ldm.lumina.model":
+            import comfy.ldm.lumina.model as module
         case "comfy.ldm.modules.attention":
             import comfy.ldm.modules.attention as module
+        case "comfy.ldm.modules.diffusionmodules.mmdit":
+            import comfy.ldm.modules.diffusionmodules.mmdit as module
         case "comfy.ldm.modules.diffusionmodules.openaimodel":
             import comfy.ldm.modules.diffusionmodules.openaimodel as module
+        case "comfy.ldm.qwen_image.model":
+            import comfy.ldm.qwen_image.model as module
         case "comfy.ldm.wan.model":
             import comfy.ldm.wan.model as module
         case "comfy.lora":
@@ -36,8 +54,6 @@ def host_module(name: str) -> ModuleType:
             import comfy.model_patcher as module
         case "comfy.model_sampling":
             import comfy.model_sampling as module
-        case "comfy.nested_tensor":
-            import comfy.nested_tensor as module
         case "comfy.ops":
             import comfy.ops as module
         case "comfy.patcher_extension":
@@ -56,8 +72,6 @@ def host_module(name: str) -> ModuleType:
             import comfy.supported_models as module
         case "comfy.supported_models_base":
             import comfy.supported_models_base as module
-        case "comfy.text_encoders.lt":
-            import comfy.text_encoders.lt as module
         case "comfy.utils":
             import comfy.utils as module
         case "comfy.weight_adapter":
@@ -78,8 +92,6 @@ def host_module(name: str) -> ModuleType:
             import folder_paths as module
         case "latent_preview":
             import latent_preview as module
-        case "nodes":
-            import nodes as module
         case "server":
             import server as module
         case _:

@@ -1,0 +1,88 @@
+"""Transformers whose text has an attention of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from math import prod
+from typing import Any
+
+import torch.nn.functional as F
+from comfy.ldm.cosmos.predict2 import Block as CosmosBlock
+from comfy.ldm.cosmos.predict2 import MiniTrainDIT
+from comfy.ldm.kandinsky5.model import Kandinsky5, TransformerDecoderBlock
+from comfy.ldm.lightricks.av_model import BasicAVTransformerBlock, LTXAVModel
+from comfy.ldm.lightricks.model import BasicTransformerBlock as LTXVBlock
+from comfy.ldm.lightricks.model import LTXVModel
+from comfy.ldm.wan.model import CameraWanModel, VaceWanModel, WanAttentionBlock, WanModel
+from comfy.model_patcher import ModelPatcher
+from torch import Tensor, nn
+
+from .text_attention import ALL, Evaluation, Grid, Layout, OverriddenText, grid_of
+
+TEXT = "videop2p_text_attention"  # where a call's options say that an attention looks at the text
+
+
+@dataclass(frozen=True)
+class MarkedAttention:
+    """An object patch on the `forward` of one attention to the text, which says so; forward: what was there."""
+
+    forward: Any
+
+    def __call__(self, *args: Any, transformer_options: dict[str, Any], **kwargs: Any) -> Tensor:
+        return self.forward(*args, transformer_options={**transformer_options, TEXT: True}, **kwargs)
+
+
+@dataclass(frozen=True)
+class SeparateText(OverriddenText):
+    """networks: their exact types, as relatives attend to more; block, attention: where each block looks at the text;
+    patch: (frames, rows, columns) of a latent that are one place, of a network."""
+
+    networks: tuple[type[nn.Module], ...]
+    block: type[nn.Module]
+    attention: str
+    patch: Callable[[Any], Sequence[int]]
+
+    def has(self, network: nn.Module) -> bool:
+        return type(network) in self.networks
+
+    def prepared(self, model: ModelPatcher) -> ModelPatcher:
+        model = model.clone()
+        for name, module in model.get_model_object("diffusion_model").named_modules():
+            if isinstance(module, self.block):
+                path = f"diffusion_model.{name}.{self.attention}.forward"
+                model.add_object_patch(path, MarkedAttention(model.get_model_object(path)))
+        return model
+
+    def grid(self, evaluation: Evaluation) -> Grid:
+        return grid_of(evaluation.x, self.patch(evaluation.network))
+
+    def layout(self, evaluation: Evaluation, queries: int, keys: int, options: dict[str, Any]) -> Layout | None:
+        if TEXT in options:
+            # An image-to-video block of Wan looks at its picture in the same place.
+            return Layout(ALL, text=ALL) if keys == evaluation.tokens else None
+        return Layout(ALL, own=ALL) if queries == keys == prod(self.grid(evaluation)) else None
+
+
+class LTXAVText(SeparateText):
+    """LTX-2, whose latent is that of the clip and that of its sound in one."""
+
+    def over_keys(self, values: Tensor, tokens: int, others: float) -> Tensor:
+        # Its connector puts the text first and learnt registers behind it.
+        return F.pad(values, (0, tokens - len(values)), value=others)
+
+    def grid(self, evaluation: Evaluation) -> Grid:
+        clip, *_ = evaluation.arguments["latent_shapes"]
+        return grid_of(evaluation.x.new_empty(clip), self.patch(evaluation.network))
+
+
+SEPARATE = (
+    SeparateText((WanModel, VaceWanModel, CameraWanModel), WanAttentionBlock, "cross_attn", lambda wan: wan.patch_size),
+    SeparateText((LTXVModel,), LTXVBlock, "attn2", lambda ltxv: ltxv.patchifier.patch_size),
+    LTXAVText((LTXAVModel,), BasicAVTransformerBlock, "attn2", lambda ltxv: ltxv.patchifier.patch_size),
+    SeparateText(
+        (MiniTrainDIT,), CosmosBlock, "cross_attn",
+        lambda cosmos: (cosmos.patch_temporal, cosmos.patch_spatial, cosmos.patch_spatial),
+    ),
+    SeparateText((Kandinsky5,), TransformerDecoderBlock, "cross_attention", lambda kandinsky: kandinsky.patch_size),
+)  # fmt: skip

@@ -1,0 +1,138 @@
+"""Where words look in a picture, and what looks alike in it: told by attentions while the network goes on as it is.
+
+A word's map is linear in V, and so is a map spread by what looks like what (edit/places.py): attention whose values are
+the map. No map of places by places is formed, so that any size is possible.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from einops import rearrange, reduce
+from torch import Tensor
+
+from ...diffusion.attention import attention, word_probabilities
+from ..comfy.model_patches import context_of, options_of, with_options
+from .picture_call import PictureCall
+from .text_attention import Evaluation, Grid, TextAttention
+
+
+@dataclass
+class Observer(ABC):
+    """A wrapper around the calls of a network whose attentions are looked into.
+
+    family: of the network; layers: what each attention that counts told, [frames, words, rows, columns]
+    """
+
+    family: TextAttention
+    layers: list[Tensor] = field(default_factory=list, init=False)
+
+    def __call__(self, executor: Any, *args: Any, **kwargs: Any) -> Tensor:
+        options, tokens = options_of(args, kwargs), context_of(args, kwargs).shape[1]
+        evaluation = Evaluation(executor.class_obj.diffusion_model, args[0], tokens, kwargs)
+        grid = self.grid(evaluation)
+
+        def act(call: PictureCall) -> Tensor:
+            if self.family.grid_of_call(evaluation, call.options) == grid:
+                told = self.told(call, grid, evaluation)
+                self.layers += [] if told is None else [told]
+            return call.attended()
+
+        args, kwargs = with_options(args, kwargs, self.family.acting(act, evaluation, options, itself=True))
+        return executor(*args, **kwargs)
+
+    @abstractmethod
+    def grid(self, evaluation: Evaluation) -> Grid:
+        """Of the attentions that count."""
+
+    @abstractmethod
+    def told(self, call: PictureCall, grid: Grid, evaluation: Evaluation) -> Tensor | None:
+        """By one of them; None where it tells nothing."""
+
+
+@dataclass
+class WordLooks(Observer):
+    """How much each place looks at each word. columns: [tokens, words], 1 at the tokens of each."""
+
+    columns: Tensor
+
+    def grid(self, evaluation: Evaluation) -> Grid:
+        return self.family.looking_grid(evaluation)
+
+    def told(self, call: PictureCall, grid: Grid, evaluation: Evaluation) -> Tensor | None:
+        if call.text is None:
+            return None
+        words = call.q.new_zeros(call.k.shape[-2], self.columns.shape[1])
+        own = [self.family.over_keys(column, evaluation.tokens, 0.0) for column in self.columns.mT.to(words)]
+        words[call.text] = torch.stack(own, dim=1)
+        call = call.of_queries(_slice(call.picture, grid))
+        mask = None if call.mask is None else _with_heads(call.mask)
+        maps = word_probabilities(*_flat(call), words, call.heads, mask)
+        return reduce(maps, "rows heads (f y x) words -> (rows f) words y x", "mean", f=grid[0], y=grid[1])
+
+    def maps(self) -> Tensor:
+        """[frames, words, rows, columns]: the mean over a UNet's layers, or over the middle half of a transformer's.
+
+        The first ones of those look at single places, the last ones at how they are drawn.
+        """
+        layers = self.layers
+        if self.family.is_deep:
+            quarter = len(layers) // 4
+            layers = layers[quarter : max(len(layers) - quarter, 1)]
+        return torch.stack(layers).mean(dim=0)
+
+
+@dataclass
+class Likeness(Observer):
+    """Maps [frames, words, rows, columns] spread to what looks alike within each frame, once."""
+
+    spread: Tensor
+
+    def grid(self, evaluation: Evaluation) -> Grid:
+        return self.family.likeness_grid(evaluation)
+
+    def told(self, call: PictureCall, grid: Grid, evaluation: Evaluation) -> Tensor | None:
+        if call.own is None:
+            return None
+        frames, rows, columns = grid
+        maps = F.interpolate(self.spread.float(), size=(rows, columns), mode="bilinear").to(call.q.device)
+        q, k = _flat(call.of_queries(_slice(call.picture, grid)))
+        q, k = (
+            rearrange(x, "rows (f places) channels -> (rows f) places channels", f=frames)
+            for x in (q.float(), k[:, call.own][:, : frames * rows * columns].float())
+        )
+        values = rearrange(maps, "frames words y x -> frames (y x) words")
+        values = F.pad(values, (0, -values.shape[-1] % 4))  # fused kernels take values in fours alone
+        seen = attention(q, k, values.repeat(1, 1, call.heads), call.heads)
+        seen = reduce(seen, "frames places (heads words) -> frames words places", "mean", heads=call.heads)
+        return rearrange(seen[:, : maps.shape[1]], "frames words (y x) -> frames words y x", y=rows)
+
+    def maps(self) -> Tensor:
+        return torch.stack(self.layers).mean(dim=0)
+
+
+def _slice(picture: slice, grid: Grid) -> slice:
+    """The queries that are the grid's places, without what stands behind them."""
+    frames, rows, columns = grid
+    start = picture.start or 0
+    return slice(start, start + frames * rows * columns)
+
+
+def _with_heads(mask: Tensor) -> Tensor:
+    """A mask [(rows,) queries, keys] or with heads in the shape [rows, heads, queries, keys]."""
+    return mask[None, None] if mask.ndim == 2 else mask[:, None] if mask.ndim == 3 else mask
+
+
+def _flat(call: PictureCall) -> tuple[Tensor, Tensor]:
+    """Queries and keys of a call as [rows, tokens, heads * channels], as many heads of both."""
+    q, k = call.q, call.k
+    if call.scale is not None:
+        q = q * call.scale * (q.shape[-1] // (1 if q.ndim == 4 else call.heads)) ** 0.5
+    if q.ndim == 4:
+        k = k.repeat_interleave(call.heads // k.shape[1], dim=1)
+        q, k = (rearrange(x, "rows heads tokens channels -> rows tokens (heads channels)") for x in (q, k))
+    return q, k

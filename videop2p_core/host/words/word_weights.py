@@ -1,0 +1,172 @@
+"""Words that count more or less wherever a picture looks at its text, while any sampler runs.
+
+Normalised (diffusion/weighted_attention.py): a weight is a bias of its logarithm on the logits of the word's keys. Only
+the picture's queries are weighed, so that in a joint attention the text reads itself as ever.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+from uuid import UUID
+
+import torch
+from torch import Tensor
+
+from ...diffusion.weighted_attention import weighted_attention
+from ...edit.prompt import shortened
+from ...edit.text_weights import TextWeights
+from ..comfy.conditioning import same_embedding
+from ..comfy.model_patches import WEIGHTS, context_of, options_of, with_options
+from .picture_call import PictureCall
+from .text_attention import Evaluation, TextAttention
+
+SAME = 1e-3  # of one noise level, in half precision
+Halves = dict[UUID, int]  # entries of conditionings, and the host's index of the conditioning that each belongs to
+
+
+@dataclass(frozen=True, eq=False)
+class WeighedText:
+    """What a MODEL does to a text wherever it is in use. Its methods wrap the host's calls of the same names.
+
+    text: as it was typed; embedding: [1, tokens, channels]; weights: of its tokens
+    window: the share of the noise levels (0 the noisiest, 1 the cleanest) in which they act, as ControlNets count it
+    family: of the MODEL
+    """
+
+    text: str
+    embedding: Tensor
+    weights: TextWeights
+    window: tuple[float, float]
+    family: TextAttention
+
+    def outer_sample(self, executor: Any, *args: Any, **kwargs: Any) -> Any:
+        """Before anything is sampled: is the text in use?"""
+        guider = executor.class_obj
+        entries = [entry for conditioning in guider.conds.values() for entry in conditioning]
+        mine = frozenset(entry["uuid"] for entry in entries if self._is_mine(entry))
+        if not mine:
+            raise ValueError(
+                f"no conditioning has the text '{shortened(self.text)}', whose words are weighed: sample with the "
+                "conditioning that Word Weights gives, or with the same text from the same CLIP"
+            )
+        sampling = guider.model_patcher.get_model_object("model_sampling")
+        levels = [float(sampling.percent_to_sigma(share)) for share in self.window]
+        options = guider.model_options["transformer_options"]
+        options[WEIGHTS] = (*options.get(WEIGHTS, ()), TextInUse(self, mine, *levels))
+        return executor(*args, **kwargs)
+
+    def calc_cond_batch(
+        self,
+        executor: Any,
+        model: Any,
+        conds: Sequence[Any],
+        x: Tensor,
+        timestep: Tensor,
+        model_options: dict[str, Any],
+    ) -> Any:
+        """Before a step's calls of the network: in which half is it?"""
+        options = model_options["transformer_options"]
+        uses = [replace(use, halves=use.found_in(conds)) if use.text is self else use for use in options[WEIGHTS]]
+        options = {**options, WEIGHTS: tuple(uses)}
+        return executor(model, conds, x, timestep, {**model_options, "transformer_options": options})
+
+    def apply_model(self, executor: Any, *args: Any, **kwargs: Any) -> Tensor:
+        """Around one call of the network: the first of several texts weighs for all."""
+        options, context = options_of(args, kwargs), context_of(args, kwargs)
+        first, *_ = options[WEIGHTS]
+        weights = weights_now(options) if first.text is self else {}
+        if not weights:
+            return executor(*args, **kwargs)
+        evaluation = Evaluation(executor.class_obj.diffusion_model, args[0], context.shape[1], kwargs)
+        keys = {
+            part: self.family.over_keys(own, evaluation.tokens, 1.0).to(args[0].device) for part, own in weights.items()
+        }
+        weigher = Weigher(keys, len(options["uuids"]))
+        args, kwargs = with_options(args, kwargs, self.family.acting(weigher, evaluation, options))
+        denoised = executor(*args, **kwargs)
+        if not weigher.acted:
+            raise ValueError(
+                "another node computes how this model looks at its text, so that no word can be weighed: remove that "
+                "node (normalised attention guidance, for instance)"
+            )
+        return denoised
+
+    def _is_mine(self, entry: dict[str, Any]) -> bool:
+        embedding = entry.get("cross_attn")
+        return embedding is not None and same_embedding([[embedding]], self.embedding)
+
+
+@dataclass(frozen=True)
+class TextInUse:
+    """A weighed text in one run: the conditioning entries that hold it, the noise levels that it is weighed between."""
+
+    text: WeighedText
+    entries: frozenset[UUID]
+    noisiest: float
+    cleanest: float
+    halves: Halves = field(default_factory=dict)
+
+    def found_in(self, conds: Sequence[Any]) -> Halves:
+        """Where its entries are. The host may give a copy of an entry, uuid and all, to the halves after its own."""
+        halves: Halves = {}
+        for half, entries in enumerate(conds):
+            for entry in entries or ():
+                if entry["uuid"] in self.entries:
+                    halves.setdefault(entry["uuid"], half)
+        return halves
+
+    def weights_now(self, options: dict[str, Any]) -> Tensor | None:
+        """[tokens] at the noise level of a call; None where no word is weighed."""
+        sigma, levels = options["sigmas"].max().item(), options["sample_sigmas"][:-1]
+        if not self.cleanest * (1 - SAME) <= sigma <= self.noisiest * (1 + SAME):
+            return None
+        # A sampler may evaluate between two levels: the step is that which began.
+        step = max(int((levels >= sigma * (1 - SAME)).sum()) - 1, 0)
+        return self.text.weights.at(step, len(levels))
+
+
+def weights_now(options: dict[str, Any]) -> dict[int, Tensor]:
+    """The weights of the tokens [tokens] of the texts in use, by the number of the part of a call's rows that reads
+    each; no part whose words all weigh 1."""
+    weights: dict[int, Tensor] = {}
+    for use in options[WEIGHTS]:
+        own = use.weights_now(options)
+        for part, entry in enumerate(zip(options["uuids"], options["cond_or_uncond"], strict=True)):
+            if own is not None and entry in use.halves.items():
+                weights[part] = weights.get(part, 1) * own
+    return weights
+
+
+@dataclass
+class Weigher:
+    """An Act: weights [keys of the text] in some of the equal parts of the rows, of so many; acted: whether it came to
+    that."""
+
+    weights: dict[int, Tensor]
+    parts: int
+    acted: bool = False
+
+    def __call__(self, call: PictureCall) -> Tensor:
+        self.acted = True
+        share = len(call.q) // self.parts
+        out = []
+        for part in range(self.parts):
+            own = call.of_rows(slice(part * share, (part + 1) * share))
+            out.append(weighed(own, self.weights[part]) if part in self.weights else own.attended())
+        return torch.cat(out)
+
+
+def weighed(call: PictureCall, weights: Tensor) -> Tensor:
+    """The output of a call whose picture sees its text by weights [keys of the text]."""
+    keys = weights.new_ones(call.k.shape[-2])
+    keys[call.text] = weights
+    picture = call.of_queries(call.picture)
+    out = weighted_attention(picture.seeing, call.v, keys)
+    if call.occupant is not None:  # such as one that adds a picture's own attention to the text's
+        out = call.attended() + (out - picture.seeing(call.v))
+    if not call.picture.start:
+        return out
+    text = call.of_queries(slice(0, call.picture.start))
+    return torch.cat([text.attended(), out], dim=-2)
