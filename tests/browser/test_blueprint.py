@@ -2,8 +2,10 @@
 
 import json
 
+import pytest
 from comfyui_videop2p.tests.host.graphs import succeeded
 from comfyui_videop2p.tools.workflows.write import SUBGRAPHS
+from playwright.sync_api import expect
 
 from .test_workflows import photograph
 
@@ -38,6 +40,10 @@ WIRED = """async ({workflow, given}) => {
     app.canvas.ds.scale = 0.7
     app.canvas.ds.offset = [560, 150]
     return (await app.graphToPrompt()).output
+}"""
+CHANGE = """([name, value]) => {
+    const box = app.graph._nodes.find(node => node.subgraph)
+    box.widgets.find(widget => widget.name === name).value = value
 }"""
 UNWIRED = """app.graph._nodes.flatMap(node =>
     node.inputs.filter((input, slot) => !node.isInputConnected(slot) && !input.widget).map(input => input.name))"""
@@ -85,6 +91,19 @@ def test_the_box_edits_a_clip(page, host):
     controller = inputs_of(graph, "VP2P_AttentionController")
     assert controller["target_prompt"] == "a blue ball on the beach" and controller["blend_target"] == "ball"
     assert saved(host, graph).endswith(".mp4")
+
+
+@pytest.mark.parametrize("name", [NAME, "Video-P2P-4-Edit"])
+def test_the_words_of_an_edit_are_shown_on_its_box(page, name):
+    wired(page, name)
+    expect(page.locator(".vp2p-difference .vp2p-swapped")).to_have_text(["red", "blue← red"])
+    page.evaluate(CHANGE, ["target_prompt", "a blue zeppelin on the beach"])
+    expect(page.locator(".vp2p-difference .vp2p-swapped").last).to_have_text("zeppelin← ball")
+    expect(page.locator(".vp2p-fault").first).to_contain_text("the demo model never learnt 'zeppelin'")
+    photograph(page, f"box-{name}")
+    saved = page.evaluate("app.graph.serialize().nodes.find(node => node.title.startsWith('Video-P2P')).widgets_values")
+    assert all(isinstance(value, (str, int, float)) for value in saved)
+    assert not [text for text in page.complaints if "videop2p" in text.lower()]
 
 
 def test_the_five_boxes_edit_a_clip(page, host):

@@ -152,6 +152,13 @@ def test_a_question_too_many_is_asked_again(opened):
     expect(chips(opened, "swapped")).to_have_text(["ball", "cube← ball"])
 
 
+def test_a_word_that_the_demo_model_never_learnt_is_told(opened):
+    opened.evaluate(FILL, ["target_prompt", "a red zeppelin on the beach"])
+    expect(opened.locator(".vp2p-fault")).to_contain_text(
+        "target prompt: the demo model never learnt 'zeppelin'; it knows"
+    )
+
+
 def test_what_spells_markup_is_shown_as_text(opened):
     opened.evaluate("() => { window.ran = 0 }")
     attack = "<img/src=x/onerror=ran++>"
