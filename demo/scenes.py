@@ -23,6 +23,7 @@ SIZE = 128  # pixels a side of the model's pictures
 SUPERSAMPLING = 3
 FIRST_EVALUATION_SEED = 1_000_000
 STYLES = ("plain", "sketch", "night")
+WORD_WEIGHTS = {"object": 1.0, "colour": 0.5, "pattern": 0.5}  # of each word's attention map, when training looks at it
 FIELDS = {"object": OBJECTS, "colour": tuple(COLOURS), "pattern": PATTERNS, "background": BACKGROUNDS, "style": STYLES}
 
 PLACES = {
@@ -45,6 +46,11 @@ class Scene:
     background: str
     style: str = "plain"
 
+    @property
+    def things(self) -> tuple[Scene]:
+        """What has object, colour and pattern: there is but one thing."""
+        return (self,)
+
     def random(self, purpose: str) -> np.random.Generator:
         """A generator of its own for each purpose, so that changing one word disturbs no other choice."""
         return np.random.default_rng([self.seed, *purpose.encode()])
@@ -56,6 +62,11 @@ class Frame:
 
     image: np.ndarray
     mask: np.ndarray
+
+    @property
+    def masks(self) -> np.ndarray:
+        """Of all things [1, height, width]."""
+        return self.mask[None]
 
 
 def random_scene(seed: int) -> Scene:
