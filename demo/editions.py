@@ -42,6 +42,10 @@ class Edition:
         return self.runs / "unet.safetensors"
 
     @property
+    def model(self) -> Path:
+        return self.results / "videop2p_demo.safetensors"
+
+    @property
     def judge(self) -> Path:
         return self.results / "judge.safetensors"
 

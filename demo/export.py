@@ -69,8 +69,7 @@ def restore(edition: Edition) -> None:
     That of the first edition also gives another edition a start: it knows how to draw, and some of the words.
     """
     edition.runs.mkdir(parents=True, exist_ok=True)
-    file = edition.results / DEMO_FILE.name
-    tensors, _ = read_demo_file(file if file.exists() else DEMO_FILE)
+    tensors, _ = read_demo_file(edition.model if edition.model.exists() else DEMO_FILE)
     vae = {name: tensor.float() for name, tensor in with_prefix(tensors, VAE_PREFIX).items()}
     save_file(with_rows(networks_of(tensors), tensors[TOKEN_ROWS].tolist(), edition.vocabulary), edition.unet)
     save_file(vae | {"vae_scale": torch.tensor(1.0)}, edition.vae)
@@ -84,13 +83,12 @@ def add_figures(figures: dict[str, float]) -> None:
 
 def export(edition: Edition, training: str) -> None:
     tensors, metadata = gather(edition, training)
-    file = edition.results / DEMO_FILE.name
-    save_file(tensors, file, metadata)
-    size = file.stat().st_size
+    save_file(tensors, edition.model, metadata)
+    size = edition.model.stat().st_size
     if size > LIMIT:
-        file.unlink()
+        edition.model.unlink()
         raise ValueError(f"the demo model takes {size} bytes, the limit is {LIMIT}: make the UNet narrower")
-    print(f"{file}: {size / 1e6:.1f} MB, {sum(t.numel() for t in tensors.values()) / 1e6:.2f} M numbers")
+    print(f"{edition.model}: {size / 1e6:.1f} MB, {sum(t.numel() for t in tensors.values()) / 1e6:.2f} M numbers")
 
 
 if __name__ == "__main__":

@@ -105,7 +105,7 @@ def encoded(edition: Edition, images: np.ndarray) -> np.ndarray:
     encoder = vae.taesd_encoder.to(memory_format=torch.channels_last)
     parts = []
     for first in range(0, len(images), 50):
-        pixels = torch.from_numpy(images[first : first + 50]).permute(0, 3, 1, 2).float() / 255
+        pixels = torch.from_numpy(np.array(images[first : first + 50])).permute(0, 3, 1, 2).float() / 255
         with workers.autocast():
             parts.append(encoder(pixels.contiguous(memory_format=torch.channels_last)).float())
     return torch.cat(parts).contiguous().numpy()

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from datetime import timedelta
 from pathlib import Path
 
 import torch
@@ -19,6 +20,7 @@ from ..tools.pack import ROOT
 
 WORKERS = 2
 SECONDS_A_CHECKPOINT = 180
+PATIENCE = timedelta(days=7)  # training may be paused, and waits for whoever has the machine
 
 
 def autocast():
@@ -41,7 +43,8 @@ def join() -> int:
     """Meet the other workers; returns this one's number."""
     rank = int(os.environ["VP2P_WORKER"])
     torch.set_num_threads(1)
-    dist.init_process_group("gloo", init_method=os.environ["VP2P_MEETING"], rank=rank, world_size=WORKERS)
+    meeting = os.environ["VP2P_MEETING"]
+    dist.init_process_group("gloo", init_method=meeting, rank=rank, world_size=WORKERS, timeout=PATIENCE)
     return rank
 
 

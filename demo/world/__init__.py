@@ -5,6 +5,7 @@ it shapes: `dataclasses.replace(scene, colour="blue")` is the same clip with onl
 """
 
 from .captions import (
+    JUDGED,
     WORD_WEIGHTS,
     caption,
     caption_words,
@@ -16,6 +17,6 @@ from .frames import Frame, clip, flow, render
 from .scene import FIELDS, FIRST_EVALUATION_SEED, SIZE, Scene, Thing, random_scene
 
 __all__ = [
-    "FIELDS", "FIRST_EVALUATION_SEED", "SIZE", "WORD_WEIGHTS", "Frame", "Scene", "Thing", "caption", "caption_words",
-    "clip", "described", "flow", "random_scene", "render", "varied_caption", "word_regions",
+    "FIELDS", "FIRST_EVALUATION_SEED", "JUDGED", "SIZE", "WORD_WEIGHTS", "Frame", "Scene", "Thing", "caption",
+    "caption_words", "clip", "described", "flow", "random_scene", "render", "varied_caption", "word_regions",
 ]  # fmt: skip

@@ -16,6 +16,7 @@ WHERE = {
     "moon": "on the moon",
     "city": "in the city",
 }
+JUDGED = ("object", "colour", "material", "place")  # what the judge must be right about
 WORD_WEIGHTS = {
     "object": 1.0,
     "colour": 0.5,
