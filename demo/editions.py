@@ -14,11 +14,13 @@ HERE = Path(__file__).parent
 
 @dataclass(frozen=True)
 class Edition:
-    """`scenes` draws and words it; `runs` holds pictures and checkpoints; `results` the model and the judge."""
+    """`scenes` draws and words it; `runs` holds pictures and checkpoints; `results` the model and the judge; `steps`
+    are those of each stage that is trained by steps."""
 
     scenes: ModuleType
     runs: Path
     results: Path
+    steps: dict[str, int]
 
     @property
     def vocabulary(self) -> tuple[str, ...]:
@@ -31,6 +33,10 @@ class Edition:
     @property
     def vae_state(self) -> Path:
         return self.runs / "vae_state.pt"
+
+    @property
+    def decoder_state(self) -> Path:
+        return self.runs / "decoder_state.pt"
 
     @property
     def unet_state(self) -> Path:
@@ -64,7 +70,7 @@ class Edition:
 
 CACHE = home() / "scenes2"  # git-ignored folders are lost with a clone; its training takes longer than one keeps
 EDITIONS = {
-    "scenes": Edition(scenes, HERE / "runs", HERE),
-    "scenes2": Edition(world, CACHE, CACHE),
+    "scenes": Edition(scenes, HERE / "runs", HERE, {"vae": 2400, "unet": 6600, "decoder": 1200, "lcm": 2000}),
+    "scenes2": Edition(world, CACHE, CACHE, {"vae": 800, "unet": 20000, "decoder": 800, "lcm": 2000}),
 }
 FIRST = "scenes"

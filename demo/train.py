@@ -1,11 +1,12 @@
 """Train the demo model from nothing: pictures, VAE, UNet and text encoder, decoder, judge, and the file of it all.
 
 python dev.py train                                   every stage, with fixed seeds
-python dev.py train --stages unet export --resume     go on from the UNet's last checkpoint
+python dev.py train --resume                          go on from each stage's last checkpoint
 python dev.py train --from-committed --stages lcm     distil the committed model to 4 steps, which no other stage needs
 python dev.py train --stages unet export --from-committed
                                                       go on from demo/videop2p_demo.safetensors, with a fresh optimiser
-python dev.py train --world scenes2 ...               the same of the second edition of the world
+python dev.py train --world scenes2 ...               the same of the second edition of the world, which is begun from
+                                                      the first one's model: --from-committed, ever after --resume
 """
 
 from __future__ import annotations
@@ -18,7 +19,6 @@ from . import data, export, judge, workers
 from .editions import EDITIONS, FIRST
 
 PICTURES = 16000
-STEPS = {"vae": 2400, "unet": 6600, "decoder": 1200, "lcm": 2000}
 
 
 def train(
@@ -31,10 +31,8 @@ def train(
     begun = ["--begun"] * from_committed
     data.coverage(edition, pictures)  # renders what there is not yet
     for stage in stages:
-        own = [*shared, "--steps", str(steps or STEPS.get(stage))]
+        own = [*shared, "--steps", str(steps or edition.steps.get(stage))]
         if stage == "vae":
-            for file in edition.runs.glob("latents_*.npy"):
-                file.unlink()
             workers.launch("demo.train_vae", [*own, *begun])
         elif stage == "unet":
             workers.launch("demo.train_unet", [*own, *begun])
@@ -43,7 +41,7 @@ def train(
         elif stage == "lcm":
             workers.launch("demo.train_lcm", own)
             shutil.copyfile(edition.lcm, edition.results / DEMO_LCM_FILE.name)
-        elif stage == "judge":
+        elif stage == "judge" and not (resume and edition.judge.exists()):
             judge.train(edition, pictures, epochs=4)
         elif stage == "export":
             export.export(edition, training)
@@ -58,7 +56,7 @@ if __name__ == "__main__":
     parser.add_argument("--steps", type=int, help="of each stage that is trained by steps, in place of its own number")
     parser.add_argument("--training", default="python dev.py train", help="what it took, for the file's metadata")
     begin = parser.add_mutually_exclusive_group()
-    begin.add_argument("--resume", action="store_true")
+    begin.add_argument("--resume", action="store_true", help="stages without a checkpoint start from the weights there")
     begin.add_argument("--from-committed", action="store_true")
     a = parser.parse_args()
     train(a.world, list(a.stages), a.pictures, a.steps, a.resume, a.from_committed, a.training)

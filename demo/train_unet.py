@@ -255,10 +255,10 @@ def train(
     parameters = list(networks.parameters())
     optimizer = torch.optim.AdamW(parameters, lr=learning_rate, betas=(0.9, 0.99), weight_decay=1e-3, fused=True)
     first_step = 0
-    if begun:
+    if begun or (resume and edition.unet.exists()):
         networks.load_state_dict(load_file(edition.unet))
     average = {k: v.clone() for k, v in networks.state_dict().items()}
-    if resume:
+    if resume and edition.unet_state.exists():
         state = torch.load(edition.unet_state, weights_only=True)
         networks.load_state_dict(state["networks"])
         optimizer.load_state_dict(state["optimizer"])

@@ -112,12 +112,13 @@ def train(
     images, _ = data.pictures(edition, pictures)
     held_out = torch.from_numpy(images[-64:].copy()).permute(0, 3, 1, 2).float() / 255
     vae = build_taesd()
-    if decoder_only or begun:
+    state_file = edition.decoder_state if decoder_only else edition.vae_state
+    state = torch.load(state_file, weights_only=True) if resume and state_file.exists() else None
+    if decoder_only or begun or (resume and edition.vae.exists()):
         vae.load_state_dict(load_file(edition.vae))
     else:
         torch.manual_seed(0)
         start_as_colour_pyramid(vae)
-    state = torch.load(edition.vae_state, weights_only=True) if resume else None
     if state:
         vae.load_state_dict(state["vae"])
     vae = vae.to(memory_format=torch.channels_last)
@@ -126,16 +127,21 @@ def train(
     parameters = decoder if decoder_only else encoder + decoder
     optimizer = torch.optim.Adam(parameters, lr=learning_rate, betas=(0.9, 0.99), fused=True)
     freeze_at = 0 if decoder_only else int(steps * 0.8)
-    first_step = 0
+    first_step, frozen = 0, decoder_only
     if state:
+        frozen = state["frozen"]
         optimizer.load_state_dict(state["optimizer"])
         first_step = state["step"]
         rng = np.random.default_rng([7, rank, decoder_only, first_step])
+    if first_step < steps and not decoder_only and rank == 0:
+        for file in edition.runs.glob("latents_*.npy"):  # of another encoder
+            file.unlink()
     started, clock = time.time(), workers.Clock(workers.SECONDS_A_CHECKPOINT)
     for step in range(first_step, steps):
-        if step == freeze_at or step == first_step > freeze_at:
-            if step == freeze_at and not decoder_only:
-                standardise_latents(vae, torch.from_numpy(images[:256].copy()).permute(0, 3, 1, 2).float() / 255)
+        if step >= freeze_at and not frozen:
+            standardise_latents(vae, torch.from_numpy(images[:256].copy()).permute(0, 3, 1, 2).float() / 255)
+            frozen = True
+        if frozen:
             for p in encoder:
                 p.requires_grad_(False)
                 p.grad = None
@@ -146,7 +152,7 @@ def train(
             latent = vae.taesd_encoder(target.contiguous(memory_format=torch.channels_last)).float()
             image = vae.taesd_decoder(latent + LATENT_NOISE * torch.randn_like(latent)).float()
         loss = reconstruction_loss(image, target)
-        if step < freeze_at:
+        if not frozen:
             mean, variance = latent.mean(dim=(0, 2, 3)), latent.var(dim=(0, 2, 3))
             loss = loss + 0.002 * (mean.square() + (variance.clamp_min(1e-4).log()).square()).mean()
         optimizer.zero_grad()
@@ -163,7 +169,8 @@ def train(
             print(f"{done} | loss {loss.item():.4f} psnr {quality:.2f} dB latent deviation {spread}", flush=True)
             save_file({k: v.contiguous() for k, v in vae.state_dict().items()}, edition.vae)
             workers.save(
-                {"vae": vae.state_dict(), "optimizer": optimizer.state_dict(), "step": step + 1}, edition.vae_state
+                {"vae": vae.state_dict(), "optimizer": optimizer.state_dict(), "step": step + 1, "frozen": frozen},
+                state_file,
             )
 
 
