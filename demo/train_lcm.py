@@ -18,6 +18,7 @@ from . import data, words, workers
 from .editions import EDITIONS, FIRST, Edition
 from .train_unet import (
     OBJECT_WEIGHT,
+    STEPS_A_REPORT,
     Attention,
     Captions,
     alphas_cumprod,
@@ -33,7 +34,6 @@ HUBER = 0.01
 AVERAGE = 0.95  # of the student that the next point is seen by
 LINEAR_RANK, CONVOLUTION_RANK = 16, 6
 SETTLE = 0.3  # the last part of the steps, in which the learning rate falls to zero
-STEPS_A_REPORT = 250
 
 
 def guidance(t: torch.Tensor) -> torch.Tensor:

@@ -24,7 +24,7 @@ EMPTY_CAPTIONS = 0.1
 OBJECT_WEIGHT = 2.0  # of an object's cell against a background cell in the noise loss
 INSIDE_WEIGHT, DOMINANCE_WEIGHT = 0.05, 0.02
 EMA_DECAY = 0.9995
-STEPS_A_MEAN = 250  # of the losses that a report names
+STEPS_A_REPORT = 250
 
 
 def alphas_cumprod() -> torch.Tensor:
@@ -296,8 +296,9 @@ def train(
             decay = min(EMA_DECAY, (step + 1) / (step + 20))
             with torch.no_grad():
                 torch._foreach_lerp_([average[k] for k in average], list(networks.state_dict().values()), 1 - decay)
-            if clock.rings() or step == steps - 1:
-                mean = np.mean(losses[-STEPS_A_MEAN:], axis=0)
+            reports = step % STEPS_A_REPORT == STEPS_A_REPORT - 1 or step == steps - 1
+            if reports:
+                mean = np.mean(losses[-STEPS_A_REPORT:], axis=0)
                 gaps = "; ".join(
                     f"t={t}: {right:.4f} right, {wrong:.4f} shuffled, {none:.4f} empty"
                     for t in (900, 600)
@@ -307,6 +308,7 @@ def train(
                 done = f"unet step {step + 1}/{steps} {time.time() - started:.0f} s {speed:.1f} samples/s"
                 terms = f"loss {mean[0]:.4f} outside {mean[1]:.3f} faint {mean[2]:.3f}"
                 print(f"{done} | {terms} | {gaps}", flush=True)
+            if reports or clock.rings():
                 save_file({k: v.contiguous() for k, v in average.items()}, edition.unet)
                 state = {"networks": networks.state_dict(), "optimizer": optimizer.state_dict(), "average": average}
                 workers.save(state | {"step": step + 1}, edition.unet_state)

@@ -20,6 +20,7 @@ from . import data, workers
 from .editions import EDITIONS, FIRST, Edition
 
 BATCH, CROP = 8, 64  # crops a worker, pixels a side: a VAE is local, and small crops mean more steps
+STEPS_A_REPORT = 100
 LATENT_NOISE = 0.03  # what the UNet makes is never exact: a decoder that bears a little noise draws better samples
 
 
@@ -160,13 +161,15 @@ def train(
         workers.average_gradients([p for p in parameters if p.requires_grad])
         torch.nn.utils.clip_grad_norm_([p for p in parameters if p.requires_grad], 1.0)
         optimizer.step()
-        if rank == 0 and (clock.rings() or step == steps - 1):
+        reports = step % STEPS_A_REPORT == STEPS_A_REPORT - 1 or step == steps - 1
+        if rank == 0 and reports:
             with torch.no_grad():
                 latents = vae.taesd_encoder(held_out)
                 quality = psnr(vae.taesd_decoder(latents), held_out)
             spread = ", ".join(f"{s:.2f}" for s in latents.std(dim=(0, 2, 3)))
             done = f"vae step {step + 1}/{steps} {time.time() - started:.0f} s"
             print(f"{done} | loss {loss.item():.4f} psnr {quality:.2f} dB latent deviation {spread}", flush=True)
+        if rank == 0 and (reports or clock.rings()):
             save_file({k: v.contiguous() for k, v in vae.state_dict().items()}, edition.vae)
             workers.save(
                 {"vae": vae.state_dict(), "optimizer": optimizer.state_dict(), "step": step + 1, "frozen": frozen},

@@ -174,7 +174,7 @@ def shade(scene: Scene, index: int, thing: Thing, sight: Sight, behind) -> np.nd
     strength = np.where(glossy | clear, 0.9, np.where(metal, 0.75, np.where(matte, 0.06, 0.22)))
     seen = seen + (glint ** np.where(glossy | clear | metal, 60, 24) * strength * sight.sunlight)[:, None] * SUN
     seen = seen + rim[:, None] * SKY * np.where(own & (thing.material == "furry"), 0.4, 0.16)[:, None] * hue
-    if metal.any() and thing.material not in ("furry", "glass"):
+    if metal.any() and thing.material != "furry":
         mirrored = 2 * dot(normals, sight.eye) * normals[1] - sight.eye[1]
         side = 2 * dot(normals, sight.eye) * normals[0] - sight.eye[0]
         studio = 0.5 + 0.8 * ramp(-0.12, 0.55, mirrored + 0.12 * np.sin(5 * side)) + 0.3 * ramp(0.1, -0.7, mirrored)
@@ -185,9 +185,11 @@ def shade(scene: Scene, index: int, thing: Thing, sight: Sight, behind) -> np.nd
             np.where(metal, 0.8 if not matte.any() else 0.5, 0.0),
         )
     if clear.any():
-        through = behind(normals) * (0.25 + 0.75 * mix(np.ones(3), hue * 1.15, 0.45 + 0.5 * grazing))
-        body = through * 0.9 + hue * (0.16 * light)
+        beyond = behind(normals)
+        beyond = 0.4 * beyond + 0.6 * beyond.mean(axis=1, keepdims=True)  # or pink glass before grass were brown
+        through = beyond * (0.15 + 0.85 * mix(np.ones(3), hue, 0.74 + 0.26 * grazing))
+        body = through * 0.8 + hue * (0.34 * light)
         glass = mix(body, SKY * np.ones_like(body), 0.5 * grazing**3) + (glint**90 * 1.1 * sight.sunlight)[:, None]
         glass = glass + (np.clip(-facing, 0, 1) ** 3 * 0.22)[:, None] * hue  # light gathered on the far side
-        seen = np.where(clear[:, None], glass, seen)
+        seen = mix(seen, glass, np.where(clear, np.where(metal, 0.5, 1.0), 0.0))
     return seen

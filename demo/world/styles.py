@@ -42,7 +42,7 @@ def stylise(image: np.ndarray, labels: np.ndarray, is_sky: np.ndarray, scene: Sc
     if scene.style == "watercolour":
         flow = noise.layered(x / 16, y / 16, 3)
         wet = np.clip(0.12 + 1.1 * image, 0, 1)
-        pale = mix(wet, PAPER, np.clip(0.06 + 0.75 * ramp(0.42, 0.85, flow), 0, 1))
+        pale = mix(wet, PAPER, 0.05 + 0.5 * ramp(0.42, 0.85, flow))
         grain = 1 + 0.10 * (noise(x / 1.6, y / 1.6) - 0.5)
         rim = np.clip(outlines(labels), 0, 1)[..., None]
         washed = pale * grain[..., None] * (1 - 0.28 * rim)
