@@ -1,51 +1,71 @@
-"""The training pictures, rendered once and kept: memory-mapped arrays in demo/runs (git-ignored)."""
+"""The training pictures, rendered once and kept by the thousand in the edition's runs (git-ignored)."""
 
 from __future__ import annotations
 
+import os
 from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 
-from . import scenes
+from .editions import EDITIONS, Edition
 
-RUNS = Path(__file__).parent / "runs"
 CELL = 8  # pixels a side of one latent cell
+PART = 1000  # pictures a file: rendering goes on where it was stopped
+THINGS = 2  # the most that a scene has
 
 
-def training_picture(seed: int) -> scenes.Frame:
+def training_picture(scenes: ModuleType, seed: int):
     """The picture of a training seed: its scene at a random moment of its clip."""
     if seed >= scenes.FIRST_EVALUATION_SEED:
         raise ValueError(f"seed {seed} belongs to the evaluation: train on seeds below {scenes.FIRST_EVALUATION_SEED}")
     return scenes.render(scenes.random_scene(seed), time=float(np.random.default_rng([seed, 2]).random()))
 
 
-def coverage_by_cell(mask: np.ndarray) -> np.ndarray:
-    """The object's mask [height, width] averaged over the latent's cells [height / 8, width / 8]."""
-    height, width = mask.shape
-    return mask.reshape(height // CELL, CELL, width // CELL, CELL).mean(axis=(1, 3))
+def coverage_by_cell(masks: np.ndarray) -> np.ndarray:
+    """Masks [things, height, width] averaged over the latent's cells [THINGS, height / 8, width / 8]."""
+    things, height, width = masks.shape
+    cells = masks.reshape(things, height // CELL, CELL, width // CELL, CELL).mean(axis=(2, 4))
+    return np.concatenate([cells, np.zeros((THINGS - things, *cells.shape[1:]), cells.dtype)])
 
 
-def _render(seed: int) -> tuple[np.ndarray, np.ndarray]:
-    frame = training_picture(seed)
-    return (frame.image * 255).round().astype(np.uint8), coverage_by_cell(frame.mask).astype(np.float16)
+def _render(name: str, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    frame = training_picture(EDITIONS[name].scenes, seed)
+    return (frame.image * 255).round().astype(np.uint8), coverage_by_cell(frame.masks).astype(np.float16)
 
 
-def pictures(count: int) -> tuple[np.ndarray, np.ndarray]:
-    """Pictures [count, size, size, 3] uint8 and object coverage by latent cell [count, size/8, size/8].
+def pictures(edition: Edition, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """Pictures [count, size, size, 3] uint8 and coverage of each thing by latent cell [count, THINGS, size/8, size/8].
 
     Of the seeds 0 .. count - 1, rendered on the first call.
     """
-    RUNS.mkdir(exist_ok=True)
-    images_file, masks_file = RUNS / f"pictures_{count}.npy", RUNS / f"coverage_{count}.npy"
-    if not masks_file.exists():
-        size, cells = scenes.SIZE, scenes.SIZE // CELL
-        images = np.lib.format.open_memmap(RUNS / "rendering.npy", "w+", np.uint8, (count, size, size, 3))
-        masks = np.zeros((count, cells, cells), np.float16)
+    parts = [part(edition, first) for first in range(0, count, PART)]
+    images, masks = zip(*parts, strict=True)
+    return np.concatenate(images)[:count], np.concatenate(masks)[:count]
+
+
+def coverage(edition: Edition, count: int) -> np.ndarray:
+    """The second of `pictures` alone."""
+    return np.concatenate([part(edition, first)[1] for first in range(0, count, PART)])[:count]
+
+
+def part(edition: Edition, first: int) -> tuple[np.ndarray, np.ndarray]:
+    """`pictures` of PART seeds from `first` on, as memory-mapped arrays."""
+    edition.runs.mkdir(parents=True, exist_ok=True)
+    files = [edition.part(name, first) for name in ("pictures", "coverage")]
+    if not all(file.exists() for file in files):
+        (name,) = (name for name, other in EDITIONS.items() if other is edition)
         with ProcessPoolExecutor(2) as pool:
-            for seed, (image, mask) in enumerate(pool.map(_render, range(count), chunksize=64)):
-                images[seed], masks[seed] = image, mask
-        images.flush()
-        (RUNS / "rendering.npy").rename(images_file)
-        np.save(masks_file, masks)
-    return np.load(images_file, mmap_mode="r"), np.load(masks_file)
+            drawn = pool.map(partial(_render, name), range(first, first + PART), chunksize=50)
+            for file, arrays in zip(files, zip(*drawn, strict=True), strict=True):
+                save(file, np.stack(arrays))
+    return tuple(np.load(file, mmap_mode="r") for file in files)
+
+
+def save(file: Path, array: np.ndarray) -> None:
+    """As a file that is never half written: training may be stopped at any moment."""
+    unfinished = file.with_suffix(".part.npy")
+    np.save(unfinished, array)
+    os.replace(unfinished, file)

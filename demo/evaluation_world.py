@@ -10,6 +10,7 @@ import torch
 from PIL import Image
 
 from . import scenes
+from .editions import Edition
 from .ways import Way
 
 FRAMES = 8
@@ -19,6 +20,7 @@ FRAMES = 8
 class World:
     """What every part works with."""
 
+    edition: Edition
     model: object
     clip: object
     vae: object
@@ -33,7 +35,7 @@ class World:
 
     def rendered(self, scene: scenes.Scene) -> tuple[torch.Tensor, torch.Tensor]:
         """frames [frames, height, width, 3] and the object's masks [frames, height, width]."""
-        frames = scenes.clip(scene, FRAMES)
+        frames = self.edition.scenes.clip(scene, FRAMES)
         return torch.from_numpy(np.stack([f.image for f in frames])), torch.from_numpy(
             np.stack([f.mask for f in frames])
         )

@@ -1,4 +1,4 @@
-"""The trained parts as one file, demo/videop2p_demo.safetensors: SD1.x names, fp16, metadata that says what it is."""
+"""The trained parts as one file, videop2p_demo.safetensors: SD1.x names, fp16, metadata that says what it is."""
 
 from __future__ import annotations
 
@@ -13,34 +13,34 @@ from ..videop2p_core.host.demo_model import (
     TEXT,
     TEXT_PREFIX,
     TOKEN_ROWS,
+    TOKEN_TABLE,
     UNET,
     UNET_PREFIX,
     VAE_PREFIX,
     read_demo_file,
     with_prefix,
 )
-from . import scenes, words
-from .train_unet import UNET_FILE
-from .train_vae import VAE_FILE
+from . import words
+from .editions import EDITIONS, FIRST, Edition
 
 LIMIT = 25_000_000  # bytes
 SD_SCALE = 0.18215  # the host multiplies the VAE's latents by it before the UNet sees them
 
 
-def gather(training: str) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
-    networks, vae = load_file(UNET_FILE), load_file(VAE_FILE)
+def gather(edition: Edition, training: str) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
+    networks, vae = load_file(edition.unet), load_file(edition.vae)
     vae["vae_scale"], vae["vae_shift"] = torch.tensor(SD_SCALE), torch.tensor(0.0)
     tensors = {UNET_PREFIX + k: v for k, v in with_prefix(networks, "unet.").items()}
     tensors |= {f"{TEXT_PREFIX}transformer.{k}": v for k, v in with_prefix(networks, "text.").items()}
     tensors |= {VAE_PREFIX + k: v for k, v in vae.items()}
     tensors = {name: tensor.half().contiguous() for name, tensor in tensors.items()}
-    tensors[TOKEN_ROWS] = torch.tensor(words.token_rows())
+    tensors[TOKEN_ROWS] = torch.tensor(words.token_rows(edition.vocabulary))
     metadata = {
         "architecture": "Stable Diffusion 1.x, small: eps prediction, scaled-linear betas; TAESD's VAE",
         "unet": json.dumps(UNET),
         "text": json.dumps(TEXT),
-        "vocabulary": json.dumps(scenes.caption_words()),
-        "size": str(scenes.SIZE),
+        "vocabulary": json.dumps(edition.vocabulary),
+        "size": str(edition.scenes.SIZE),
         "training": training,
     }
     return tensors, metadata
@@ -52,13 +52,27 @@ def networks_of(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     return {new + name: t.float() for new, old in parts.items() for name, t in with_prefix(tensors, old).items()}
 
 
-def restore() -> None:
-    """The committed file taken apart again into demo/runs, for training to go on from."""
-    UNET_FILE.parent.mkdir(exist_ok=True)
-    tensors, _ = read_demo_file(DEMO_FILE)
+def with_rows(networks: dict[str, torch.Tensor], known: list[int], vocabulary: tuple[str, ...]) -> dict:
+    """The networks with a token table for `vocabulary`: words that the table of `known` ids lacks begin at random."""
+    name = f"text.{TOKEN_TABLE.removeprefix('transformer.')}"
+    table, rows = networks[name], words.token_rows(vocabulary)
+    fresh = torch.randn(len(rows), table.shape[1], generator=torch.Generator().manual_seed(0)) * table.std()
+    for i, token in enumerate(rows):
+        if token in known:
+            fresh[i] = table[known.index(token)]
+    return networks | {name: fresh}
+
+
+def restore(edition: Edition) -> None:
+    """The committed file taken apart again into the edition's runs, for training to go on from.
+
+    That of the first edition also gives another edition a start: it knows how to draw, and some of the words.
+    """
+    edition.runs.mkdir(parents=True, exist_ok=True)
+    tensors, _ = read_demo_file(edition.model if edition.model.exists() else DEMO_FILE)
     vae = {name: tensor.float() for name, tensor in with_prefix(tensors, VAE_PREFIX).items()}
-    save_file(networks_of(tensors), UNET_FILE)
-    save_file(vae | {"vae_scale": torch.tensor(1.0)}, VAE_FILE)
+    save_file(with_rows(networks_of(tensors), tensors[TOKEN_ROWS].tolist(), edition.vocabulary), edition.unet)
+    save_file(vae | {"vae_scale": torch.tensor(1.0)}, edition.vae)
 
 
 def add_figures(figures: dict[str, float]) -> None:
@@ -67,17 +81,19 @@ def add_figures(figures: dict[str, float]) -> None:
     save_file(tensors, DEMO_FILE, metadata | {"figures": json.dumps(figures)})
 
 
-def export(training: str) -> None:
-    tensors, metadata = gather(training)
-    save_file(tensors, DEMO_FILE, metadata)
-    size = DEMO_FILE.stat().st_size
+def export(edition: Edition, training: str) -> None:
+    tensors, metadata = gather(edition, training)
+    save_file(tensors, edition.model, metadata)
+    size = edition.model.stat().st_size
     if size > LIMIT:
-        DEMO_FILE.unlink()
+        edition.model.unlink()
         raise ValueError(f"the demo model takes {size} bytes, the limit is {LIMIT}: make the UNet narrower")
-    print(f"{DEMO_FILE.name}: {size / 1e6:.1f} MB, {sum(t.numel() for t in tensors.values()) / 1e6:.2f} M numbers")
+    print(f"{edition.model}: {size / 1e6:.1f} MB, {sum(t.numel() for t in tensors.values()) / 1e6:.2f} M numbers")
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--world", choices=EDITIONS, default=FIRST)
     parser.add_argument("--training", required=True, help="what the training took, for the file's metadata")
-    export(parser.parse_args().training)
+    a = parser.parse_args()
+    export(EDITIONS[a.world], a.training)

@@ -14,34 +14,43 @@ import torch.nn.functional as F
 from einops import rearrange
 from safetensors.torch import load_file, save_file
 
-from . import data, scenes
+from . import data
+from .editions import EDITIONS, FIRST, Edition
 
-SIDE = 64  # pictures are judged at this size
-JUDGE_FILE = data.RUNS.parent / "judge.safetensors"
-SIZES = {field: len(values) for field, values in scenes.FIELDS.items()}
+SHAPES = {  # of each edition: the side that pictures are judged at, and channels
+    "scenes": (64, (24, 48, 96, 128)),
+    "scenes2": (128, (32, 64, 112, 160)),  # what a thing is made of shows in its finest marks
+}
 
 
 class Judge(torch.nn.Module):
     """Pictures [batch, 3, height, width] in 0..1 -> {field: logits [batch, values]}."""
 
-    def __init__(self):
+    def __init__(self, fields: dict[str, tuple[str, ...]], side: int, widths: tuple[int, ...]):
         super().__init__()
-        widths = (3, 24, 48, 96, 128)
+        self.fields, self.side = fields, side
+        strides = (side // 64, 2, 2, 2, 1)
         layers = []
-        for before, after in zip(widths, widths[1:], strict=False):
+        for before, after, stride in zip((3, *widths), (*widths, widths[-1]), strides, strict=True):
             layers += [
-                torch.nn.Conv2d(before, after, 3, stride=2 if before > 3 else 1, padding=1, bias=False),
+                torch.nn.Conv2d(before, after, 3, stride=stride, padding=1, bias=False),
                 torch.nn.BatchNorm2d(after),
                 torch.nn.ReLU(),
             ]
-        layers += [torch.nn.Conv2d(128, 128, 3, padding=1, bias=False), torch.nn.BatchNorm2d(128), torch.nn.ReLU()]
         self.features = torch.nn.Sequential(*layers)
-        self.heads = torch.nn.ModuleDict({field: torch.nn.Linear(128 * 16, size) for field, size in SIZES.items()})
+        self.heads = torch.nn.ModuleDict(
+            {field: torch.nn.Linear(widths[-1] * 16, len(values)) for field, values in fields.items()}
+        )
 
     def forward(self, pictures: torch.Tensor) -> dict[str, torch.Tensor]:
-        x = F.interpolate(pictures, size=(SIDE, SIDE), mode="area") * 2 - 1
+        x = F.interpolate(pictures, size=(self.side, self.side), mode="area") * 2 - 1
         x = rearrange(F.adaptive_avg_pool2d(self.features(x), 4), "b c h w -> b (c h w)")
         return {field: head(x) for field, head in self.heads.items()}
+
+
+def new_judge(edition: Edition) -> Judge:
+    (shape,) = (SHAPES[name] for name, other in EDITIONS.items() if other is edition)
+    return Judge(edition.scenes.FIELDS, *shape)
 
 
 def probabilities(judge: Judge, frames: torch.Tensor) -> dict[str, torch.Tensor]:
@@ -53,24 +62,24 @@ def probabilities(judge: Judge, frames: torch.Tensor) -> dict[str, torch.Tensor]
 
 def seen(judge: Judge, frames: torch.Tensor) -> dict[str, str]:
     """The likeliest value of every field."""
-    return {field: scenes.FIELDS[field][int(p.argmax())] for field, p in probabilities(judge, frames).items()}
+    return {field: judge.fields[field][int(p.argmax())] for field, p in probabilities(judge, frames).items()}
 
 
-def load_judge() -> Judge:
-    judge = Judge()
+def load_judge(edition: Edition = EDITIONS[FIRST]) -> Judge:
+    judge = new_judge(edition)
     judge.load_state_dict(
         {
             name: tensor.float() if tensor.is_floating_point() else tensor
-            for name, tensor in load_file(JUDGE_FILE).items()
+            for name, tensor in load_file(edition.judge).items()
         }
     )
     return judge.eval()
 
 
-def labels(found: list[scenes.Scene]) -> dict[str, torch.Tensor]:
+def labels(edition: Edition, found: list) -> dict[str, torch.Tensor]:
     return {
         field: torch.tensor([values.index(getattr(scene, field)) for scene in found])
-        for field, values in scenes.FIELDS.items()
+        for field, values in edition.scenes.FIELDS.items()
     }
 
 
@@ -85,39 +94,49 @@ def spoiled(pictures: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
     return torch.where(spoil, (blurred * light + shift + noise).clamp(0, 1), pictures)
 
 
-def train(pictures: int, epochs: int) -> None:
+def train(edition: Edition, pictures: int, epochs: int) -> None:
     torch.manual_seed(0)
     generator, rng = torch.Generator().manual_seed(0), np.random.default_rng(0)
-    images, _ = data.pictures(pictures)
-    small = (
-        F.interpolate(
-            torch.from_numpy(np.array(images)).permute(0, 3, 1, 2).half(), scale_factor=SIDE / scenes.SIZE, mode="area"
-        )
-        / 255
-    )
-    targets = labels([scenes.random_scene(seed) for seed in range(pictures)])
-    judge = Judge()
-    total = epochs * (pictures // 64)
+    found = [edition.scenes.random_scene(seed) for seed in range(pictures)]
+    alone = [seed for seed, scene in enumerate(found) if len(scene.things) == 1]
+    targets = labels(edition, [found[seed] for seed in alone])
+    judge = new_judge(edition).to(memory_format=torch.channels_last)
+    small = torch.cat([reduced(data.part(edition, first)[0], judge.side) for first in range(0, pictures, data.PART)])
+    small = small[alone]
+    total = epochs * (len(alone) // 64)
     optimizer = torch.optim.AdamW(judge.parameters(), lr=2e-3, weight_decay=1e-2, fused=True)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 2e-3, total_steps=total)
     for epoch in range(epochs):
-        for picks in torch.from_numpy(rng.permutation(pictures)[: pictures // 64 * 64]).split(64):
-            logits = judge(spoiled(small[picks].float(), generator))
-            loss = sum(F.cross_entropy(logits[field], targets[field][picks]) for field in SIZES)
+        for picks in torch.from_numpy(rng.permutation(len(alone))[: len(alone) // 64 * 64]).split(64):
+            mirrored = torch.rand(64, 1, 1, 1, generator=generator) < 0.5
+            batch = spoiled(torch.where(mirrored, small[picks].flip(3), small[picks]).float(), generator)
+            logits = judge(batch.contiguous(memory_format=torch.channels_last))
+            loss = sum(F.cross_entropy(logits[field], targets[field][picks]) for field in judge.fields)
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
             schedule.step()
         print(f"judge epoch {epoch + 1}/{epochs} loss {loss.item():.4f}", flush=True)
     save_file(
-        {name: tensor.half() if tensor.is_floating_point() else tensor for name, tensor in judge.state_dict().items()},
-        JUDGE_FILE,
+        {
+            name: (tensor.half() if tensor.is_floating_point() else tensor).contiguous()
+            for name, tensor in judge.state_dict().items()
+        },
+        edition.judge,
     )
+
+
+def reduced(images: np.ndarray, side: int) -> torch.Tensor:
+    """Pictures [count, height, width, 3] uint8 -> [count, 3, side, side] in 0..1, in half precision."""
+    pixels = torch.from_numpy(np.array(images)).permute(0, 3, 1, 2)
+    parts = [F.interpolate(part.float() / 255, size=(side, side), mode="area").half() for part in pixels.split(100)]
+    return torch.cat(parts)
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--world", choices=EDITIONS, default=FIRST)
     parser.add_argument("--pictures", type=int, default=16000)
     parser.add_argument("--epochs", type=int, default=4)
     a = parser.parse_args()
-    train(a.pictures, a.epochs)
+    train(EDITIONS[a.world], a.pictures, a.epochs)

@@ -18,6 +18,11 @@ class Scene:
     background: str
     style: str = "plain"
 
+    @property
+    def things(self) -> tuple[Scene]:
+        """What has object, colour and pattern: there is but one thing."""
+        return (self,)
+
     def random(self, purpose: str) -> np.random.Generator:
         """A generator of its own for each purpose, so that changing one word disturbs no other choice."""
         return np.random.default_rng([self.seed, *purpose.encode()])

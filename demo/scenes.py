@@ -24,6 +24,8 @@ SIZE = 128  # pixels a side of the model's pictures
 SUPERSAMPLING = 3
 FIRST_EVALUATION_SEED = 1_000_000
 STYLES = ("plain", "sketch", "night")
+JUDGED = ("object", "colour", "background")  # what the judge must be right about
+WORD_WEIGHTS = {"object": 1.0, "colour": 0.5, "pattern": 0.5}  # of each word's attention map, when training looks at it
 FIELDS = {"object": OBJECTS, "colour": tuple(COLOURS), "pattern": PATTERNS, "background": BACKGROUNDS, "style": STYLES}
 
 PLACES = {
@@ -41,6 +43,11 @@ class Frame:
 
     image: np.ndarray
     mask: np.ndarray
+
+    @property
+    def masks(self) -> np.ndarray:
+        """Of all things [1, height, width]."""
+        return self.mask[None]
 
 
 def random_scene(seed: int) -> Scene:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import time
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -14,10 +15,10 @@ from safetensors.torch import load_file, save_file
 from torch.nn.utils import parametrize
 
 from . import data, words, workers
+from .editions import EDITIONS, FIRST, Edition
 from .train_unet import (
     OBJECT_WEIGHT,
     STEPS_A_REPORT,
-    UNET_FILE,
     Attention,
     Captions,
     alphas_cumprod,
@@ -33,7 +34,6 @@ HUBER = 0.01
 AVERAGE = 0.95  # of the student that the next point is seen by
 LINEAR_RANK, CONVOLUTION_RANK = 16, 6
 SETTLE = 0.3  # the last part of the steps, in which the learning rate falls to zero
-LCM_FILE, STATE_FILE = data.RUNS / "lcm.safetensors", data.RUNS / "lcm_state.pt"
 
 
 def guidance(t: torch.Tensor) -> torch.Tensor:
@@ -117,7 +117,7 @@ class Distillation:
         weight = 1 + (OBJECT_WEIGHT - 1) * cover
         return (weight * ((difference.square() + HUBER**2).sqrt() - HUBER)).mean()
 
-    def save(self) -> None:
+    def save(self, file: Path) -> None:
         """The averaged student as a LoRA by the host's own names, in half precision."""
         tensors = {}
         for name, adapter in self.adapters.items():
@@ -126,26 +126,26 @@ class Distillation:
                 up, down = up[:, :, None, None], down.view(-1, *adapter.shape[1:])
             tensors[f"diffusion_model.{name}.lora_up.weight"] = up.contiguous()
             tensors[f"diffusion_model.{name}.lora_down.weight"] = down.contiguous()
-        save_file(tensors, LCM_FILE)
+        save_file(tensors, file)
 
 
-def train(steps: int, learning_rate: float, pictures: int, resume: bool) -> None:
+def train(edition: Edition, steps: int, learning_rate: float, pictures: int, resume: bool) -> None:
     rank = workers.join()
     torch.manual_seed(0)
-    latents = encoded_pictures(pictures, rank)
-    coverage = torch.from_numpy(data.pictures(pictures)[1].astype(np.float32))[:, None]
-    networks = build_networks()
-    networks.load_state_dict(load_file(UNET_FILE))
+    latents = encoded_pictures(edition, pictures, rank)
+    coverage = torch.from_numpy(data.coverage(edition, pictures).astype(np.float32)).sum(dim=1, keepdim=True)
+    networks = build_networks(edition.vocabulary)
+    networks.load_state_dict(load_file(edition.unet))
     networks.requires_grad_(False)
     with torch.no_grad():
-        null = encode_text(networks["text"], torch.from_numpy(words.tokenize("").rows)[None])
+        null = encode_text(networks["text"], torch.from_numpy(words.tokenize(edition.vocabulary, "").rows)[None])
     distillation = Distillation(networks["unet"], null)
     adapters = torch.nn.ModuleList(distillation.adapters.values())
     parameters = list(adapters.parameters())
     optimizer = torch.optim.AdamW(parameters, lr=learning_rate, betas=(0.9, 0.99), weight_decay=0.0, fused=True)
     first_step = 0
     if resume:
-        state = torch.load(STATE_FILE, weights_only=True)
+        state = torch.load(edition.lcm_state, weights_only=True)
         adapters.load_state_dict(state["adapters"])
         optimizer.load_state_dict(state["optimizer"])
         first_step = state["step"]
@@ -154,7 +154,7 @@ def train(steps: int, learning_rate: float, pictures: int, resume: bool) -> None
         adapter.follow(0.0)
     rng = np.random.default_rng([13, rank, first_step])
     torch.manual_seed(1000 * first_step + rank)
-    captions = Captions(pictures, rng)
+    captions = Captions(edition, pictures, rng)
     started, losses = time.time(), []
     for step in range(first_step, steps):
         optimizer.param_groups[0]["lr"] = learning_rate * min(1.0, (step + 1) / 100, (1 - step / steps) / SETTLE)
@@ -178,17 +178,19 @@ def train(steps: int, learning_rate: float, pictures: int, resume: bool) -> None
             speed = (step + 1 - first_step) * BATCH * workers.WORKERS / (time.time() - started)
             mean = np.mean(losses[-STEPS_A_REPORT:])
             print(f"lcm step {step + 1}/{steps} {speed:.0f} samples/s | loss {mean:.4f}", flush=True)
-            distillation.save()
+            distillation.save(edition.lcm)
             torch.save(
-                {"adapters": adapters.state_dict(), "optimizer": optimizer.state_dict(), "step": step + 1}, STATE_FILE
+                {"adapters": adapters.state_dict(), "optimizer": optimizer.state_dict(), "step": step + 1},
+                edition.lcm_state,
             )
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--world", choices=EDITIONS, default=FIRST)
     parser.add_argument("--steps", type=int, default=2000)
     parser.add_argument("--learning-rate", type=float, default=6e-4)
     parser.add_argument("--pictures", type=int, default=16000)
     parser.add_argument("--resume", action="store_true", help="go on from the last checkpoint, optimiser and all")
     a = parser.parse_args()
-    train(a.steps, a.learning_rate, a.pictures, a.resume)
+    train(EDITIONS[a.world], a.steps, a.learning_rate, a.pictures, a.resume)

@@ -15,21 +15,16 @@ import torch.nn.functional as F
 from einops import rearrange, reduce
 from safetensors.torch import load_file, save_file
 
-from . import data, scenes, words, workers
-from .train_vae import VAE_FILE, build_taesd
+from . import data, words, workers
+from .editions import EDITIONS, FIRST, Edition
+from .train_vae import build_taesd
 
 BATCH = 32  # pictures a worker
 EMPTY_CAPTIONS = 0.1
 OBJECT_WEIGHT = 2.0  # of an object's cell against a background cell in the noise loss
 INSIDE_WEIGHT, DOMINANCE_WEIGHT = 0.05, 0.02
-WORD_WEIGHT = {"object": 1.0, "colour": 0.5, "pattern": 0.5}  # how much each word's map counts in the two terms above
 EMA_DECAY = 0.9995
 STEPS_A_REPORT = 250
-UNET_FILE, LATENT_FILE, STATE_FILE = (
-    data.RUNS / "unet.safetensors",
-    data.RUNS / "latents.pt",
-    data.RUNS / "unet_state.pt",
-)
 
 
 def alphas_cumprod() -> torch.Tensor:
@@ -37,8 +32,8 @@ def alphas_cumprod() -> torch.Tensor:
     return torch.cumprod(1 - torch.linspace(0.00085**0.5, 0.012**0.5, 1000) ** 2, dim=0)
 
 
-def build_networks() -> torch.nn.ModuleDict:
-    """UNet and text encoder on the host's classes; the token table holds `words.token_rows()` only."""
+def build_networks(vocabulary: tuple[str, ...]) -> torch.nn.ModuleDict:
+    """UNet and text encoder on the host's classes; the token table holds the rows of `words.token_rows` only."""
     import comfy.ops
     from comfy.clip_model import CLIPTextModel
     from comfy.ldm.modules.diffusionmodules.openaimodel import UNetModel
@@ -48,7 +43,7 @@ def build_networks() -> torch.nn.ModuleDict:
     ops = comfy.ops.disable_weight_init
     unet = UNetModel(**UNET, dtype=torch.float32, operations=ops)
     text = CLIPTextModel(TEXT, torch.float32, "cpu", ops)
-    text.set_input_embeddings(ops.Embedding(len(words.token_rows()), TEXT["hidden_size"]))
+    text.set_input_embeddings(ops.Embedding(len(words.token_rows(vocabulary)), TEXT["hidden_size"]))
     return torch.nn.ModuleDict({"unet": unet, "text": text})
 
 
@@ -93,26 +88,27 @@ def initialise(networks: torch.nn.ModuleDict) -> None:
 
 
 @torch.no_grad()
-def encoded_pictures(count: int, rank: int) -> torch.Tensor:
+def encoded_pictures(edition: Edition, count: int, rank: int) -> torch.Tensor:
     """Latents [count, 4, cells, cells] of the training pictures, encoded once: the VAE's training deletes them."""
-    if LATENT_FILE.exists():
-        return torch.load(LATENT_FILE, weights_only=True)
-    images, _ = data.pictures(count)
+    firsts = range(0, count, data.PART)
+    for first in firsts[rank :: workers.WORKERS]:
+        if not edition.part("latents", first).exists():
+            data.save(edition.part("latents", first), encoded(edition, data.part(edition, first)[0]))
+    torch.distributed.barrier()
+    return torch.from_numpy(np.concatenate([np.load(edition.part("latents", first)) for first in firsts])[:count])
+
+
+def encoded(edition: Edition, images: np.ndarray) -> np.ndarray:
+    """Pictures [count, height, width, 3] uint8 -> latents [count, 4, cells, cells]."""
     vae = build_taesd()
-    vae.load_state_dict(load_file(VAE_FILE))
+    vae.load_state_dict(load_file(edition.vae))
     encoder = vae.taesd_encoder.to(memory_format=torch.channels_last)
-    share = torch.arange(rank, count, workers.WORKERS)
     parts = []
-    for chunk in share.split(64):
-        pixels = torch.from_numpy(images[chunk.numpy()]).permute(0, 3, 1, 2).float() / 255
-        with torch.autocast("cpu", torch.bfloat16):
+    for first in range(0, len(images), 50):
+        pixels = torch.from_numpy(np.array(images[first : first + 50])).permute(0, 3, 1, 2).float() / 255
+        with workers.autocast():
             parts.append(encoder(pixels.contiguous(memory_format=torch.channels_last)).float())
-    latents = torch.zeros(count, *parts[0].shape[1:])
-    latents[share] = torch.cat(parts)
-    torch.distributed.all_reduce(latents)
-    if rank == 0:
-        torch.save(latents, LATENT_FILE)
-    return latents
+    return torch.cat(parts).contiguous().numpy()
 
 
 def weigh(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, heads: int, bias: torch.Tensor | float = 0.0):
@@ -170,91 +166,109 @@ class Attention:
 def localisation(
     maps: list[torch.Tensor], coverage: torch.Tensor, word_tokens: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """How much of the object's words' attention lies outside it, and how little they dominate inside.
+    """How much of the things' words' attention lies outside them, and how little they dominate inside.
 
-    maps: layers of [batch, cells, tokens]; coverage [batch, 1, height, width]; word_tokens [batch, tokens] >= 0.
+    maps: layers of [batch, cells, tokens]; coverage [batch, things, height, width]; word_tokens [batch, things, tokens]
+    >= 0.
     """
-    named = word_tokens.sum(dim=1) > 0
+    named = word_tokens.sum(dim=2) > 0
     outside, faint = [], []
     for attention in maps:
         side = int(attention.shape[1] ** 0.5)
         if side < 8:  # coarser cells than the object's outline teach nothing
             continue
-        inside = rearrange(F.adaptive_avg_pool2d(coverage, side), "b 1 h w -> b (h w)")
-        words_map = torch.einsum("bqk,bk->bq", attention.float(), word_tokens)
-        share = (words_map * inside).sum(dim=1) / words_map.sum(dim=1).clamp_min(1e-6)
-        level = (words_map * inside).sum(dim=1) / inside.sum(dim=1).clamp_min(1e-6)
+        inside = rearrange(F.adaptive_avg_pool2d(coverage, side), "b t h w -> b t (h w)")
+        words_map = torch.einsum("bqk,btk->btq", attention.float(), word_tokens)
+        share = (words_map * inside).sum(dim=2) / words_map.sum(dim=2).clamp_min(1e-6)
+        level = (words_map * inside).sum(dim=2) / inside.sum(dim=2).clamp_min(1e-6)
         outside.append(1 - share[named])
         faint.append(F.relu(0.6 - level[named]))
     return torch.cat(outside).mean(), torch.cat(faint).mean()
 
 
 class Captions:
-    """Freshly worded captions of training pictures, as token rows and as weights of the object's words."""
+    """Freshly worded captions of training pictures, as token rows and as weights of the things' words."""
 
-    def __init__(self, count: int, rng: np.random.Generator):
-        self.scenes = [scenes.random_scene(seed) for seed in range(count)]
-        self.rng = rng
+    def __init__(self, edition: Edition, count: int, rng: np.random.Generator):
+        self.edition, self.rng = edition, rng
+        self.scenes = [edition.scenes.random_scene(seed) for seed in range(count)]
 
     def draw(self, picks: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
-        """-> rows [batch, 77], word_tokens [batch, 77]."""
-        rows, weights = [], np.zeros((len(picks), words.LENGTH), np.float32)
+        """-> rows [batch, 77], word_tokens [batch, things, 77]."""
+        rows, weights = [], np.zeros((len(picks), data.THINGS, words.LENGTH), np.float32)
         for i, pick in enumerate(picks):
             scene = self.scenes[pick]
             empty = self.rng.random() < EMPTY_CAPTIONS
-            tokens = words.tokenize("" if empty else scenes.varied_caption(scene, self.rng))
+            text = "" if empty else self.edition.scenes.varied_caption(scene, self.rng)
+            tokens = words.tokenize(self.edition.vocabulary, text)
             rows.append(tokens.rows)
-            for field, weight in WORD_WEIGHT.items():
-                weights[i, tokens.spans.get(getattr(scene, field), [])] = weight
+            for word, thing, weight in thing_words(self.edition, scene):
+                weights[i, thing, tokens.spans.get(word, [])] = weight
         return torch.from_numpy(np.stack(rows)), torch.from_numpy(weights)
+
+    def plain(self, picks: np.ndarray) -> torch.Tensor:
+        """Rows [batch, 77] of the plain full captions."""
+        texts = [self.edition.scenes.caption(self.scenes[pick]) for pick in picks]
+        return torch.from_numpy(np.stack([words.tokenize(self.edition.vocabulary, text).rows for text in texts]))
+
+
+def thing_words(edition: Edition, scene) -> list[tuple[str, int, float]]:
+    """(word, number of its thing, weight) of each word that belongs to one thing alone."""
+    found = [
+        (getattr(thing, field), number, weight)
+        for number, thing in enumerate(scene.things)
+        for field, weight in edition.scenes.WORD_WEIGHTS.items()
+    ]
+    return [item for item in found if sum(item[0] == other[0] for other in found) == 1]
 
 
 @torch.no_grad()
-def text_gap(
-    networks, attention: Attention, latents, captions: Captions, picks: np.ndarray, timestep: int
-) -> tuple[float, float]:
-    """The noise loss with the right captions and with another picture's: equal means that the text is not used."""
+def text_gap(networks, attention: Attention, latents, captions: Captions, picks: np.ndarray, timestep: int):
+    """The noise loss with the right captions, with another picture's and with none: equal means that the text is not
+    used."""
     generator = torch.Generator().manual_seed(5)
     z = latents[torch.from_numpy(picks)]
     noise = torch.randn(z.shape, generator=generator)
     a = alphas_cumprod()[timestep]
     x = a.sqrt() * z + (1 - a).sqrt() * noise
-    rows = torch.from_numpy(np.stack([words.tokenize(scenes.caption(captions.scenes[pick])).rows for pick in picks]))
+    rows = captions.plain(picks)
+    empty = torch.from_numpy(words.tokenize(captions.edition.vocabulary, "").rows).expand_as(rows)
     losses = []
-    for r in (rows, rows.roll(1, dims=0)):
+    for r in (rows, rows.roll(1, dims=0), empty):
         context = encode_text(networks["text"], r)
         eps = attention.forward(networks["unet"], x, torch.full((len(picks),), float(timestep)), context)
         losses.append((eps - noise).square().mean().item())
-    return losses[0], losses[1]
+    return losses
 
 
-def train(steps: int, learning_rate: float, pictures: int, settle: float, resume: bool, initial: str | None) -> None:
+def train(
+    edition: Edition, steps: int, learning_rate: float, pictures: int, settle: float, resume: bool, begun: bool
+) -> None:
     rank = workers.join()
     torch.manual_seed(0)
-    latents = encoded_pictures(pictures, rank)
-    coverage = torch.from_numpy(data.pictures(pictures)[1].astype(np.float32))[:, None]
+    latents = encoded_pictures(edition, pictures, rank)
+    coverage = torch.from_numpy(data.coverage(edition, pictures).astype(np.float32))
     held_out, training = np.arange(pictures - 128, pictures), pictures - 128
-    networks = build_networks()
+    networks = build_networks(edition.vocabulary)
     initialise(networks)
     attention = Attention(networks["unet"])
     parameters = list(networks.parameters())
     optimizer = torch.optim.AdamW(parameters, lr=learning_rate, betas=(0.9, 0.99), weight_decay=1e-3, fused=True)
-    average = {k: v.clone() for k, v in networks.state_dict().items()}
     first_step = 0
-    if initial:
-        networks.load_state_dict(load_file(initial))
-        average = {k: v.clone() for k, v in networks.state_dict().items()}
-    if resume:
-        state = torch.load(STATE_FILE, weights_only=True)
+    if begun or (resume and edition.unet.exists()):
+        networks.load_state_dict(load_file(edition.unet))
+    average = {k: v.clone() for k, v in networks.state_dict().items()}
+    if resume and edition.unet_state.exists():
+        state = torch.load(edition.unet_state, weights_only=True)
         networks.load_state_dict(state["networks"])
         optimizer.load_state_dict(state["optimizer"])
         average, first_step = state["average"], state["step"]
     workers.broadcast([p.data for p in parameters])
     rng = np.random.default_rng([11, rank, first_step])
     torch.manual_seed(1000 * first_step + rank)
-    captions = Captions(pictures, rng)
+    captions = Captions(edition, pictures, rng)
     alpha = alphas_cumprod()
-    started, losses = time.time(), []
+    started, losses, clock = time.time(), [], workers.Clock(workers.SECONDS_A_CHECKPOINT)
     for step in range(first_step, steps):
         rate = min(1.0, (step + 1) / 300, (1 - step / steps) / settle)
         optimizer.param_groups[0]["lr"] = learning_rate * rate
@@ -265,10 +279,10 @@ def train(steps: int, learning_rate: float, pictures: int, settle: float, resume
         a = alpha[t][:, None, None, None]
         noise = torch.randn_like(z)
         x = a.sqrt() * z + (1 - a).sqrt() * noise
-        with torch.autocast("cpu", torch.bfloat16):
+        with workers.autocast():
             context = encode_text(networks["text"], rows)
             eps = attention.forward(networks["unet"], x, t.float(), context)
-        weight = (1 + (OBJECT_WEIGHT - 1) * cover) / a
+        weight = (1 + (OBJECT_WEIGHT - 1) * cover.sum(dim=1, keepdim=True)) / a
         noise_loss = (weight * (eps.float() - noise).square()).mean()
         outside, faint = localisation(attention.maps, cover, word_tokens)
         loss = noise_loss + INSIDE_WEIGHT * outside + DOMINANCE_WEIGHT * faint
@@ -282,38 +296,35 @@ def train(steps: int, learning_rate: float, pictures: int, settle: float, resume
             decay = min(EMA_DECAY, (step + 1) / (step + 20))
             with torch.no_grad():
                 torch._foreach_lerp_([average[k] for k in average], list(networks.state_dict().values()), 1 - decay)
-            if step % STEPS_A_REPORT == STEPS_A_REPORT - 1 or step == steps - 1:
+            reports = step % STEPS_A_REPORT == STEPS_A_REPORT - 1 or step == steps - 1
+            if reports:
                 mean = np.mean(losses[-STEPS_A_REPORT:], axis=0)
                 gaps = "; ".join(
-                    f"t={t}: {right:.4f} right, {wrong:.4f} shuffled"
+                    f"t={t}: {right:.4f} right, {wrong:.4f} shuffled, {none:.4f} empty"
                     for t in (900, 600)
-                    for right, wrong in [text_gap(networks, attention, latents, captions, held_out[:64], t)]
+                    for right, wrong, none in [text_gap(networks, attention, latents, captions, held_out[:64], t)]
                 )
                 speed = (step + 1 - first_step) * BATCH * workers.WORKERS / (time.time() - started)
-                done = f"unet step {step + 1}/{steps} {time.time() - started:.0f} s {speed:.0f} samples/s"
+                done = f"unet step {step + 1}/{steps} {time.time() - started:.0f} s {speed:.1f} samples/s"
                 terms = f"loss {mean[0]:.4f} outside {mean[1]:.3f} faint {mean[2]:.3f}"
                 print(f"{done} | {terms} | {gaps}", flush=True)
-                save_file({k: v.contiguous() for k, v in average.items()}, UNET_FILE)
-                torch.save(
-                    {
-                        "networks": networks.state_dict(),
-                        "optimizer": optimizer.state_dict(),
-                        "average": average,
-                        "step": step + 1,
-                    },
-                    STATE_FILE,
-                )
+            if reports or clock.rings():
+                save_file({k: v.contiguous() for k, v in average.items()}, edition.unet)
+                state = {"networks": networks.state_dict(), "optimizer": optimizer.state_dict(), "average": average}
+                workers.save(state | {"step": step + 1}, edition.unet_state)
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--world", choices=EDITIONS, default=FIRST)
     parser.add_argument("--steps", type=int, default=6600)
     parser.add_argument("--learning-rate", type=float, default=1e-3)
     parser.add_argument("--pictures", type=int, default=16000)
     parser.add_argument(
         "--settle", type=float, default=0.3, help="the last part of the steps, in which the learning rate falls to zero"
     )
-    parser.add_argument("--resume", action="store_true", help="go on from the last checkpoint, optimiser and all")
-    parser.add_argument("--initial", help="start from these averaged weights, with a fresh optimiser")
+    begin = parser.add_mutually_exclusive_group()
+    begin.add_argument("--resume", action="store_true", help="go on from the last checkpoint, optimiser and all")
+    begin.add_argument("--begun", action="store_true", help="start from the averaged weights that are there")
     a = parser.parse_args()
-    train(a.steps, a.learning_rate, a.pictures, a.settle, a.resume, a.initial)
+    train(EDITIONS[a.world], a.steps, a.learning_rate, a.pictures, a.settle, a.resume, a.begun)

@@ -17,10 +17,11 @@ import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 
 from . import data, workers
+from .editions import EDITIONS, FIRST, Edition
 
 BATCH, CROP = 8, 64  # crops a worker, pixels a side: a VAE is local, and small crops mean more steps
+STEPS_A_REPORT = 100
 LATENT_NOISE = 0.03  # what the UNet makes is never exact: a decoder that bears a little noise draws better samples
-VAE_FILE = data.RUNS / "vae.safetensors"
 
 
 def build_taesd() -> torch.nn.Module:
@@ -103,40 +104,56 @@ def standardise_latents(vae: torch.nn.Module, images: torch.Tensor) -> None:
     last.weight.div_(deviation[:, None, None, None])
 
 
-def train(steps: int, learning_rate: float, pictures: int, decoder_only: bool) -> None:
+def train(
+    edition: Edition, steps: int, learning_rate: float, pictures: int, decoder_only: bool, resume: bool, begun: bool
+) -> None:
     rank = workers.join()
     torch.manual_seed(rank)
     rng = np.random.default_rng([7, rank, decoder_only])
-    images, _ = data.pictures(pictures)
+    images, _ = data.pictures(edition, pictures)
     held_out = torch.from_numpy(images[-64:].copy()).permute(0, 3, 1, 2).float() / 255
     vae = build_taesd()
-    if decoder_only:
-        vae.load_state_dict(load_file(VAE_FILE))
+    state_file = edition.decoder_state if decoder_only else edition.vae_state
+    state = torch.load(state_file, weights_only=True) if resume and state_file.exists() else None
+    if decoder_only or begun or (resume and edition.vae.exists()):
+        vae.load_state_dict(load_file(edition.vae))
     else:
         torch.manual_seed(0)
         start_as_colour_pyramid(vae)
+    if state:
+        vae.load_state_dict(state["vae"])
     vae = vae.to(memory_format=torch.channels_last)
     workers.broadcast([p.data for p in vae.parameters()])
     encoder, decoder = list(vae.taesd_encoder.parameters()), list(vae.taesd_decoder.parameters())
     parameters = decoder if decoder_only else encoder + decoder
     optimizer = torch.optim.Adam(parameters, lr=learning_rate, betas=(0.9, 0.99), fused=True)
     freeze_at = 0 if decoder_only else int(steps * 0.8)
-    started = time.time()
-    for step in range(steps):
-        if step == freeze_at:
-            if not decoder_only:
-                standardise_latents(vae, torch.from_numpy(images[:256].copy()).permute(0, 3, 1, 2).float() / 255)
+    first_step, frozen = 0, decoder_only
+    if state:
+        frozen = state["frozen"]
+        optimizer.load_state_dict(state["optimizer"])
+        first_step = state["step"]
+        rng = np.random.default_rng([7, rank, decoder_only, first_step])
+    if first_step < steps and not decoder_only and rank == 0:
+        for file in edition.runs.glob("latents_*.npy"):  # of another encoder
+            file.unlink()
+    started, clock = time.time(), workers.Clock(workers.SECONDS_A_CHECKPOINT)
+    for step in range(first_step, steps):
+        if step >= freeze_at and not frozen:
+            standardise_latents(vae, torch.from_numpy(images[:256].copy()).permute(0, 3, 1, 2).float() / 255)
+            frozen = True
+        if frozen:
             for p in encoder:
                 p.requires_grad_(False)
                 p.grad = None
         rate = min(1, (step + 1) / 100, 1.2 * (1 - step / steps))
         optimizer.param_groups[0]["lr"] = learning_rate * rate
         target = random_crops(images[:-64], rng)
-        with torch.autocast("cpu", torch.bfloat16):
+        with workers.autocast():
             latent = vae.taesd_encoder(target.contiguous(memory_format=torch.channels_last)).float()
             image = vae.taesd_decoder(latent + LATENT_NOISE * torch.randn_like(latent)).float()
         loss = reconstruction_loss(image, target)
-        if step < freeze_at:
+        if not frozen:
             mean, variance = latent.mean(dim=(0, 2, 3)), latent.var(dim=(0, 2, 3))
             loss = loss + 0.002 * (mean.square() + (variance.clamp_min(1e-4).log()).square()).mean()
         optimizer.zero_grad()
@@ -144,21 +161,31 @@ def train(steps: int, learning_rate: float, pictures: int, decoder_only: bool) -
         workers.average_gradients([p for p in parameters if p.requires_grad])
         torch.nn.utils.clip_grad_norm_([p for p in parameters if p.requires_grad], 1.0)
         optimizer.step()
-        if rank == 0 and (step % 250 == 249 or step == steps - 1):
+        reports = step % STEPS_A_REPORT == STEPS_A_REPORT - 1 or step == steps - 1
+        if rank == 0 and reports:
             with torch.no_grad():
                 latents = vae.taesd_encoder(held_out)
                 quality = psnr(vae.taesd_decoder(latents), held_out)
             spread = ", ".join(f"{s:.2f}" for s in latents.std(dim=(0, 2, 3)))
             done = f"vae step {step + 1}/{steps} {time.time() - started:.0f} s"
             print(f"{done} | loss {loss.item():.4f} psnr {quality:.2f} dB latent deviation {spread}", flush=True)
-            save_file({k: v.contiguous() for k, v in vae.state_dict().items()}, VAE_FILE)
+        if rank == 0 and (reports or clock.rings()):
+            save_file({k: v.contiguous() for k, v in vae.state_dict().items()}, edition.vae)
+            workers.save(
+                {"vae": vae.state_dict(), "optimizer": optimizer.state_dict(), "step": step + 1, "frozen": frozen},
+                state_file,
+            )
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--world", choices=EDITIONS, default=FIRST)
     parser.add_argument("--steps", type=int, default=2400)
     parser.add_argument("--learning-rate", type=float, default=8e-4)
     parser.add_argument("--pictures", type=int, default=24000)
     parser.add_argument("--decoder-only", action="store_true", help="the encoder, and so every latent, stays as it is")
+    begin = parser.add_mutually_exclusive_group()
+    begin.add_argument("--resume", action="store_true", help="go on from the last checkpoint, optimiser and all")
+    begin.add_argument("--begun", action="store_true", help="start from the weights that are there")
     a = parser.parse_args()
-    train(a.steps, a.learning_rate, a.pictures, a.decoder_only)
+    train(EDITIONS[a.world], a.steps, a.learning_rate, a.pictures, a.decoder_only, a.resume, a.begun)

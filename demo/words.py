@@ -7,8 +7,6 @@ from functools import cache
 
 import numpy as np
 
-from . import scenes
-
 LENGTH = 77
 PUNCTUATION = ","
 
@@ -27,23 +25,23 @@ def _tokenizer():
 
 
 @cache
-def token_rows() -> tuple[int, ...]:
-    """The token ids that the demo model knows: start, end and every piece of every word of the captions."""
+def token_rows(vocabulary: tuple[str, ...]) -> tuple[int, ...]:
+    """The token ids that a demo model knows: start, end and every piece of every word of its captions."""
     start, end = _tokenizer()("")["input_ids"]
-    known = {i for word in [*scenes.caption_words(), PUNCTUATION] for i in pieces(word)}
+    known = {i for word in [*vocabulary, PUNCTUATION] for i in pieces(word)}
     return (start, *sorted(known), end)
 
 
 @dataclass(frozen=True)
 class Tokens:
-    """`rows` [77]: indices into `token_rows()`; `spans`: each word's token positions."""
+    """`rows` [77]: indices into `token_rows`; `spans`: each word's token positions."""
 
     rows: np.ndarray
     spans: dict[str, list[int]]
 
 
-def tokenize(caption: str) -> Tokens:
-    row = {token: i for i, token in enumerate(token_rows())}
+def tokenize(vocabulary: tuple[str, ...], caption: str) -> Tokens:
+    row = {token: i for i, token in enumerate(token_rows(vocabulary))}
     end = len(row) - 1
     rows, spans = [0], {}
     for word in caption.replace(PUNCTUATION, f" {PUNCTUATION} ").split():

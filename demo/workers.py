@@ -9,6 +9,9 @@ import os
 import subprocess
 import sys
 import tempfile
+import time
+from datetime import timedelta
+from pathlib import Path
 
 import torch
 import torch.distributed as dist
@@ -16,6 +19,13 @@ import torch.distributed as dist
 from ..tools.pack import ROOT
 
 WORKERS = 2
+SECONDS_A_CHECKPOINT = 180
+PATIENCE = timedelta(days=7)  # training may be paused, and waits for whoever has the machine
+
+
+def autocast():
+    """Half precision where the processor multiplies it faster, which takes AMX: elsewhere float32 trains faster."""
+    return torch.autocast("cpu", torch.bfloat16, enabled=torch.cpu._is_amx_tile_supported())
 
 
 def launch(module: str, arguments: list[str]) -> None:
@@ -33,8 +43,29 @@ def join() -> int:
     """Meet the other workers; returns this one's number."""
     rank = int(os.environ["VP2P_WORKER"])
     torch.set_num_threads(1)
-    dist.init_process_group("gloo", init_method=os.environ["VP2P_MEETING"], rank=rank, world_size=WORKERS)
+    meeting = os.environ["VP2P_MEETING"]
+    dist.init_process_group("gloo", init_method=meeting, rank=rank, world_size=WORKERS, timeout=PATIENCE)
     return rank
+
+
+class Clock:
+    """Says when so many seconds have passed since it last said so."""
+
+    def __init__(self, seconds: float):
+        self.seconds, self.last = seconds, time.monotonic()
+
+    def rings(self) -> bool:
+        if time.monotonic() - self.last < self.seconds:
+            return False
+        self.last = time.monotonic()
+        return True
+
+
+def save(state: dict, file: Path) -> None:
+    """A checkpoint, never half of one: training may be stopped at any moment."""
+    unfinished = file.with_suffix(".part")
+    torch.save(state, unfinished)
+    os.replace(unfinished, file)
 
 
 def average_gradients(parameters: list[torch.nn.Parameter]) -> None:

@@ -15,8 +15,8 @@ def outside(*masks):
 
 def test_evaluation_seeds_are_refused_in_training():
     with pytest.raises(ValueError, match="belongs to the evaluation"):
-        data.training_picture(scenes.FIRST_EVALUATION_SEED)
-    data.training_picture(scenes.FIRST_EVALUATION_SEED - 1)
+        data.training_picture(scenes, scenes.FIRST_EVALUATION_SEED)
+    data.training_picture(scenes, scenes.FIRST_EVALUATION_SEED - 1)
 
 
 def test_a_seed_gives_the_same_clip_again():

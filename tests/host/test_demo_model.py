@@ -37,10 +37,12 @@ def test_the_text_encoder_is_the_one_that_was_trained(loaded):
     from comfyui_videop2p.demo import export, train_unet
 
     caption = scenes.caption(scenes.random_scene(1_000_003))
-    networks = train_unet.build_networks()
+    vocabulary = tuple(scenes.caption_words())
+    networks = train_unet.build_networks(vocabulary)
     tensors, _ = read_demo_file(DEMO_FILE)
     networks.load_state_dict(export.networks_of(tensors))
-    expected = train_unet.encode_text(networks["text"], torch.from_numpy(words.tokenize(caption).rows)[None])
+    rows = torch.from_numpy(words.tokenize(vocabulary, caption).rows)[None]
+    expected = train_unet.encode_text(networks["text"], rows)
     clip = loaded[1]
     cond = clip.encode_from_tokens_scheduled(clip.tokenize(caption))[0][0]
     assert cond.shape == (1, 77, 128)

@@ -1,0 +1,22 @@
+"""The demo world, second edition: small scenes in three dimensions, with exact ground truth.
+
+`render` is a pure function of a `Scene` and a time, and every random choice hangs on the seed and on the name of what
+it shapes: `dataclasses.replace(scene, colour="blue")` is the same clip with only the colour changed.
+"""
+
+from .captions import (
+    JUDGED,
+    WORD_WEIGHTS,
+    caption,
+    caption_words,
+    described,
+    varied_caption,
+    word_regions,
+)
+from .frames import Frame, clip, flow, render
+from .scene import FIELDS, FIRST_EVALUATION_SEED, SIZE, Scene, Thing, random_scene
+
+__all__ = [
+    "FIELDS", "FIRST_EVALUATION_SEED", "JUDGED", "SIZE", "WORD_WEIGHTS", "Frame", "Scene", "Thing", "caption",
+    "caption_words", "clip", "described", "flow", "random_scene", "render", "varied_caption", "word_regions",
+]  # fmt: skip
