@@ -12,7 +12,7 @@ from comfy.ldm.modules.diffusionmodules.openaimodel import ResBlock
 from comfy.model_patcher import ModelPatcher
 from comfy.patcher_extension import WrappersMP
 
-from ..comfy.other_packs import as_in_its_file
+from ..comfy.other_packs import as_in_its_file, has_motion
 from ..families.support import Feature
 from ..families.table import known_family
 from ..families.unet import transformer_blocks
@@ -69,6 +69,13 @@ def in_passes(model: ModelPatcher, frames: int, overlap: int = 2) -> ModelPatche
 def inflation_of(model: ModelPatcher) -> Inflation | None:
     """The Inflation of a MODEL, None where it is an image model."""
     return model.get_attachment(KEY)
+
+
+def sees_frames_alone(model: ModelPatcher, frames: int) -> bool:
+    """Whether a MODEL takes a clip of so many frames for pictures that have nothing to do with each other."""
+    family = known_family(model.get_model_object("diffusion_model"))
+    sees_all = family is not None and family.sees_whole_clip
+    return frames > 1 and not (sees_all or inflation_of(model) is not None or has_motion(model))
 
 
 def temporal_of(model: ModelPatcher) -> ModelPatcher | None:

@@ -21,7 +21,6 @@ from ...log import LOG
 from ..comfy.conditioning import Conditioning, embedding_of, sizes_of
 from ..comfy.denoiser import SOURCE, Denoiser, model_sigmas, prediction_of, run
 from ..comfy.latents import as_clip, as_latent, latent_out
-from ..comfy.other_packs import has_motion
 from ..comfy.progress import latent_progress
 from ..control.attention_recorder import keeping
 from ..families.table import family_of
@@ -29,7 +28,7 @@ from ..model import memory_budget as budget
 from ..model.gradients import run_differentiable
 from ..model.identity import full_fingerprint_of, identity_of
 from ..model.image_conditioning import check_alike, has_picture
-from ..model.inflate import inflation_of
+from ..model.inflate import sees_frames_alone
 from ..model.input_checks import (
     check_conditioning,
     check_editable,
@@ -104,7 +103,7 @@ def invert(
             operation, model, clip, run, way=way, may_cut=settings.record_settings is None, origins=origins
         )
         message, check = report(inversion, z), None
-        if sees_frames_alone(model, clip):
+        if sees_frames_alone(model, len(clip)):
             LOG.warning(FRAMES_ALONE)
             message += f"\n{FRAMES_ALONE}"
         if source_frames is not None:
@@ -114,12 +113,6 @@ def invert(
             message += f"\n{check.verdict()}"
         inversion = replace(inversion, sound=sound)
         return Inverted(inversion, noise_latent(model, inversion), latent_out(model.model, z), message, check)
-
-
-def sees_frames_alone(model: ModelPatcher, clip: Tensor) -> bool:
-    """Whether a MODEL takes a clip for so many pictures that have nothing to do with each other."""
-    takes_clips = family_of(model).sees_whole_clip or inflation_of(model) is not None or has_motion(model)
-    return len(clip) > 1 and not takes_clips
 
 
 def _placed(model: ModelPatcher, source: Conditioning, clip: Tensor, settings: InversionSettings) -> InversionSettings:
