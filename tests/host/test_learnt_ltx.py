@@ -45,25 +45,28 @@ def test_a_swapped_word_shows_and_the_others_stay(ball, kind):
 
 
 def test_a_words_weight_turns_it_up_and_down(ball):
-    blues = [ball.result(BLUE, cross_window=0.8, word_weights=f"blue: {weight}")[0] for weight in (-2, 1, 6)]
-    assert blues[0] + 0.1 < blues[1] < blues[2] - 0.1
+    """By little: this model draws a colour from what its text encoder makes of the whole caption too."""
+    settings = {"cross_window": 1.0, "temporal_window": 0.0}
+    blues = [ball.result(BLUE, **settings, word_weights=f"blue: {weight}")[0] for weight in (-8, 1, 20)]
+    assert blues[0] + 0.05 < blues[1] < blues[2] - 0.03
 
 
 def test_words_look_where_their_thing_is(ball):
-    edit = ball.controlled(BLUE, blend_blocks="0")
-    _, (red, sand), *_ = run(
-        "AttentionMaps", model=ball.model, inversion=ball.inversion, edit=edit, words="red, sand", null=ball.encoded("")
-    )
-    red, sand = (mask[::8, 16::32, 16::32] for mask in (red, sand))
-    assert red[ball.where].mean() > 1.5 * red[~ball.where].mean()
-    assert sand[ball.where].mean() < sand[~ball.where].mean()
+    edit = ball.controlled(BLUE, blend_blocks="2")
+    _, (red,), *_ = run(
+        "AttentionMaps", model=ball.model, inversion=ball.inversion, edit=edit, words="red", null=ball.encoded(""),
+        step=1,
+    )  # fmt: skip
+    red = red[::8, 16::32, 16::32]
+    assert red[ball.where].mean() > 5 * red[~ball.where].mean()
 
 
 def test_blend_words_keep_the_edit_on_the_thing(ball):
-    blend = {"blend_source": "red", "blend_target": "blue", "threshold": 0.6, "blend_blocks": "0"}
+    blend = {"blend_source": "red", "blend_target": "blue", "threshold": 0.3, "blend_blocks": "2"}
     free, kept = ball.result(BLUE), ball.result(BLUE, **blend)
     mask = kept[3]
     assert mask[ball.where].float().mean() > 0.95
     torch.testing.assert_close(kept[2][:, ~mask], ball.z[:, ~mask], atol=1e-4, rtol=0)
-    assert (free[2] - ball.z)[:, ~ball.where].square().mean() > 0.01
+    assert mask.float().mean() < 0.6  # the pooling makes 16 of 36 places of a thing on 4
+    assert (free[2] - ball.z)[:, ~ball.where].square().mean() > 1e-3
     assert kept[0] > ball.result(RED, **blend | {"blend_target": "red"})[0] + 0.3
