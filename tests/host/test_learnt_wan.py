@@ -1,9 +1,11 @@
 """Edits on a tiny Wan that learnt a world of words: what they change, and where."""
 
+import comfy.samplers
 import pytest
 import torch
+import torch.nn.functional as F
 from comfyui_videop2p.tests.host import wan
-from comfyui_videop2p.tests.host.calls import run
+from comfyui_videop2p.tests.host.calls import encode, run
 from comfyui_videop2p.tests.host.wan_edits import BLUE, RED, STAR, at_scale, controlled, edited, inverted
 
 
@@ -76,3 +78,25 @@ def test_other_blocks_find_another_place(ball):
     blend = {"blend_source": "red", "threshold": 0.6}
     usual, middle, last = (result(ball, BLUE, **blend, blend_blocks=blocks)[3] for blocks in ("", "1-2", "3"))
     assert torch.equal(usual, middle) and not torch.equal(usual, last)
+
+
+def test_word_weights_turn_a_word_up_and_down_without_an_edit(learnt):
+    """How blue the bluest square of a sampled clip is, the mean over seeds."""
+    text = wan.tiny_text(wan.SHORT)
+    blues = []
+    for weight in (0, 0.5, 1, 2, 4):
+        model, positive = run("WordWeights", model=learnt, clip=text, text=BLUE, weights=f"blue: {weight}")
+        guider = comfy.samplers.CFGGuider(model)
+        guider.set_conds(positive, encode(text, ""))
+        guider.set_cfg(1.0)
+        sigmas = comfy.samplers.calculate_sigmas(model.get_model_object("model_sampling"), "simple", 8)
+        found = []
+        for seed in range(6):
+            noise = torch.randn(1, 16, wan.FRAMES, wan.SIDE, wan.SIDE, generator=torch.Generator().manual_seed(seed))
+            sampler = comfy.samplers.sampler_object("euler")
+            with torch.inference_mode():
+                z = guider.sample(noise, torch.zeros_like(noise), sampler, sigmas, disable_pbar=True, seed=seed)
+            colour = -at_scale(model, z)[0][:8].mean(dim=0)
+            found.append(F.avg_pool2d(colour, wan.SQUARE, stride=wan.PATCH).max().item())
+        blues.append(sum(found) / len(found))
+    assert blues == sorted(blues) and blues[-1] > blues[0] + 0.5
