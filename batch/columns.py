@@ -21,7 +21,7 @@ def place_of(graph: Graph, column: str) -> Place:
     that one node alone has. Raises BatchError, which names those that there are."""
     if column == CLIP:
         return clip_place(graph)
-    wanted = _plain(ALIASES.get(column, column))
+    sought = _plain(ALIASES.get(column, column))
     inputs = [(node, name) for node, entry in graph.items() for name in entry["inputs"]]
     settable = [place for place in inputs if not is_link(graph[place[0]]["inputs"][place[1]])]
     for form in (
@@ -29,13 +29,13 @@ def place_of(graph: Graph, column: str) -> Place:
         lambda node, name: title_of(graph[node]) if name in TEXTS else "",
         lambda node, name: name,
     ):
-        named = [place for place in settable if _plain(form(*place)) == wanted]
+        named = [place for place in settable if _plain(form(*place)) == sought]
         if len(named) == 1:
             return named[0]
         if named:
             choices = " or ".join(f"'{title_of(graph[node])}.{name}'" for node, name in named)
             raise BatchError(f"several nodes have an input '{column}': call the column {choices}")
-    wired = [place for place in inputs if _plain(f"{title_of(graph[place[0]])}.{place[1]}") == wanted]
+    wired = [place for place in inputs if _plain(f"{title_of(graph[place[0]])}.{place[1]}") == sought]
     if wired:
         raise BatchError(f"another node gives '{column}' in this graph: set the input of that one")
     known = {f"{title_of(graph[node])}.{name}" for node, name in settable} | {name for _, name in settable}

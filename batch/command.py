@@ -63,10 +63,10 @@ def arguments(argv: Sequence[str]) -> argparse.Namespace:
 
 def main(argv: Sequence[str]) -> int:
     """Returns the exit code."""
-    asked = arguments(argv)
+    options = arguments(argv)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        return run(asked)
+        return run(options)
     except BatchError as error:
         print(f"batch.py: {error}", file=sys.stderr)
         return REFUSED
@@ -75,37 +75,37 @@ def main(argv: Sequence[str]) -> int:
         return STOPPED
 
 
-def run(asked: argparse.Namespace) -> int:
+def run(options: argparse.Namespace) -> int:
     """Raises BatchError where nothing can be done."""
-    if asked.servers and (asked.ray or asked.workers is not None):
+    if options.servers and (options.ray or options.workers is not None):
         raise BatchError("--servers are ComfyUIs of their own: leave --workers and --ray out beside them")
-    if asked.dashboard and not asked.ray and asked.workers is None:
+    if options.dashboard and not options.ray and options.workers is None:
         raise BatchError("--dashboard is Ray's: give --workers or --ray")
-    if asked.clips < 1 or asked.workers is not None and asked.workers < 1:
+    if options.clips < 1 or options.workers is not None and options.workers < 1:
         raise BatchError("--workers and --clips count from 1 on: ask for one at least")
-    if asked.benchmark == benchmark.DEMO:
-        return compared(asked)
-    if asked.table is None:
+    if options.benchmark == benchmark.DEMO:
+        return compared(options)
+    if options.table is None:
         raise BatchError("there is no table to read: name it, or a folder, as the first argument")
-    made = template(graph.read(asked.graph), asked.clip_vision)
-    folder = (asked.table if asked.table.is_dir() else asked.table.parent).resolve()
-    if asked.benchmark == benchmark.FOLDER and not asked.table.is_dir():
-        raise BatchError(f"{asked.table} is no folder: name the one that the set was unpacked in")
-    return exit_code(edited(asked, made, table.read(asked.table), folder, Store(asked.out), asked.table.name))
+    made = template(graph.read(options.graph), options.clip_vision)
+    folder = (options.table if options.table.is_dir() else options.table.parent).resolve()
+    if options.benchmark == benchmark.FOLDER and not options.table.is_dir():
+        raise BatchError(f"{options.table} is no folder: name the one that the set was unpacked in")
+    return exit_code(edited(options, made, table.read(options.table), folder, Store(options.out), options.table.name))
 
 
-def compared(asked: argparse.Namespace) -> int:
+def compared(options: argparse.Namespace) -> int:
     """Every method of the demo's benchmark on the same clips, each in a folder of its own, and a table of all."""
-    demo, store, measured, every = benchmark.demo(), Store(asked.out), {}, []
+    demo, store, measured, every = benchmark.demo(), Store(options.out), {}, []
     if store.folder is None:
         raise BatchError("the demo's benchmark renders its clips: give it a folder of this machine")
     clips = store.folder / "clips"
     clips.mkdir(exist_ok=True)
-    cells = demo.table(clips, asked.clips)
+    cells = demo.table(clips, options.clips)
     for method, name in demo.METHODS.items():
         print(f"{method}, by the workflow {name}:", flush=True)
-        made, own = template(graph.read(name), asked.clip_vision), Store(f"{asked.out}/{name}")
-        outcomes = edited(asked, made, benchmark.rows_for(cells, made), clips, own, method)
+        made, own = template(graph.read(name), options.clip_vision), Store(f"{options.out}/{name}")
+        outcomes = edited(options, made, benchmark.rows_for(cells, made), clips, own, method)
         measured[method] = benchmark.figures_of(outcomes, own, clips)
         every += outcomes
         store.write(benchmark.COMPARISON, demo.comparison(measured).encode())
@@ -119,7 +119,7 @@ def exit_code(outcomes: Sequence[Outcome]) -> int:
 
 
 def edited(
-    asked: argparse.Namespace, made: Template, rows: Sequence[table.Row], folder: Path, store: Store, title: str
+    options: argparse.Namespace, made: Template, rows: Sequence[table.Row], folder: Path, store: Store, title: str
 ) -> list[Outcome]:
     """Plan, do what is left to do, report. folder: that of the clips."""
     with only_one_run(store):
@@ -128,12 +128,12 @@ def edited(
         digests.keep()
         jobs = left(planned.jobs, store.results())
         print(summary(planned, jobs), flush=True)
-        if asked.plan:
+        if options.plan:
             return []
         outcomes = [refusal(row, why) for row, why in planned.refused]
         try:
             if jobs:
-                with engine(asked, made, store, places_set(rows, made)) as workers:
+                with engine(options, made, store, places_set(rows, made)) as workers:
                     do(jobs, workers, outcomes)
         finally:
             outcomes += results(store, planned, {outcome["name"] for outcome in outcomes})
@@ -155,23 +155,23 @@ def do(jobs: Sequence[Job], workers: Sequence[Worker], outcomes: list[Outcome]) 
 
 @contextmanager
 def engine(
-    asked: argparse.Namespace, made: Template, store: Store, places: set[Place]
+    options: argparse.Namespace, made: Template, store: Store, places: set[Place]
 ) -> Generator[Sequence[Worker], None, None]:
     """The workers, all of them ended behind it. Raises BatchError before any work where they cannot do it."""
     workers: list[Worker] = []
     try:
-        if asked.servers:
-            workers.extend(ready(url, RunningServer(url), made, store, places) for url in asked.servers)
-        elif asked.ray or asked.workers is not None:
-            workers += on_ray.workers(asked, made, store, places, scratch(asked, store))
+        if options.servers:
+            workers.extend(ready(url, RunningServer(url), made, store, places) for url in options.servers)
+        elif options.ray or options.workers is not None:
+            workers += on_ray.workers(options, made, store, places, scratch(options, store))
         else:
-            server = OwnServer(comfyui_folder(asked.comfyui), scratch(asked, store) / "worker-0", store)
+            server = OwnServer(comfyui_folder(options.comfyui), scratch(options, store) / "worker-0", store)
             workers.append(ready("ComfyUI", server, made, store, places))
         yield workers
     finally:
         for worker in workers:
             worker.close()
-        if asked.ray or asked.workers is not None:
+        if options.ray or options.workers is not None:
             on_ray.left()
 
 
@@ -189,9 +189,9 @@ def ready(label: str, server: RunningServer, made: Template, store: Store, place
     return ThreadWorker(label, server, made, store)
 
 
-def scratch(asked: argparse.Namespace, store: Store) -> Path:
+def scratch(options: argparse.Namespace, store: Store) -> Path:
     """Where started ComfyUIs work: beside the results, where these lie on a disk."""
-    folder = asked.scratch or (store.folder and store.folder / WORK) or Path(tempfile.gettempdir()) / lock_name(store)
+    folder = options.scratch or (store.folder and store.folder / WORK) or Path(tempfile.gettempdir()) / lock_name(store)
     return folder.resolve()
 
 

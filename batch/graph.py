@@ -65,8 +65,8 @@ def ancestors(graph: Graph, nodes: Iterable[str]) -> set[str]:
 
 def pruned(graph: Graph, nodes: Iterable[str]) -> Graph:
     """The part that the nodes are computed from."""
-    kept = ancestors(graph, nodes)
-    return {node: entry for node, entry in graph.items() if node in kept}
+    needed = ancestors(graph, nodes)
+    return {node: entry for node, entry in graph.items() if node in needed}
 
 
 def with_values(graph: Graph, values: Mapping[Place, Any]) -> Graph:

@@ -63,12 +63,12 @@ def _hand_on(done: Future[Any], answer: Future[list[Outcome]]) -> None:
         answer.set_result(said[0])
 
 
-def workers(asked: Namespace, made: Template, store: Store, places: set[Place], scratch: Path) -> list[RayWorker]:
+def workers(options: Namespace, made: Template, store: Store, places: set[Place], scratch: Path) -> list[RayWorker]:
     """Raises BatchError where there is no Ray, no cluster, or a ComfyUI that lacks what the graph needs."""
-    ray = _ray(asked)
+    ray = _ray(options)
     every = ray.cluster_resources()
     gpus, cpus = int(every.get("GPU", 0)), int(every.get("CPU", 1))
-    count = asked.workers or gpus or 1
+    count = options.workers or gpus or 1
     if 0 < gpus < count:
         raise BatchError(f"there are {gpus} GPUs for {count} workers: ask for {gpus} at most")
     resources = {"num_gpus": 1 if gpus else 0, "num_cpus": max(1, cpus // count) if not gpus else 1}
@@ -76,7 +76,7 @@ def workers(asked: Namespace, made: Template, store: Store, places: set[Place], 
         raise BatchError(f"there are {cpus} CPUs for {count} workers: ask for {cpus} at most")
     ray.cloudpickle.register_pickle_by_value(ray_actor)
     actor = ray.remote(**resources)(ray_actor.Actor)
-    comfyui = str(comfyui_folder(asked.comfyui))
+    comfyui = str(comfyui_folder(options.comfyui))
 
     def make(number: int) -> Any:
         return actor.remote(str(ROOT), comfyui, str(scratch / f"worker-{number}"), store.url, made.graph)
@@ -97,7 +97,7 @@ def left() -> None:
         sys.modules["ray"].shutdown()
 
 
-def _ray(asked: Namespace) -> Any:
+def _ray(options: Namespace) -> Any:
     if importlib.util.find_spec("ray") is None:
         raise BatchError("--workers and --ray need Ray: pip install ray, or leave them out for one ComfyUI")
     # Of Ray's own settings: nothing leaves this machine, and no file is taken along to the workers.
@@ -107,23 +107,21 @@ def _ray(asked: Namespace) -> Any:
 
     stopping = signal.getsignal(signal.SIGTERM)
     try:
-        if asked.ray:
-            context = ray.init(address=asked.ray, log_to_driver=False, logging_level="error")
+        if options.ray:
+            context = ray.init(address=options.ray, log_to_driver=False, logging_level="error")
         else:
             context = ray.init(
-                num_cpus=max(os.cpu_count() or 1, asked.workers), include_dashboard=asked.dashboard,
+                num_cpus=max(os.cpu_count() or 1, options.workers), include_dashboard=options.dashboard,
                 log_to_driver=False, logging_level="error",
             )  # fmt: skip
     except Exception as error:  # each way to fail has a class of its own
-        if asked.ray:
-            what = (
-                f"the Ray cluster at {asked.ray} does not answer ({sentence(error)}): start it, or correct the address"
-            )
+        if options.ray:
+            what = f"the Ray cluster at {options.ray} does not answer ({sentence(error)}): start it, or mend the address"
         else:
             what = f"Ray does not start on this machine ({sentence(error)}): mend that, or leave --workers out"
         raise BatchError(what) from error
     signal.signal(signal.SIGTERM, stopping)  # Ray's own handler ends this process at once
-    if asked.dashboard:
+    if options.dashboard:
         if not context.dashboard_url:
             raise BatchError("Ray shows no dashboard here: pip install 'ray[default]'")
         webbrowser.open(f"http://{context.dashboard_url}")

@@ -29,7 +29,7 @@ class Edit:
     where: str
     name: str
     values: Mapping[Place, Any]
-    said: Mapping[str, Any]
+    cells: Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,17 +65,17 @@ def plan(rows: Sequence[Row], template: Template, clip_path: Callable[[str], str
     needed = [name for name in NEEDED if name in places or has_input(template.graph, name)]
     if missing := [name for name in needed if name not in places]:
         raise BatchError(f"the table has no column {', '.join(missing)}: the graph's own are of another clip")
-    done, groups, made = Plan([]), {}, set()
+    done, groups, names = Plan([]), {}, set()
     for row in rows:
         try:
             edit, clip, group = _edit(row, template, places, needed, clip_path, digest)
         except RowError as error:
             done.refused.append((row, str(error)))
             continue
-        if edit.name in made:
+        if edit.name in names:
             done.twice += 1
             continue
-        made.add(edit.name)
+        names.add(edit.name)
         groups.setdefault(group, (clip, []))[1].append(edit)
     done.jobs = [_job(group, clip, edits, template) for group, (clip, edits) in groups.items()]
     return done

@@ -202,7 +202,7 @@ def failed(edit: Edit, clip: str, sentence: str) -> Outcome:
 
 def said(edit: Edit, clip: str) -> dict[str, Any]:
     """What the table says of an edit, and where its clip lies."""
-    return {"table": {name: value for name, value in edit.said.items() if name != CLIP}, CLIP: clip}
+    return {"table": {name: value for name, value in edit.cells.items() if name != CLIP}, CLIP: clip}
 
 
 def preview(animation: bytes) -> bytes:

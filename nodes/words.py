@@ -162,10 +162,10 @@ class WordMask(io.ComfyNode):
         sharp: bool,
         images: Tensor | None = None,
     ) -> io.NodeOutput:
-        found = word_masks(
+        looks = word_masks(
             model, clip, text, parse_words(words), latent, noise=noise, seed=seed, sharp=sharp, images=images
         )
-        return io.NodeOutput(list(found.masks), found.overlays)
+        return io.NodeOutput(list(looks.masks), looks.overlays)
 
 
 NODES = [WordWeights, WordMask]

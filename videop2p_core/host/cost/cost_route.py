@@ -107,9 +107,9 @@ def _counted(
 
 
 def _inversion(values: Values) -> InversionSettings:
-    kept = None if values.get("keep_source", NOT_KEPT) == NOT_KEPT else RecordSettings()
+    recorded = None if values.get("keep_source", NOT_KEPT) == NOT_KEPT else RecordSettings()
     numbers = {name: _whole(values, name) for name in ("steps", "rounds", "inner_steps")}
-    return InversionSettings(values["method"], record_settings=kept, **numbers)
+    return InversionSettings(values["method"], record_settings=recorded, **numbers)
 
 
 def _whole(values: Values, name: str) -> int:

@@ -47,12 +47,12 @@ class EncodedText:
 
     def tokens_of(self, word: str) -> tuple[int, ...]:
         """Positions in the embedding of every occurrence of a word. Raises ValueError, naming the words there are."""
-        found = {reading.first + token for reading in self.readings for token in find_word(reading.prompt, word)} & set(
-            range(self.tokens)
-        )
-        if not found:
-            found = set(word_tokens(self.readings[0].prompt, word))  # says which words there are
-        return tuple(sorted(found))
+        positions = {
+            reading.first + token for reading in self.readings for token in find_word(reading.prompt, word)
+        } & set(range(self.tokens))
+        if not positions:
+            positions = set(word_tokens(self.readings[0].prompt, word))  # says which words there are
+        return tuple(sorted(positions))
 
 
 def encoded_text(clip: CLIP, text: str) -> EncodedText:
@@ -97,12 +97,12 @@ def _read(clip: CLIP, text: str, name: str, chunks: Chunks) -> Prompt:
         [piece for chunk in read for piece in pieces_of(tokenizer, chunk, repeat(""))]
         for read in (chunks, tokenized(clip, "", return_word_ids=True)[name])
     )
-    own = [i for i, piece in enumerate(pieces) if piece.kind == TEXT]
+    content = [i for i, piece in enumerate(pieces) if piece.kind == TEXT]
     template = [piece.id for piece in bare if piece.kind == TEXT]
-    ids = [pieces[i].id for i in own]
+    ids = [pieces[i].id for i in content]
     before = len(commonprefix([ids, template]))
     after = len(commonprefix([ids[before:][::-1], template[before:][::-1]]))
-    inside = set(own[before : len(own) - after])
+    inside = set(content[before : len(content) - after])
     placed = tuple(piece if i in inside else Piece(piece.id, kind=PAD) for i, piece in enumerate(pieces))
     # An encoder without weights reads their markup as it stands.
     is_weighted = any(weight != 1 for chunk in chunks for _, weight, _ in chunk)
