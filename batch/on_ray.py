@@ -116,7 +116,7 @@ def _ray(options: Namespace) -> Any:
             )  # fmt: skip
     except Exception as error:  # each way to fail has a class of its own
         if options.ray:
-            what = f"the Ray cluster at {options.ray} does not answer ({sentence(error)}): start it, or mend the address"
+            what = f"the Ray cluster at {options.ray} does not answer ({sentence(error)}): start it, or mend its name"
         else:
             what = f"Ray does not start on this machine ({sentence(error)}): mend that, or leave --workers out"
         raise BatchError(what) from error

@@ -35,7 +35,8 @@ class LTXAV(LTXV):
     def text_channels(self, model: ModelPatcher) -> tuple[int, ...]:
         network: Any = model.get_model_object("diffusion_model")
         both_streams = network.cross_attention_dim + network.audio_cross_attention_dim
-        return network.caption_channels, 2 * network.caption_channels, both_streams
+        (channels,) = super().text_channels(model)
+        return channels, 2 * channels, both_streams
 
     def keys_of(self, conditioning: Conditioning) -> int:
         return with_registers(tokens_of(conditioning))

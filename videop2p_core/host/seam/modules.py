@@ -54,6 +54,8 @@ def host_module(name: str) -> ModuleType:
             import comfy.model_patcher as module
         case "comfy.model_sampling":
             import comfy.model_sampling as module
+        case "comfy.nested_tensor":
+            import comfy.nested_tensor as module
         case "comfy.ops":
             import comfy.ops as module
         case "comfy.patcher_extension":
@@ -72,6 +74,8 @@ def host_module(name: str) -> ModuleType:
             import comfy.supported_models as module
         case "comfy.supported_models_base":
             import comfy.supported_models_base as module
+        case "comfy.text_encoders.lt":
+            import comfy.text_encoders.lt as module
         case "comfy.utils":
             import comfy.utils as module
         case "comfy.weight_adapter":
@@ -92,6 +96,8 @@ def host_module(name: str) -> ModuleType:
             import folder_paths as module
         case "latent_preview":
             import latent_preview as module
+        case "nodes":
+            import nodes as module
         case "server":
             import server as module
         case _:
