@@ -30,9 +30,10 @@ export const linkedInputs = ({ node }) =>
 
 /** Where an input's link begins: {place, type}, or {value} of a box's own widget; null where nothing is known of it. */
 export function originOf({ node, boxes }, name) {
-  const slot = node.inputs?.findIndex((input) => input.name === name) ?? -1
-  const link = slot < 0 ? null : node.getInputLink(slot)
-  return link && followed(link, node.graph, boxes)
+  // A box's own getInputLink is of what lies inside of it.
+  const id = node.inputs?.find((input) => input.name === name)?.link
+  const link = id == null ? null : node.graph.getLink(id)
+  return link ? followed(link, node.graph, boxes) : null
 }
 
 function followed(link, graph, boxes) {
