@@ -77,7 +77,7 @@ def word_masks(
     for column, word in enumerate(words):
         columns[list(encoded.tokens_of(word)), column] = 1
     looks = WordLooks(family, columns)
-    progress = latent_progress(model, 1 + 2 * sharp)
+    progress = latent_progress(model, 1 + 2 * sharp, "Word Mask")
     fresh = torch.randn(z.shape, generator=torch.Generator().manual_seed(seed))
 
     def algorithm(denoise: Denoiser, z0: Tensor, _: Tensor) -> Tensor:
