@@ -17,7 +17,7 @@ const FIELDS = [...PROMPTS, "edit", "blend_source", "blend_target", "subtract", 
 export function controllerOf(node) {
   const inside = (node.subgraph?.nodes ?? []).filter((one) => one.type === CONTROLLER)
   if (inside.length === 1) return inside[0]
-  return node.type === CONTROLLER ? node : undefined
+  return node.comfyClass === CONTROLLER ? node : undefined // its type it gets later
 }
 
 export function addWordView(node) {

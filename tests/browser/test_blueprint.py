@@ -45,6 +45,10 @@ CHANGE = """([name, value]) => {
     const box = app.graph._nodes.find(node => node.subgraph)
     box.widgets.find(widget => widget.name === name).value = value
 }"""
+SAVED = """() => {
+    const box = app.graph._nodes.find(node => node.subgraph)
+    return app.graph.serialize().nodes.find(node => node.id === box.id).widgets_values
+}"""
 UNWIRED = """app.graph._nodes.flatMap(node =>
     node.inputs.filter((input, slot) => !node.isInputConnected(slot) && !input.widget).map(input => input.name))"""
 GIVEN = {
@@ -101,9 +105,7 @@ def test_the_words_of_an_edit_are_shown_on_its_box(page, name):
     expect(page.locator(".vp2p-difference .vp2p-swapped").last).to_have_text("zeppelin← ball")
     expect(page.locator(".vp2p-fault").first).to_contain_text("the demo model never learnt 'zeppelin'")
     photograph(page, f"box-{name}")
-    saved = page.evaluate(
-        "app.graph.serialize().nodes.find(node => node.title?.startsWith('Video-P2P')).widgets_values"
-    )
+    saved = page.evaluate(SAVED)
     assert all(isinstance(value, (str, int, float)) for value in saved)
     assert not [text for text in page.complaints if "videop2p" in text.lower()]
 
