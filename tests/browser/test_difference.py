@@ -41,8 +41,8 @@ def test_the_words_of_both_prompts_are_shown(opened):
 
 
 def test_the_difference_follows_the_typing(opened):
-    opened.get_by_placeholder("a robot drives a motorbike").fill("a big red star on the beach glowing")
-    expect(chips(opened, "added")).to_have_text(["big", "glowing"])
+    opened.get_by_placeholder("a robot drives a motorbike").fill("a shiny red star on the beach moving")
+    expect(chips(opened, "added")).to_have_text(["shiny", "moving"])
     expect(chips(opened, "swapped")).to_have_text(["ball", "star← ball"])
     opened.evaluate(FILL, ["blend_source", "bal"])
     opened.evaluate(FILL, ["word_weights", "star: 2"])
@@ -124,9 +124,8 @@ def test_a_prompt_too_long_to_be_followed_is_a_note_and_no_fault(opened):
 def test_a_textual_inversion_that_is_missing_is_told(opened):
     opened.evaluate(FILL, ["target_prompt", "a red embedding:style star on the beach"])
     expect(chips(opened, "swapped")).to_have_text(["ball", "star← ball"])
-    expect(opened.locator(".vp2p-fault")).to_have_text(
-        ["target prompt: 'embedding:style' is not installed, so ComfyUI passes it over"]
-    )
+    missing = "target prompt: 'embedding:style' is not installed, so ComfyUI passes it over"
+    expect(opened.locator(".vp2p-fault").first).to_have_text(missing)
 
 
 def test_one_failed_question_is_asked_again_at_the_next_change(opened):
@@ -166,7 +165,7 @@ def test_what_spells_markup_is_shown_as_text(opened):
     opened.evaluate(FILL, ["blend_source", f'"><script>ran++</script>{attack}'])
     opened.evaluate(FILL, ["word_weights", f"{attack}: 2"])
     expect(chips(opened, "added").last).to_contain_text("svg/onload=ran++")
-    expect(opened.locator(".vp2p-fault").first).to_contain_text("<script>ran++</script>")
+    expect(opened.locator(".vp2p-fault", has_text="blend source:").first).to_contain_text("<script>ran++</script>")
     assert opened.locator(".vp2p-difference").locator("img, svg, script").count() == 0
     assert opened.evaluate("ran") == 0
 
