@@ -60,12 +60,13 @@ class ForwardMeter:
         model.add_wrapper_with_key(WrappersMP.DIFFUSION_MODEL, KEY, self)
         return model
 
-    def __call__(self, executor: Callable[..., Tensor], x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-        if self.forwards == 0 and x.is_cuda:
-            torch.cuda.reset_peak_memory_stats(x.device)
-            self.allocated = torch.cuda.memory_allocated(x.device)
+    def __call__(self, executor: Callable[..., Tensor], x: Tensor | list[Tensor], *args: Any, **kwargs: Any) -> Tensor:
+        pictures = x[0] if isinstance(x, list) else x  # without the sound that some networks take beside them
+        if self.forwards == 0 and pictures.is_cuda:
+            torch.cuda.reset_peak_memory_stats(pictures.device)
+            self.allocated = torch.cuda.memory_allocated(pictures.device)
         out = executor(x, *args, **kwargs)
-        self.forwards += x.numel() / x.shape[1] / self.places
+        self.forwards += pictures.numel() / pictures.shape[1] / self.places
         self.last = time.monotonic()
         if self.first == 0:
             self.first, self.uncounted = self.last, self.forwards
