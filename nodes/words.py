@@ -35,7 +35,9 @@ class WordWeights(io.ComfyNode):
             inputs=[
                 io.Model.Input("model", tooltip=MODELS),
                 io.Clip.Input("clip", tooltip="The text encoder of the same model."),
-                io.String.Input("text", multiline=True, tooltip="The positive prompt that is sampled with."),
+                io.String.Input(
+                    "text", multiline=True, default="", tooltip="The positive prompt that is sampled with."
+                ),
                 io.String.Input(
                     "weights",
                     default="",
@@ -105,7 +107,10 @@ class WordMask(io.ComfyNode):
                 io.Clip.Input("clip", tooltip="The text encoder of the same model."),
                 io.Latent.Input("latent", tooltip="The picture or clip, from VAE Encode; any latent that was sampled."),
                 io.String.Input(
-                    "text", multiline=True, tooltip="What the picture shows, in a sentence that has the words."
+                    "text",
+                    multiline=True,
+                    default="",
+                    tooltip="What the picture shows, in a sentence that has the words.",
                 ),
                 io.String.Input(
                     "words",

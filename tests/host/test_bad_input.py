@@ -112,7 +112,10 @@ def test_an_image_model_is_not_tuned_and_a_tuned_one_not_inflated(demo, invertin
         ({"samples": torch.zeros(2, 16, 16, 16)}, "[2, 16, 16, 16], this model takes [frames, 4, height, width]"),
         ({"samples": torch.zeros(1, 4, 2, 16, 16)}, "this model takes [frames, 4, height, width]: encode the frames"),
         ({"samples": torch.zeros(1, 8, 16), "type": "audio"}, "this model takes [frames, 4, height, width]"),
-        ({"samples": NestedTensor([torch.zeros(1, 4, 16, 16)])}, "the latent input holds no clip: connect VAE Encode"),
+        (
+            {"samples": NestedTensor([torch.zeros(1, 4, 16, 16), torch.zeros(1, 8, 16, 16)])},
+            "takes nothing beside the pictures: connect a latent of pictures alone",
+        ),
         (torch.zeros(2, 128, 128, 3), "the latent input holds no clip: connect VAE Encode"),
         (None, "the latent input holds no clip: connect VAE Encode"),
     ],

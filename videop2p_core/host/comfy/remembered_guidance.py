@@ -22,9 +22,9 @@ class RememberedGuidance:
         self.held = self._holds()
 
     def check(self, x: Tensor) -> None:
-        """After a prediction for x [..., height, width]. Raises ValueError where one of that size is kept."""
+        """After a prediction for x [..., height, width]. Raises ValueError where one of its shape is kept."""
         new = [tensor for tensor in self._holds() if not any(tensor is one for one in self.held)]
-        if any(tensor.ndim > 2 and tensor.shape[-2:] == x.shape[-2:] for tensor in new):
+        if any(tensor.ndim == x.ndim and tensor.shape[-2:] == x.shape[-2:] for tensor in new):
             raise ValueError(
                 "guidance of another node remembers the last prediction, whose ever it was (Adaptive Projected "
                 "Guidance with a momentum, for instance): set its momentum to 0, or run one edit at a time without "

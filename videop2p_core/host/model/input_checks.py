@@ -127,12 +127,11 @@ def streams_of(latent: dict[str, Any]) -> list[Any]:
     return samples.unbind() if isinstance(samples, NestedTensor) else [samples]
 
 
-def sound_of(latent: dict[str, Any], model: ModelPatcher) -> Tensor | None:
+def sound_of(latent: dict[str, Any]) -> Tensor | None:
     """The sound that stands beside the clip of a LATENT, [1, channels, time, frequencies]; None without."""
     _, *others = streams_of(latent)
     if not others or others[0] is None or not others[0].numel():
         return None
-    family_of(model).require(Feature.SOUND)
     if others[0].ndim != 4 or len(others[0]) > 1:
         raise ValueError(
             f"the latent's sound has shape {list(others[0].shape)}, this model takes [1, channels, time, frequencies]: "
@@ -144,7 +143,9 @@ def sound_of(latent: dict[str, Any], model: ModelPatcher) -> Tensor | None:
 
 def clip_of(latent: dict[str, Any], model: ModelPatcher) -> Tensor:
     """The clip [frames, channels, height, width] of a LATENT, in VAE units."""
-    samples, *_ = streams_of(latent)
+    samples, *sound = streams_of(latent)
+    if sound:
+        family_of(model).require(Feature.SOUND)
     if not isinstance(samples, torch.Tensor):
         raise ValueError("the latent input holds no clip: connect VAE Encode")
     channels, video = model.model.latent_format.latent_channels, has_time_axis(model.model)

@@ -80,7 +80,7 @@ def invert(
     check_supported(model, settings.method, settings.record_settings)
     check_conditioning(model, source=source, null=null)
     check_everywhere(source=source, null=null)
-    clip, sound = clip_of(latent, model), sound_of(latent, model)
+    clip, sound = clip_of(latent, model), sound_of(latent)
     check_hints(len(clip), source=source, null=null)
     check_alike(model.model, source=source, null=null)
     if source_frames is not None:

@@ -76,7 +76,8 @@ class WeighedText:
         """Around one call of the network: the first of several texts weighs for all."""
         options, context = options_of(args, kwargs), context_of(args, kwargs)
         first, *_ = options[WEIGHTS]
-        weights = weights_now(options) if first.text is self else {}
+        noise_level = args[1].max().item()
+        weights = weights_now(options, noise_level) if first.text is self else {}
         if not weights:
             return executor(*args, **kwargs)
         evaluation = Evaluation(executor.class_obj.diffusion_model, args[0], context.shape[1], kwargs)
@@ -117,9 +118,9 @@ class TextInUse:
                     halves.setdefault(entry["uuid"], half)
         return halves
 
-    def weights_now(self, options: dict[str, Any]) -> Tensor | None:
+    def weights_now(self, options: dict[str, Any], sigma: float) -> Tensor | None:
         """[tokens] at the noise level of a call; None where no word is weighed."""
-        sigma, levels = options["sigmas"].max().item(), options["sample_sigmas"][:-1]
+        levels = options["sample_sigmas"][:-1]
         if not self.cleanest * (1 - SAME) <= sigma <= self.noisiest * (1 + SAME):
             return None
         # A sampler may evaluate between two levels: the step is that which began.
@@ -127,12 +128,12 @@ class TextInUse:
         return self.text.weights.at(step, len(levels))
 
 
-def weights_now(options: dict[str, Any]) -> dict[int, Tensor]:
-    """The weights of the tokens [tokens] of the texts in use, by the number of the part of a call's rows that reads
-    each; no part whose words all weigh 1."""
+def weights_now(options: dict[str, Any], sigma: float) -> dict[int, Tensor]:
+    """The weights of the tokens [tokens] of the texts in use at a noise level, by the number of the part of a call's
+    rows that reads each; no part whose words all weigh 1."""
     weights: dict[int, Tensor] = {}
     for use in options[WEIGHTS]:
-        own = use.weights_now(options)
+        own = use.weights_now(options, sigma)
         for part, entry in enumerate(zip(options["uuids"], options["cond_or_uncond"], strict=True)):
             if own is not None and entry in use.halves.items():
                 weights[part] = weights.get(part, 1) * own
