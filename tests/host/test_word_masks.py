@@ -7,6 +7,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from comfyui_videop2p.demo import scenes
+from comfyui_videop2p.demo.editions import EDITIONS, FIRST
 from comfyui_videop2p.demo.evaluation_world import FRAMES, World
 from comfyui_videop2p.tests.host.family_worlds import fingerprint
 from comfyui_videop2p.tests.host.test_word_weights import model_of
@@ -120,7 +121,7 @@ def test_a_mask_is_as_sharp_as_the_thing():
     overlaps = []
     for seed in (2_000_000, 2_000_001):
         scene = scenes.random_scene(seed)
-        frames, truth = World(model, clip, vae, None, [], 0, None, None).rendered(scene)
+        frames, truth = World(EDITIONS[FIRST], model, clip, vae, None, [], 0, None, None).rendered(scene)
         with torch.inference_mode():
             latent = {"samples": vae.encode(frames)}
             found = word_masks.word_masks(model, clip, scenes.caption(scene), [scene.object], latent)

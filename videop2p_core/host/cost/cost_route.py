@@ -108,8 +108,8 @@ def _counted(
 
 def _inversion(values: Values) -> InversionSettings:
     recorded = None if values.get("keep_source", NOT_KEPT) == NOT_KEPT else RecordSettings()
-    numbers = {name: _whole(values, name) for name in ("steps", "rounds", "inner_steps")}
-    return InversionSettings(values["method"], record_settings=recorded, **numbers)
+    steps, rounds, inner_steps = (_whole(values, name) for name in ("steps", "rounds", "inner_steps"))
+    return InversionSettings(values["method"], steps, rounds, inner_steps=inner_steps, record_settings=recorded)
 
 
 def _whole(values: Values, name: str) -> int:

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import repeat
-from os.path import commonprefix
+from itertools import repeat, takewhile
 from typing import Any
 
 from comfy.sd import CLIP
@@ -100,14 +99,20 @@ def _read(clip: CLIP, text: str, name: str, chunks: Chunks) -> Prompt:
     content = [i for i, piece in enumerate(pieces) if piece.kind == TEXT]
     template = [piece.id for piece in bare if piece.kind == TEXT]
     ids = [pieces[i].id for i in content]
-    before = len(commonprefix([ids, template]))
-    after = len(commonprefix([ids[before:][::-1], template[before:][::-1]]))
+    before = _alike(ids, template)
+    after = _alike(ids[before:][::-1], template[before:][::-1])
     inside = set(content[before : len(content) - after])
     placed = tuple(piece if i in inside else Piece(piece.id, kind=PAD) for i, piece in enumerate(pieces))
     # An encoder without weights reads their markup as it stands.
     is_weighted = any(weight != 1 for chunk in chunks for _, weight, _ in chunk)
     written, edges = without_markup(text) if is_weighted else (text, frozenset())
     return Prompt(written, (placed,), edges)
+
+
+def _alike(first: Sequence[Any], second: Sequence[Any]) -> int:
+    """How many entries two sequences begin with alike."""
+    pairs = zip(first, second, strict=False)
+    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
 
 
 def _part(holder: Any, name: str) -> Any:

@@ -52,9 +52,9 @@ class WeighedText:
                 "conditioning that Word Weights gives, or with the same text from the same CLIP"
             )
         sampling = guider.model_patcher.get_model_object("model_sampling")
-        levels = [float(sampling.percent_to_sigma(share)) for share in self.window]
+        noisiest, cleanest = (float(sampling.percent_to_sigma(share)) for share in self.window)
         options = guider.model_options["transformer_options"]
-        options[WEIGHTS] = (*options.get(WEIGHTS, ()), TextInUse(self, mine, *levels))
+        options[WEIGHTS] = (*options.get(WEIGHTS, ()), TextInUse(self, mine, noisiest, cleanest))
         return executor(*args, **kwargs)
 
     def calc_cond_batch(
@@ -136,7 +136,7 @@ def weights_now(options: dict[str, Any], sigma: float) -> dict[int, Tensor]:
         own = use.weights_now(options, sigma)
         for part, entry in enumerate(zip(options["uuids"], options["cond_or_uncond"], strict=True)):
             if own is not None and entry in use.halves.items():
-                weights[part] = weights.get(part, 1) * own
+                weights[part] = weights[part] * own if part in weights else own
     return weights
 
 
