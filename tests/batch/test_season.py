@@ -31,7 +31,7 @@ WHOLE = 24, 3, (12, 8), [(stage, whom) for whom in (comfyui, actor) for stage in
 @pytest.mark.parametrize(
     "size",
     [
-        pytest.param(SMALL, id="small", marks=pytest.mark.timeout(3000)),
+        pytest.param(SMALL, id="small", marks=[pytest.mark.slow, pytest.mark.timeout(3000)]),
         pytest.param(WHOLE, id="whole", marks=[pytest.mark.slow, pytest.mark.timeout(36000)]),
     ],
 )
