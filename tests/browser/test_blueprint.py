@@ -47,7 +47,7 @@ CHANGE = """([name, value]) => {
 }"""
 SAVED = """() => {
     const box = app.graph._nodes.find(node => node.subgraph)
-    return app.graph.serialize().nodes.find(node => node.id === box.id).widgets_values
+    return app.graph.serialize().nodes.find(node => String(node.id) === String(box.id)).widgets_values
 }"""
 UNWIRED = """app.graph._nodes.flatMap(node =>
     node.inputs.filter((input, slot) => !node.isInputConnected(slot) && !input.widget).map(input => input.name))"""
