@@ -29,7 +29,7 @@ from .work import DONE_STATE, FAILED_STATE, Outcome
 DEFAULT_GRAPH = "sd15_word_swap"
 CLIPS = 8  # of the demo's benchmark
 ALL_DONE, SOME_FAILED, REFUSED, STOPPED = 0, 1, 2, 130  # exit codes
-WORK = "work"  # the folder of the ComfyUIs that are started, below the results
+SCRATCH = "comfyui"  # the folder of the ComfyUIs that are started, below the results
 
 
 def arguments(argv: Sequence[str]) -> argparse.Namespace:
@@ -191,7 +191,9 @@ def ready(label: str, server: RunningServer, made: Template, store: Store, place
 
 def scratch(options: argparse.Namespace, store: Store) -> Path:
     """Where started ComfyUIs work: beside the results, where these lie on a disk."""
-    folder = options.scratch or (store.folder and store.folder / WORK) or Path(tempfile.gettempdir()) / lock_name(store)
+    folder = (
+        options.scratch or (store.folder and store.folder / SCRATCH) or Path(tempfile.gettempdir()) / lock_name(store)
+    )
     return folder.resolve()
 
 
@@ -199,7 +201,7 @@ def scratch(options: argparse.Namespace, store: Store) -> Path:
 def only_one_run(store: Store) -> Generator[None, None, None]:
     """Two runs at once would make things twice."""
     path = Path(tempfile.gettempdir()) / f"{lock_name(store)}.lock"
-    lock = FileLock(path if store.folder is None else store.folder / f".{WORK}.lock")
+    lock = FileLock(path if store.folder is None else store.folder / f".{SCRATCH}.lock")
     try:
         with lock.acquire(timeout=0):
             yield

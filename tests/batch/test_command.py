@@ -110,7 +110,7 @@ def test_engines_that_do_not_go_together_are_a_sentence(asked, capsys, options, 
 
 def test_two_runs_at_once_are_refused(asked, tmp_path, capsys):
     Store(str(tmp_path / "out"))
-    with FileLock(tmp_path / "out" / ".work.lock"):
+    with FileLock(tmp_path / "out" / ".comfyui.lock"):
         assert "another run is at work on" in refused(capsys, *asked)
 
 

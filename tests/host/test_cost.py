@@ -66,11 +66,11 @@ def test_steps_and_forwards_are_told_without_any_run(question, steps, forwards, 
 
 def test_a_run_is_known_by_operation_origins_and_device():
     origins = [("CheckpointLoaderSimple", {"ckpt_name": "a.safetensors"})]
-    run = MeasuredRun("DDIM inversion", signature(origins), device_name(), "SD15 1a2b3c4d", "8 x 64 x 64", 0.5, 2**30)
-    note(MeasuredRun(*run.key, run.model, run.clip, 9.0, 1.0))
+    run = MeasuredRun("DDIM inversion", signature(origins), device_name(), 0.5, 2**30)
+    note(MeasuredRun(*run.key, 9.0, 1.0))
     note(run)
-    note(MeasuredRun("Decoupled Sample", run.origins, run.device, run.model, run.clip, 3.0, 4.0))
-    note(MeasuredRun(run.operation, run.origins, "another device", run.model, run.clip, 7.0, 8.0))
+    note(MeasuredRun("Decoupled Sample", run.origins, run.device, 3.0, 4.0))
+    note(MeasuredRun(run.operation, run.origins, "another device", 7.0, 8.0))
     assert last_run("DDIM inversion", run.origins) == run and len(known()) == 3
     asking = {"node": "VP2P_DDIMInvert", "values": INVERT, "origins": [[kind, values] for kind, values in origins]}
     assert asked(**asking) == {"steps": 20, "forwards": 20, "at_most": False, "seconds": 10.0, "bytes": 2**30}
@@ -87,14 +87,14 @@ def test_a_damaged_file_is_no_run(folder, written):
 def test_the_oldest_runs_are_forgotten(monkeypatch):
     monkeypatch.setattr(runs, "MOST", 2)
     for name in ("a", "b", "c"):
-        note(MeasuredRun("DDIM inversion", name, "cpu", "", "", 1.0, 1.0))
+        note(MeasuredRun("DDIM inversion", name, "cpu", 1.0, 1.0))
     assert [run.origins for run in known()] == ["b", "c"]
 
 
 def test_a_folder_that_cannot_be_written_stops_no_run(folder, monkeypatch, caplog):
     (folder / "file").touch()
     monkeypatch.setattr(runs.folder_paths, "get_system_user_directory", lambda _: str(folder / "file"))
-    note(MeasuredRun("DDIM inversion", "a", "cpu", "", "", 1.0, 1.0))
+    note(MeasuredRun("DDIM inversion", "a", "cpu", 1.0, 1.0))
     assert "How long DDIM inversion took is not kept" in caplog.text
 
 

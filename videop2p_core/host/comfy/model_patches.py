@@ -14,6 +14,7 @@ from ...diffusion.attention import Attend
 
 CONTEXT = 3  # where the text stands among the arguments of a model, by position
 OPTIONS = 5  # where transformer_options stand by position: x, timestep, two contexts or a context and y, control
+OVERRIDE = "optimized_attention_override"  # where they name what the host calls in the place of its attention
 CONTROL = "videop2p_control"  # where transformer_options carry an edit's control
 WEIGHTS = "videop2p_word_weights"  # where they say which weighed texts are in use; the key of what weighs them
 READ = "videop2p_frames_read"  # where a layer's options say which frames each frame reads [frames, reads]

@@ -1,5 +1,8 @@
 """What long nodes took when they last ran on this machine: seconds and bytes of a forward of the clip, by operation,
-model, size and device. Learnt from the runs themselves, and kept in the host's user folder."""
+by where model and clip come from, and by device.
+
+Learnt from the runs themselves, and kept in the host's user folder.
+"""
 
 from __future__ import annotations
 
@@ -29,13 +32,11 @@ MOST = 200  # runs that are kept
 @dataclass(frozen=True)
 class MeasuredRun:
     """seconds: of one forward of the whole clip; bytes: beside the weights, measured on CUDA, else as they were
-    expected; origins: where model and clip came from, see origins.py; clip: 'frames x rows x columns' of latents."""
+    expected; origins: where model and clip came from, see origins.py."""
 
     operation: str
     origins: str
     device: str
-    model: str
-    clip: str
     seconds: float
     bytes: float
 

@@ -14,9 +14,7 @@ from typing import Any
 from comfy.model_patcher import ModelPatcher
 from torch import Tensor, nn
 
-from ..comfy.model_patches import CONTROL, AttentionCall, host_attention
-
-OVERRIDE = "optimized_attention_override"
+from ..comfy.model_patches import CONTROL, OVERRIDE, AttentionCall, host_attention
 
 
 @dataclass(frozen=True)

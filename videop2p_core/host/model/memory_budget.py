@@ -32,7 +32,6 @@ from ..families.table import family_of
 from ..families.unet import cells_of, transformer_blocks
 from .free_memory import cast_bytes, free_memory, leave_room, room
 from .gradients import computed_in
-from .identity import base_of
 from .inflate import in_passes, inflation_of
 
 T = TypeVar("T")
@@ -116,13 +115,7 @@ def carried_out(
         meter = ForwardMeter(clip)
         result = run(meter.on(plan.on(model)), plan.way)
         if origins is not None and meter.seconds is not None:
-            size = f"{len(clip)} x {clip.shape[-2]} x {clip.shape[-1]}"
-            note(
-                MeasuredRun(
-                    operation.name, origins, device_name(), base_of(model), size, meter.seconds,
-                    meter.bytes(plan.needed),
-                )
-            )  # fmt: skip
+            note(MeasuredRun(operation.name, origins, device_name(), meter.seconds, meter.bytes(plan.needed)))
         return result
 
     choices = expected(operation, model, clip, way=way, beside=beside, may_cut=may_cut)

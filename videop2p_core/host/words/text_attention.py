@@ -14,12 +14,11 @@ from torch import Tensor, nn
 
 from ...edit.local_blend import blend_grid, check_grid
 from ...edit.places import LARGEST
-from ..comfy.model_patches import AttentionCall, ControlledSlot, host_attention
+from ..comfy.model_patches import OVERRIDE, AttentionCall, ControlledSlot, host_attention
 from ..control.attention_slots import check_rows
 from ..families.unet import UNet, cells_of, slot, transformer_blocks
 from .picture_call import Act, PictureCall
 
-OVERRIDE = "optimized_attention_override"
 ALL = slice(None)
 Grid = tuple[int, int, int]  # (frames, rows, columns) of the places of a picture or clip, which is a row of a batch
 
