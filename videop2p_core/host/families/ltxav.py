@@ -6,14 +6,17 @@ noise mask that keeps the sound: it is heard in the pictures' attention to it, a
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from comfy.ldm.lightricks.av_model import LTXAVModel
 from comfy.model_patcher import ModelPatcher
 from comfy.patcher_extension import WrappersMP
+from comfy.text_encoders.lt import LTXAVGemmaTokenizer
 from torch import Tensor, nn
 
+from ...edit.prompt import REGISTER, Piece
 from ..comfy.conditioning import Conditioning, tokens_of
 from .ltxv import LTXV
 from .support import Feature
@@ -55,6 +58,23 @@ class LTXAV(LTXV):
 def with_registers(tokens: int) -> int:
     """How long a text of so many tokens is with the registers behind it."""
     return -(-max(LEAST, tokens) // REGISTERS) * REGISTERS
+
+
+def is_of_connector(tokenizer: Any) -> bool:
+    """Whether a CLIP's tokenizer is that whose texts the connector reads."""
+    return isinstance(tokenizer, LTXAVGemmaTokenizer)
+
+
+def without_padding(chunk: Sequence[tuple]) -> Sequence[tuple]:
+    """A chunk that is padded on the left, from its start token on: what the encoder of LTX-2 gives back."""
+    special = next((place for place, (_, _, group) in enumerate(chunk) if group), len(chunk))
+    return chunk[max(special - 1, 0) :]
+
+
+def with_register_pieces(pieces: tuple[Piece, ...]) -> tuple[Piece, ...]:
+    """A text's tokens as the cross attention sees them: behind them the registers that belong to the places there."""
+    places = range(len(pieces), with_registers(len(pieces)))
+    return (*pieces, *(Piece((REGISTER, place % REGISTERS), "", REGISTER) for place in places))
 
 
 @dataclass(frozen=True)

@@ -9,24 +9,19 @@ from comfy.ldm.lightricks.model import LTXVModel
 from comfy.model_patcher import ModelPatcher
 from torch import Tensor, nn
 
-from ...diffusion.inversion import ON_PATH
 from ..comfy.conditioning import Conditioning, tokens_of
-from ..comfy.model_patches import SlotAttention
 from .chosen_blocks import ChosenBlocks, chosen_numbers
-from .family import Family, WordMapLayers
-from .forward_slots import AttentionSlot, CrossAttentionSlot, SelfAttentionSlot, with_slots
-from .support import Feature
+from .family import WordMapLayers
+from .forward_slots import AttentionSlot, CrossAttentionSlot, SelfAttentionSlot
+from .whole_clip import WholeClip
 
 BLOCKS = "transformer_blocks"
 
 
-class LTXV(Family):
+class LTXV(WholeClip):
     """Video models that take a clip as one latent, and of its text the tokens alone that are no padding."""
 
     name, called = "LTX-Video", "an LTX model"
-    sees_whole_clip = True
-    supports = frozenset[Feature]()
-    inversions = ON_PATH
 
     def has(self, network: nn.Module) -> bool:
         return type(network) is LTXVModel
@@ -34,13 +29,8 @@ class LTXV(Family):
     def cross_attention_layers(self, network: Any) -> list[Hashable]:
         return [layer(number) for number in range(len(network.transformer_blocks))]
 
-    def with_slots(self, model: ModelPatcher) -> ModelPatcher:
-        return with_slots(model, slots_of(model.get_model_object("diffusion_model")))
-
-    def fill_attention(
-        self, cross: SlotAttention | None, frame: SlotAttention | None, executor: Any, *args: Any, **kwargs: Any
-    ) -> Tensor:
-        return executor(*args, **kwargs)  # the slots ask by themselves
+    def slots(self, network: Any) -> Iterator[AttentionSlot]:
+        return slots_of(network)
 
     def word_map_layers(self, network: Any, size: Sequence[int], blocks: str) -> WordMapLayers:
         height, width = size  # a place is a cell of the latent

@@ -9,26 +9,21 @@ from comfy.ldm.wan.model import VaceWanModel, WanAttentionBlock, WanI2VCrossAtte
 from comfy.model_patcher import ModelPatcher
 from torch import Tensor, nn
 
-from ...diffusion.inversion import ON_PATH
-from ..comfy.model_patches import SlotAttention
 from .chosen_blocks import ChosenBlocks, chosen_numbers
-from .family import Family, WordMapLayers
-from .forward_slots import AttentionSlot, CrossAttentionSlot, SelfAttentionSlot, with_slots
-from .support import Feature
+from .family import WordMapLayers
+from .forward_slots import AttentionSlot, CrossAttentionSlot, SelfAttentionSlot
 from .unet import PICTURE
+from .whole_clip import WholeClip
 
 NETWORKS = (WanModel, VaceWanModel)  # others attend to more than text and time: a camera, a voice, an actor
 VACE, CLIP_VISION, BESIDE = "vace_frames", "clip_vision_output", "time_dim_concat"
 PICTURES = (PICTURE, VACE, CLIP_VISION, BESIDE, "reference_latents", "context_latents")
 
 
-class Wan(Family):
+class Wan(WholeClip):
     """Video models that take a clip as one latent; their networks have no slots, so each gets its own."""
 
     name, called = "Wan 2.1 or 2.2", "a Wan model"
-    sees_whole_clip = True
-    supports = frozenset[Feature]()
-    inversions = ON_PATH
 
     def has(self, network: nn.Module) -> bool:
         return type(network) in NETWORKS
@@ -36,13 +31,8 @@ class Wan(Family):
     def cross_attention_layers(self, network: nn.Module) -> list[Hashable]:
         return [f"{name}.cross_attn" for name in wan_blocks(network)]
 
-    def with_slots(self, model: ModelPatcher) -> ModelPatcher:
-        return with_slots(model, slots_of(model.get_model_object("diffusion_model")))
-
-    def fill_attention(
-        self, cross: SlotAttention | None, frame: SlotAttention | None, executor: Any, *args: Any, **kwargs: Any
-    ) -> Tensor:
-        return executor(*args, **kwargs)  # the slots ask by themselves
+    def slots(self, network: Any) -> Iterator[AttentionSlot]:
+        return slots_of(network)
 
     def word_map_layers(self, network: Any, size: Sequence[int], blocks: str) -> WordMapLayers:
         return chosen_blocks(network, size, blocks)

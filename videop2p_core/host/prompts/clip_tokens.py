@@ -11,11 +11,10 @@ from typing import Any
 import torch
 from comfy.sd import CLIP
 from comfy.sd1_clip import escape_important, token_weights, unescape_important
-from comfy.text_encoders.lt import LTXAVGemmaTokenizer
 
 from ...edit.edit_plan import HEAVIEST
-from ...edit.prompt import END, PAD, REGISTER, START, Piece, Prompt, shortened
-from ..families.ltxav import REGISTERS, with_registers
+from ...edit.prompt import END, PAD, START, Piece, Prompt, shortened
+from ..families.ltxav import is_of_connector, with_register_pieces, without_padding
 
 EMBEDDING = re.compile(r"(?<!\S)embedding:[^\s<\[]*[^\s<\[,]")
 WORD_END, SPACE = "</w>", "\u2581"  # of CLIP's vocabulary, of SentencePiece's
@@ -41,8 +40,8 @@ def read_prompt(clip: CLIP, text: str) -> Prompt:
     ]
     vectors = iter(_vector_names(clip, segments, first))
     edges = _edges(segments)
-    if isinstance(clip.tokenizer, LTXAVGemmaTokenizer):
-        chunks = (registered(pieces_of(clip.tokenizer, without_padding(chunk), vectors)) for chunk in first)
+    if is_of_connector(clip.tokenizer):
+        chunks = (with_register_pieces(pieces_of(clip.tokenizer, without_padding(chunk), vectors)) for chunk in first)
     else:
         chunks = (pieces_of(clip.tokenizer, chunk, vectors) for chunk in first)
     return Prompt("".join(segments), tuple(chunks), edges)
@@ -52,18 +51,6 @@ def reads_weights(clip: CLIP) -> bool:
     """Whether a CLIP takes brackets for weights, rather than for text."""
     tokenizer = getattr(clip.tokenizer, getattr(clip.tokenizer, "clip", ""), None)
     return not getattr(tokenizer, "disable_weights", False)
-
-
-def without_padding(chunk: Sequence[tuple]) -> Sequence[tuple]:
-    """A chunk that is padded on the left, from its start token on: what the encoder of LTX-2 gives back."""
-    special = next((place for place, (_, _, group) in enumerate(chunk) if group), len(chunk))
-    return chunk[max(special - 1, 0) :]
-
-
-def registered(pieces: tuple[Piece, ...]) -> tuple[Piece, ...]:
-    """As the attention of LTX-2 sees them, with the registers behind them that belong to the places there."""
-    places = range(len(pieces), with_registers(len(pieces)))
-    return (*pieces, *(Piece((REGISTER, place % REGISTERS), "", REGISTER) for place in places))
 
 
 def tokenized(clip: CLIP, text: str, **options: Any) -> dict[str, Any]:

@@ -91,9 +91,9 @@ class LuminaText(JointText):
         return -evaluation.tokens % (lumina.pad_tokens_multiple or 1)
 
 
-JOINT = (
-    JointText((Flux, Chroma, QwenImageTransformer2DModel)),
-    StableDiffusion3Text((StableDiffusion3,)),
-    HunyuanText((HunyuanVideo,)),
-    LuminaText((NextDiT,)),
-)
+JOINT = {
+    "Flux, Chroma, Qwen-Image": JointText((Flux, Chroma, QwenImageTransformer2DModel)),
+    "Stable Diffusion 3": StableDiffusion3Text((StableDiffusion3,)),
+    "HunyuanVideo": HunyuanText((HunyuanVideo,)),
+    "Lumina 2, Z-Image": LuminaText((NextDiT,)),
+}

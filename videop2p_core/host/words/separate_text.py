@@ -76,13 +76,17 @@ class LTXAVText(SeparateText):
         return grid_of(evaluation.x.new_empty(clip), self.patch(evaluation.network))
 
 
-SEPARATE = (
-    SeparateText((WanModel, VaceWanModel, CameraWanModel), WanAttentionBlock, "cross_attn", lambda wan: wan.patch_size),
-    SeparateText((LTXVModel,), LTXVBlock, "attn2", lambda ltxv: ltxv.patchifier.patch_size),
-    LTXAVText((LTXAVModel,), BasicAVTransformerBlock, "attn2", lambda ltxv: ltxv.patchifier.patch_size),
-    SeparateText(
+SEPARATE = {
+    "Wan 2.x": SeparateText(
+        (WanModel, VaceWanModel, CameraWanModel), WanAttentionBlock, "cross_attn", lambda wan: wan.patch_size
+    ),
+    "LTX-Video": SeparateText((LTXVModel,), LTXVBlock, "attn2", lambda ltxv: ltxv.patchifier.patch_size),
+    "LTX-2": LTXAVText((LTXAVModel,), BasicAVTransformerBlock, "attn2", lambda ltxv: ltxv.patchifier.patch_size),
+    "Cosmos-Predict2": SeparateText(
         (MiniTrainDIT,), CosmosBlock, "cross_attn",
         lambda cosmos: (cosmos.patch_temporal, cosmos.patch_spatial, cosmos.patch_spatial),
     ),
-    SeparateText((Kandinsky5,), TransformerDecoderBlock, "cross_attention", lambda kandinsky: kandinsky.patch_size),
-)  # fmt: skip
+    "Kandinsky 5": SeparateText(
+        (Kandinsky5,), TransformerDecoderBlock, "cross_attention", lambda kandinsky: kandinsky.patch_size
+    ),
+}  # fmt: skip

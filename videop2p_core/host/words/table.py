@@ -8,11 +8,7 @@ from .joint_text import JOINT
 from .separate_text import SEPARATE
 from .text_attention import SlotText, TextAttention
 
-FAMILIES: tuple[TextAttention, ...] = (SlotText(), *SEPARATE, *JOINT)
-KNOWN = (
-    "Stable Diffusion 1.x, 2.x, XL and 3, Flux, Chroma, Qwen-Image, Lumina 2, Z-Image, Cosmos-Predict2, Kandinsky 5, "
-    "HunyuanVideo, Wan 2.x, LTX-Video or LTX-2"
-)
+TEXT_ATTENTIONS: dict[str, TextAttention] = {"Stable Diffusion 1.x, 2.x, XL": SlotText()} | SEPARATE | JOINT
 
 
 def text_attention_of(model: Any) -> TextAttention:
@@ -20,9 +16,10 @@ def text_attention_of(model: Any) -> TextAttention:
     if not isinstance(model, ModelPatcher):
         raise ValueError("there is no model: this checkpoint holds none, connect a model loader")
     network = model.get_model_object("diffusion_model")
-    family = next((family for family in FAMILIES if family.has(network)), None)
+    family = next((family for family in TEXT_ATTENTIONS.values() if family.has(network)), None)
     if family is None:
         raise ValueError(
-            f"it is not known where a {type(model.model).__name__} model looks at its text: connect one of {KNOWN}"
+            f"it is not known where a {type(model.model).__name__} model looks at its text: connect one of "
+            f"{', '.join(TEXT_ATTENTIONS)}"
         )
     return family

@@ -1,0 +1,36 @@
+"""What families of video models have alike: they take a clip as one latent, and each attention gets a slot of ours."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Iterator
+from typing import Any
+
+from comfy.model_patcher import ModelPatcher
+from torch import Tensor
+
+from ...diffusion.inversion import ON_PATH
+from ..comfy.model_patches import SlotAttention
+from .family import Family
+from .forward_slots import AttentionSlot, with_slots
+from .support import Feature
+
+
+class WholeClip(Family):
+    """A family whose networks see all frames together, and have no slots of the host's."""
+
+    sees_whole_clip = True
+    supports = frozenset[Feature]()
+    inversions = ON_PATH
+
+    @abstractmethod
+    def slots(self, network: Any) -> Iterator[AttentionSlot]:
+        """Of both attentions of every block."""
+
+    def with_slots(self, model: ModelPatcher) -> ModelPatcher:
+        return with_slots(model, self.slots(model.get_model_object("diffusion_model")))
+
+    def fill_attention(
+        self, cross: SlotAttention | None, frame: SlotAttention | None, executor: Any, *args: Any, **kwargs: Any
+    ) -> Tensor:
+        return executor(*args, **kwargs)  # the slots ask by themselves
