@@ -51,6 +51,12 @@ def test_words_in_a_row_and_every_occurrence(name):
     assert encoded.words == ("big", "red", "ball", "on")
 
 
+def test_markup_that_weighs_nothing_is_markup_all_the_same():
+    encoded = encode("wan", "a (red:1.0) ball")
+    assert encoded.words == ("a", "red", "ball")
+    assert encoded.tokens_of("red") == encode("wan", "a (red:1.5) ball").tokens_of("red")
+
+
 @every_encoder
 def test_a_word_that_is_not_there_is_told(name):
     with pytest.raises(ValueError, match="'cat' is not a word of the prompt: a, shiny, red, ball"):

@@ -47,10 +47,11 @@ def read_prompt(clip: CLIP, text: str) -> Prompt:
     return Prompt("".join(segments), tuple(chunks), edges)
 
 
-def reads_weights(clip: CLIP) -> bool:
-    """Whether a CLIP takes brackets for weights, rather than for text."""
-    tokenizer = getattr(clip.tokenizer, getattr(clip.tokenizer, "clip", ""), None)
-    return not getattr(tokenizer, "disable_weights", False)
+def reads_weights(clip: CLIP, stream: str = "") -> bool:
+    """Whether an encoder of a CLIP, by default its first, takes brackets for weights, rather than for text."""
+    streams = tokenized(clip, "(a:2)")
+    chunks = streams[stream] if stream else next(iter(streams.values()))
+    return any(weight != 1 for chunk in chunks for _, weight in chunk)
 
 
 def tokenized(clip: CLIP, text: str, **options: Any) -> dict[str, Any]:

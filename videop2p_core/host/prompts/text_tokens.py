@@ -15,7 +15,7 @@ from comfy.sd import CLIP
 
 from ...edit.prompt import PAD, TEXT, Piece, Prompt, find_word, word_tokens
 from ..comfy.conditioning import Conditioning, embedding_of
-from .clip_tokens import pieces_of, read_prompt, tokenized, without_markup
+from .clip_tokens import pieces_of, read_prompt, reads_weights, tokenized, without_markup
 
 CLIP_STREAMS = ("l", "g", "h")  # encoders of CLIP itself, whose chunks agree
 Chunks = Sequence[Sequence[tuple[Any, ...]]]  # (token, weight, number of its segment, 0 for none) of each chunk
@@ -103,9 +103,7 @@ def _read(clip: CLIP, text: str, name: str, chunks: Chunks) -> Prompt:
     after = _alike(ids[before:][::-1], template[before:][::-1])
     inside = set(content[before : len(content) - after])
     placed = tuple(piece if i in inside else Piece(piece.id, kind=PAD) for i, piece in enumerate(pieces))
-    # An encoder without weights reads their markup as it stands.
-    is_weighted = any(weight != 1 for chunk in chunks for _, weight, _ in chunk)
-    written, edges = without_markup(text) if is_weighted else (text, frozenset())
+    written, edges = without_markup(text) if reads_weights(clip, name) else (text, frozenset())
     return Prompt(written, (placed,), edges)
 
 
