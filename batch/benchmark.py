@@ -28,12 +28,12 @@ def demo() -> Any:
         ) from error
 
 
-def rows_for(cells: list[dict[str, Any]], made: Template) -> list[Row]:
+def rows_for(cells: list[dict[str, Any]], template: Template) -> list[Row]:
     """A method's rows, without what its graph has no input for."""
     return [
         Row(
             f"edit {number}",
-            {name: value for name, value in row.items() if name[0] == "_" or has_input(made.graph, name)},
+            {name: value for name, value in row.items() if name[0] == "_" or has_input(template.graph, name)},
         )
         for number, row in enumerate(cells, 1)
     ]

@@ -13,7 +13,7 @@ from .faults import RowError
 from .frames import as_clip, frames_in
 from .store import Store, sentence
 
-KNOWN = "clips.json"  # in the results' folder: what was read already
+DIGESTS = "clips.json"  # in the results' folder: what was read already
 
 
 def path_in(folder: Path, name: str) -> str:
@@ -39,13 +39,13 @@ class Digests:
 
     def __init__(self, store: Store) -> None:
         self.store, self.new = store, False
-        self.known = json.loads(store.read(KNOWN) or b"{}")
-        self.asked: dict[str, str] = {}
+        self.digests = json.loads(store.read(DIGESTS) or b"{}")
+        self.digest_of: dict[str, str] = {}
 
     def __call__(self, path: str) -> str:
-        if path not in self.asked:
-            self.asked[path] = self._digest(path)
-        return self.asked[path]
+        if path not in self.digest_of:
+            self.digest_of[path] = self._digest(path)
+        return self.digest_of[path]
 
     def _digest(self, path: str) -> str:
         local = Path(path)
@@ -54,13 +54,13 @@ class Digests:
             state = " ".join(f"{status.st_size} {status.st_mtime_ns}" for status in (file.stat() for file in files))
         except OSError:  # it is elsewhere, or nowhere
             return hashlib.sha256(content_of(path)).hexdigest()
-        if self.known.get(path, ["", ""])[0] != state:
+        if self.digests.get(path, ["", ""])[0] != state:
             content = hashlib.sha256()
             for file in files:
                 content.update(content_of(str(file)))
-            self.known[path], self.new = [state, content.hexdigest()], True
-        return self.known[path][1]
+            self.digests[path], self.new = [state, content.hexdigest()], True
+        return self.digests[path][1]
 
     def keep(self) -> None:
         if self.new:
-            self.store.write(KNOWN, json.dumps(self.known).encode())
+            self.store.write(DIGESTS, json.dumps(self.digests).encode())

@@ -38,8 +38,8 @@ def place_of(graph: Graph, column: str) -> Place:
     wired = [place for place in inputs if _plain(f"{title_of(graph[place[0]])}.{place[1]}") == sought]
     if wired:
         raise BatchError(f"another node gives '{column}' in this graph: set the input of that one")
-    known = {f"{title_of(graph[node])}.{name}" for node, name in settable} | {name for _, name in settable}
-    near = difflib.get_close_matches(column, sorted(known), 3, 0.5) or sorted(known)[:5]
+    names = {f"{title_of(graph[node])}.{name}" for node, name in settable} | {name for _, name in settable}
+    near = difflib.get_close_matches(column, sorted(names), 3, 0.5) or sorted(names)[:5]
     raise BatchError(
         f"no node of the graph has an input '{column}': write 'Title.input', for instance {', '.join(near)}, or begin "
         f"the column's name with {NOTE} for a note"

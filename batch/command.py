@@ -23,7 +23,7 @@ from .graph import Place
 from .plan import Job, Plan, left, plan
 from .servers import OwnServer, RunningServer, comfyui_folder
 from .store import Store
-from .template import Template, template
+from .template import Template, template_of
 from .work import DONE_STATE, FAILED_STATE, Outcome
 
 DEFAULT_GRAPH = "sd15_word_swap"
@@ -87,11 +87,13 @@ def run(options: argparse.Namespace) -> int:
         return compared(options)
     if options.table is None:
         raise BatchError("there is no table to read: name it, or a folder, as the first argument")
-    made = template(graph.read(options.graph), options.clip_vision)
+    template = template_of(graph.read(options.graph), options.clip_vision)
     folder = (options.table if options.table.is_dir() else options.table.parent).resolve()
     if options.benchmark == benchmark.FOLDER and not options.table.is_dir():
         raise BatchError(f"{options.table} is no folder: name the one that the set was unpacked in")
-    return exit_code(edited(options, made, table.read(options.table), folder, Store(options.out), options.table.name))
+    return exit_code(
+        edited(options, template, table.read(options.table), folder, Store(options.out), options.table.name)
+    )
 
 
 def compared(options: argparse.Namespace) -> int:
@@ -104,9 +106,9 @@ def compared(options: argparse.Namespace) -> int:
     cells = demo.table(clips, options.clips)
     for method, name in demo.METHODS.items():
         print(f"{method}, by the workflow {name}:", flush=True)
-        made, own = template(graph.read(name), options.clip_vision), Store(f"{options.out}/{name}")
-        outcomes = edited(options, made, benchmark.rows_for(cells, made), clips, own, method)
-        measured[method] = benchmark.figures_of(outcomes, own, clips)
+        template, method_store = template_of(graph.read(name), options.clip_vision), Store(f"{options.out}/{name}")
+        outcomes = edited(options, template, benchmark.rows_for(cells, template), clips, method_store, method)
+        measured[method] = benchmark.figures_of(outcomes, method_store, clips)
         every += outcomes
         store.write(benchmark.COMPARISON, demo.comparison(measured).encode())
     print(demo.comparison(measured))
@@ -119,12 +121,12 @@ def exit_code(outcomes: Sequence[Outcome]) -> int:
 
 
 def edited(
-    options: argparse.Namespace, made: Template, rows: Sequence[table.Row], folder: Path, store: Store, title: str
+    options: argparse.Namespace, template: Template, rows: Sequence[table.Row], folder: Path, store: Store, title: str
 ) -> list[Outcome]:
     """Plan, do what is left to do, report. folder: that of the clips."""
     with only_one_run(store):
         digests = Digests(store)
-        planned = plan(rows, made, lambda name: path_in(folder, name), digests)
+        planned = plan(rows, template, lambda name: path_in(folder, name), digests)
         digests.keep()
         jobs = left(planned.jobs, store.results())
         print(summary(planned, jobs), flush=True)
@@ -133,7 +135,7 @@ def edited(
         outcomes = [refusal(row, why) for row, why in planned.refused]
         try:
             if jobs:
-                with engine(options, made, store, places_set(rows, made)) as workers:
+                with engine(options, template, store, places_set(rows, template)) as workers:
                     do(jobs, workers, outcomes)
         finally:
             outcomes += results(store, planned, {outcome["name"] for outcome in outcomes})
@@ -155,18 +157,18 @@ def do(jobs: Sequence[Job], workers: Sequence[Worker], outcomes: list[Outcome]) 
 
 @contextmanager
 def engine(
-    options: argparse.Namespace, made: Template, store: Store, places: set[Place]
+    options: argparse.Namespace, template: Template, store: Store, places: set[Place]
 ) -> Generator[Sequence[Worker], None, None]:
     """The workers, all of them ended behind it. Raises BatchError before any work where they cannot do it."""
     workers: list[Worker] = []
     try:
         if options.servers:
-            workers.extend(ready(url, RunningServer(url), made, store, places) for url in options.servers)
+            workers.extend(ready(url, RunningServer(url), template, store, places) for url in options.servers)
         elif options.ray or options.workers is not None:
-            workers += on_ray.workers(options, made, store, places, scratch(options, store))
+            workers += on_ray.workers(options, template, store, places, scratch(options, store))
         else:
             server = OwnServer(comfyui_folder(options.comfyui), scratch(options, store) / "worker-0", store)
-            workers.append(ready("ComfyUI", server, made, store, places))
+            workers.append(ready("ComfyUI", server, template, store, places))
         yield workers
     finally:
         for worker in workers:
@@ -175,18 +177,18 @@ def engine(
             on_ray.left()
 
 
-def ready(label: str, server: RunningServer, made: Template, store: Store, places: set[Place]) -> ThreadWorker:
+def ready(label: str, server: RunningServer, template: Template, store: Store, places: set[Place]) -> ThreadWorker:
     """With a ComfyUI that answers and has all that the graph needs."""
     try:
         server.start()
-        server.check(made.graph, places)
+        server.check(template.graph, places)
     except LostError as error:
         advice = "" if error.stage == START else ": start it, or leave it out of --servers"
         raise BatchError(f"{error}{advice}") from error
     except BaseException:
         server.stop()
         raise
-    return ThreadWorker(label, server, made, store)
+    return ThreadWorker(label, server, template, store)
 
 
 def scratch(options: argparse.Namespace, store: Store) -> Path:
@@ -214,9 +216,9 @@ def lock_name(store: Store) -> str:
     return f"videop2p-{hashlib.sha256(store.url.encode()).hexdigest()[:12]}"
 
 
-def places_set(rows: Sequence[table.Row], made: Template) -> set[Place]:
+def places_set(rows: Sequence[table.Row], template: Template) -> set[Place]:
     """The inputs that the table has values for."""
-    return {place_of(made.graph, name) for name in table.columns(list(rows)) if not name.startswith(NOTE)}
+    return {place_of(template.graph, name) for name in table.columns(list(rows)) if not name.startswith(NOTE)}
 
 
 def summary(planned: Plan, jobs: Sequence[Job]) -> str:
@@ -237,7 +239,7 @@ def refusal(row: table.Row, why: str) -> Outcome:
             "sentence": why}  # fmt: skip
 
 
-def results(store: Store, planned: Plan, known: set[str]) -> list[Outcome]:
+def results(store: Store, planned: Plan, reported: set[str]) -> list[Outcome]:
     """Of the plan's edits that were done before, or are done though their job did not come to its end."""
-    there = store.results()
-    return [store.result(edit.name) for edit in planned.edits if edit.name in there - known]
+    finished = store.results()
+    return [store.result(edit.name) for edit in planned.edits if edit.name in finished - reported]

@@ -60,7 +60,7 @@ class ThreadWorker:
 
 
 def dispatched(
-    jobs: Sequence[Job], workers: Sequence[Worker], told: Callable[[str], None]
+    jobs: Sequence[Job], workers: Sequence[Worker], report: Callable[[str], None]
 ) -> Iterator[tuple[Job, list[Outcome]]]:
     """Every job with what came of its edits, as they come. A job whose worker was lost is given to another, at most
     RETRIES times. Raises BatchError where no worker is left."""
@@ -85,7 +85,9 @@ def dispatched(
                 losses[whose] += 1
                 again = losses[whose] <= RETRIES
                 how = f"begun again, {losses[whose]} of {RETRIES}" if again else "given up"
-                told(f"{worker.label} was lost in {', '.join(filter(None, (job.name, error.stage)))} ({error}): {how}")
+                report(
+                    f"{worker.label} was lost in {', '.join(filter(None, (job.name, error.stage)))} ({error}): {how}"
+                )
                 if again or starting:
                     waiting.appendleft(job)
                 else:
@@ -96,7 +98,7 @@ def dispatched(
                 if (again or not starting) and worker.renew():
                     idle.append(worker)
                 else:
-                    told(f"{worker.label} does not come back: it gets nothing more to do")
+                    report(f"{worker.label} does not come back: it gets nothing more to do")
             else:
                 losses.pop((worker.label, START), None)
                 idle.append(worker)

@@ -24,8 +24,8 @@ def read(name: str) -> Graph:
     try:
         graph = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        known = ", ".join(sorted(file.stem for file in SHIPPED.glob("*.json")))
-        raise BatchError(f"there is no graph {path} ({error.strerror}): name a file, or one of {known}") from error
+        shipped = ", ".join(sorted(file.stem for file in SHIPPED.glob("*.json")))
+        raise BatchError(f"there is no graph {path} ({error.strerror}): name a file, or one of {shipped}") from error
     except ValueError as error:
         raise BatchError(f"{path} is no JSON ({error}): export the graph from ComfyUI in its API form") from error
     if not isinstance(graph, dict) or not all(

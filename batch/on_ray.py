@@ -54,16 +54,16 @@ def _hand_on(done: Future[Any], answer: Future[list[Outcome]]) -> None:
     if error is not None:  # the actor's process, its machine or its code
         answer.set_exception(LostError(sentence(error)))
         return
-    kind, *said = done.result()
+    kind, *contents = done.result()
     if kind == "lost":
-        answer.set_exception(LostError(*said))
+        answer.set_exception(LostError(*contents))
     elif kind == "refused":
-        answer.set_exception(BatchError(*said))
+        answer.set_exception(BatchError(*contents))
     else:
-        answer.set_result(said[0])
+        answer.set_result(contents[0])
 
 
-def workers(options: Namespace, made: Template, store: Store, places: set[Place], scratch: Path) -> list[RayWorker]:
+def workers(options: Namespace, template: Template, store: Store, places: set[Place], scratch: Path) -> list[RayWorker]:
     """Raises BatchError where there is no Ray, no cluster, or a ComfyUI that lacks what the graph needs."""
     ray = _ray(options)
     every = ray.cluster_resources()
@@ -79,16 +79,16 @@ def workers(options: Namespace, made: Template, store: Store, places: set[Place]
     comfyui = str(comfyui_folder(options.comfyui))
 
     def make(number: int) -> Any:
-        return actor.remote(str(ROOT), comfyui, str(scratch / f"worker-{number}"), store.url, made.graph)
+        return actor.remote(str(ROOT), comfyui, str(scratch / f"worker-{number}"), store.url, template.graph)
 
-    found = [RayWorker(f"worker {number}", lambda number=number: make(number)) for number in range(count)]
+    ray_workers = [RayWorker(f"worker {number}", lambda number=number: make(number)) for number in range(count)]
     try:
-        kind, *said = ray.get(found[0].actor.check.remote(places))
+        kind, *contents = ray.get(ray_workers[0].actor.check.remote(places))
     except ray.exceptions.RayError as error:
         raise BatchError(f"no worker starts on the cluster ({sentence(error)}): see Ray's logs") from error
     if kind != "done":
-        raise BatchError(said[0])
-    return found
+        raise BatchError(contents[0])
+    return ray_workers
 
 
 def left() -> None:
@@ -116,10 +116,12 @@ def _ray(options: Namespace) -> Any:
             )  # fmt: skip
     except Exception as error:  # each way to fail has a class of its own
         if options.ray:
-            what = f"the Ray cluster at {options.ray} does not answer ({sentence(error)}): start it, or mend its name"
+            message = (
+                f"the Ray cluster at {options.ray} does not answer ({sentence(error)}): start it, or mend its name"
+            )
         else:
-            what = f"Ray does not start on this machine ({sentence(error)}): mend that, or leave --workers out"
-        raise BatchError(what) from error
+            message = f"Ray does not start on this machine ({sentence(error)}): mend that, or leave --workers out"
+        raise BatchError(message) from error
     signal.signal(signal.SIGTERM, stopping)  # Ray's own handler ends this process at once
     if options.dashboard:
         if not context.dashboard_url:

@@ -16,18 +16,18 @@ class Actor:
         runpy.run_path(str(Path(root, "tools", "pack.py")))["load_pack"]()
         from comfyui_videop2p.batch.servers import OwnServer
         from comfyui_videop2p.batch.store import Store
-        from comfyui_videop2p.batch.template import template
+        from comfyui_videop2p.batch.template import template_of
 
-        self.store, self.made = Store(url), template(graph)
+        self.store, self.template = Store(url), template_of(graph)
         self.server, self.started = OwnServer(Path(comfyui), Path(folder), self.store), False
 
     def check(self, places: set[tuple[str, str]]) -> tuple[Any, ...]:
-        return self._answered(lambda: self.server.check(self.made.graph, places))
+        return self._answered(lambda: self.server.check(self.template.graph, places))
 
     def done(self, job: Any, level: int) -> tuple[Any, ...]:
         from comfyui_videop2p.batch.work import Work
 
-        return self._answered(lambda: Work(job, self.made, self.server, self.store).done(level))
+        return self._answered(lambda: Work(job, self.template, self.server, self.store).done(level))
 
     def _answered(self, ask: Any) -> tuple[Any, ...]:
         from comfyui_videop2p.batch.faults import BatchError, LostError

@@ -74,19 +74,19 @@ def as_parquet(lines: Sequence[dict[str, Any]]) -> bytes:
 
 def page(store: Store, outcomes: Sequence[Outcome], title: str) -> str:
     """HTML that needs nothing beside it while its pictures are few."""
-    said = list(dict.fromkeys(name for one in outcomes for name in one.get("table", {})))
+    columns = list(dict.fromkeys(name for one in outcomes for name in one.get("table", {})))
     figures = list(dict.fromkeys(name for one in outcomes for name in _numbers(one)))
     headings = [
         "state",
         "before and after",
         CLIP,
-        *(name.removeprefix(NOTE) for name in said),
+        *(name.removeprefix(NOTE) for name in columns),
         *figures,
         "seconds",
         "mode",
     ]
     pictures = Pictures(store)
-    rows = "\n".join(_row(one, said, figures, pictures) for one in outcomes)
+    rows = "\n".join(_row(one, columns, figures, pictures) for one in outcomes)
     failures = sum(one["state"] != DONE_STATE for one in outcomes)
     return f"""<!doctype html>
 <html lang="en"><meta charset="utf-8"><title>{escape(title)}</title><style>{STYLE}</style>
@@ -121,14 +121,14 @@ class Pictures:
         return f'<a href="{escape(link)}"><img loading="lazy" src="{source}" alt="before and after"></a>'
 
 
-def _row(outcome: Outcome, said: Iterable[str], figures: Iterable[str], pictures: Pictures) -> str:
+def _row(outcome: Outcome, columns: Iterable[str], figures: Iterable[str], pictures: Pictures) -> str:
     done, numbers, table = outcome["state"] == DONE_STATE, _numbers(outcome), outcome.get("table", {})
     shown = pictures(outcome) if done else escape(f"{outcome['where']}: {outcome['sentence']}")
     title = escape(str(table.get("target_prompt", "")))
     cells = [
         f'<td>{outcome["state"]}</td><td class="picture" title="{title}">{shown}</td>',
         f'<td title="{escape(outcome[CLIP])}">{escape(PurePosixPath(outcome[CLIP]).name)}</td>',
-        *(f"<td>{escape(_text(table.get(name)))}</td>" for name in said),
+        *(f"<td>{escape(_text(table.get(name)))}</td>" for name in columns),
         *(_number(numbers.get(name)) for name in figures),
         _number(outcome.get("seconds")),
         f"<td>{escape(outcome.get('mode', ''))}</td>",

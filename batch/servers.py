@@ -21,11 +21,11 @@ from .columns import LOADERS
 from .faults import START, BatchError, LostError, RowError
 from .graph import Graph, Place, is_link, title_of
 from .store import ARTEFACTS, Store, full_disk_told
-from .template import KEPT
+from .template import ARTEFACT_NODES
 
 PREFIX = "batch"  # the folder of kept work below models/videop2p/KIND
 SHOWN = ("images", "gifs")  # where output nodes tell of their files
-Told = Callable[[str, int, int], None]
+Progress = Callable[[str, int, int], None]
 
 
 class RunningServer:
@@ -58,7 +58,7 @@ class RunningServer:
             return False
         return True
 
-    def run(self, graph: Graph, progress: Told) -> Ran:
+    def run(self, graph: Graph, progress: Progress) -> Ran:
         """Raises GraphError, ConnectionLostError among them."""
         try:
             return run_graph(self.url, graph, progress, self._queued)
@@ -79,13 +79,13 @@ class RunningServer:
         """Raises BatchError where this ComfyUI lacks a node or a file that the graph names."""
         info = self.get("/object_info")
         for node, entry in graph.items():
-            title, known = title_of(entry), info.get(entry["class_type"])
-            if known is None:
+            title, class_info = title_of(entry), info.get(entry["class_type"])
+            if class_info is None:
                 raise BatchError(
                     f"ComfyUI at {self.url} has no node {entry['class_type']} ('{title}'): install its pack"
                 )
             for name, value in entry["inputs"].items():
-                choices = options(known, name)
+                choices = options(class_info, name)
                 set_here = (node, name) not in set_elsewhere and LOADERS.get(entry["class_type"]) != name
                 if set_here and choices and not is_link(value) and value not in choices:
                     raise BatchError(
@@ -105,10 +105,10 @@ class RunningServer:
             size = len(content) / 2**20
             raise RowError(f"{error}; the clip has {size:.0f} MiB: start it with a larger --max-upload-size") from error
 
-    def kept_name(self, class_type: str, key: str) -> str | None:
+    def artefact_name(self, class_type: str, key: str) -> str | None:
         """What the loader of a source calls its work, where it is kept."""
-        kept = KEPT[class_type]
-        names = options(self.get(f"/object_info/{kept.load}")[kept.load], kept.name)
+        nodes = ARTEFACT_NODES[class_type]
+        names = options(self.get(f"/object_info/{nodes.load}")[nodes.load], nodes.name)
         return next((name for name in names if name.replace("\\", "/").startswith(f"{PREFIX}/{key}_")), None)
 
     def keep(self, class_type: str, name: str) -> None:
@@ -157,7 +157,7 @@ class OwnServer(RunningServer):
     def __init__(self, comfyui: Path, folder: Path, store: Store) -> None:
         super().__init__("")
         self.comfyui, self.folder, self.store = comfyui, folder, store
-        self.kept = folder / "models" / "videop2p"
+        self.artefacts = folder / "models" / "videop2p"
         self.host: Host | None = None
 
     @property
@@ -170,7 +170,7 @@ class OwnServer(RunningServer):
         with full_disk_told(str(self.folder)):
             self._make_folders()
         paths = self.folder / "models.yaml"
-        others = {f"videop2p_{kept.kind}": kept.kind for kept in KEPT.values()}
+        others = {f"videop2p_{nodes.kind}": nodes.kind for nodes in ARTEFACT_NODES.values()}
         section = {"base_path": str(self.comfyui / "models" / "videop2p")} | others
         paths.write_text(json.dumps({"artists_own": section}), encoding="utf-8")  # which YAML reads
         packs = [path for path in (self.comfyui / "custom_nodes").glob("*") if _is_other_pack(path)]
@@ -197,9 +197,9 @@ class OwnServer(RunningServer):
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.write_bytes(content)
 
-    def kept_name(self, class_type: str, key: str) -> str | None:
-        kind = KEPT[class_type].kind
-        folder = self.kept / kind / PREFIX
+    def artefact_name(self, class_type: str, key: str) -> str | None:
+        kind = ARTEFACT_NODES[class_type].kind
+        folder = self.artefacts / kind / PREFIX
         if self.store.folder is None and not any(folder.glob(f"{key}_*")):
             for path in self.store.files.glob(f"{self.store.root}/{ARTEFACTS}/{kind}/{PREFIX}/{key}_*"):
                 folder.mkdir(parents=True, exist_ok=True)
@@ -210,10 +210,10 @@ class OwnServer(RunningServer):
 
     def keep(self, class_type: str, name: str) -> None:
         if self.store.folder is None:
-            kind = KEPT[class_type].kind
+            kind = ARTEFACT_NODES[class_type].kind
             path = f"{self.store.root}/{ARTEFACTS}/{kind}/{name.replace(os.sep, '/')}"
             self.store.files.makedirs(path.rpartition("/")[0], exist_ok=True)
-            self.store.files.put_file(str(self.kept / kind / name), path)
+            self.store.files.put_file(str(self.artefacts / kind / name), path)
 
     def tidy(self) -> None:
         for name in ("output", "temp", "input"):
@@ -230,7 +230,7 @@ class OwnServer(RunningServer):
         if self.store.folder is not None:
             artefacts = self.store.folder / ARTEFACTS
             artefacts.mkdir(exist_ok=True)
-            link(artefacts, self.kept)
+            link(artefacts, self.artefacts)
 
 
 def options(info: Mapping[str, Any], name: str) -> list[Any]:

@@ -20,14 +20,14 @@ def ran_out(message: str) -> bool:
 def smaller(graph: Graph, mode: str) -> Graph:
     """The graph in one of `modes_of`. Passes are other numbers by construction, see docs/same-bits.md."""
     saving = {} if mode == WHOLE else _saving(graph)
-    passes = dict.fromkeys(_taken_in_passes(graph), PASSES[mode]) if mode in PASSES else {}
+    passes = dict.fromkeys(_pass_inputs(graph), PASSES[mode]) if mode in PASSES else {}
     return with_values(graph, saving | passes)
 
 
 def modes_of(graph: Graph) -> list[str]:
     """Each saves what those before it save, and more."""
-    taken = [graph[node]["inputs"][name] for node, name in _taken_in_passes(graph)]
-    passes = [mode for mode, frames in PASSES.items() if any(not most or frames < most for most in taken)]
+    frames_a_pass = [graph[node]["inputs"][name] for node, name in _pass_inputs(graph)]
+    passes = [mode for mode, frames in PASSES.items() if any(not most or frames < most for most in frames_a_pass)]
     return [WHOLE, *([TWICE] if _saving(graph) else []), *passes]
 
 
@@ -40,7 +40,7 @@ def _saving(graph: Graph) -> dict[tuple[str, str], Any]:
     }
 
 
-def _taken_in_passes(graph: Graph) -> list[tuple[str, str]]:
+def _pass_inputs(graph: Graph) -> list[tuple[str, str]]:
     """The inputs that cut a clip; norms over all frames need it whole."""
     whole = [node for node, entry in graph.items() if entry["inputs"].get("norm_over_frames")]
     return [

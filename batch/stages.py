@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from .graph import Graph, added, ancestors, in_place, is_link, links, pruned, signatures, with_values
-from .template import KEPT, Template
+from .template import ARTEFACT_NODES, Template
 
 EDITS, AT = "Batch: every edit's", "@"  # AT stands between a node's id and the number of its row
 MOST = 10  # edits that share a pass, as Create List takes so many
@@ -23,18 +23,20 @@ def keys(template: Template, graph: Graph) -> dict[str, str]:
 
 def source_graph(graph: Graph, node: str, names: Mapping[str, str], prefix: str) -> Graph:
     """Makes and saves the work of one source; names: the files of those before it."""
-    kept = KEPT[graph[node]["class_type"]]
+    artefact = ARTEFACT_NODES[graph[node]["class_type"]]
     graph = _with_inputs(loading(graph, names), [node], UNKEPT)
-    inputs = {kept.value: [node, kept.output], "filename_prefix": prefix}
-    save = {"class_type": kept.save, "inputs": inputs, "_meta": {"title": f"{graph[node]['_meta']['title']}: save"}}
+    inputs = {artefact.value: [node, artefact.output], "filename_prefix": prefix}
+    save = {"class_type": artefact.save, "inputs": inputs, "_meta": {"title": f"{graph[node]['_meta']['title']}: save"}}
     return pruned(graph | {SAVE: save}, [SAVE])
 
 
 def loading(graph: Graph, names: Mapping[str, str]) -> Graph:
     """The graph with a loader of its file in the place of each source."""
     for node, name in names.items():
-        kept, inputs = KEPT[graph[node]["class_type"]], graph[node]["inputs"]
-        graph = in_place(graph, node, kept.load, {kept.name: name} | {name: inputs[name] for name in kept.passed})
+        artefact, inputs = ARTEFACT_NODES[graph[node]["class_type"]], graph[node]["inputs"]
+        graph = in_place(
+            graph, node, artefact.load, {artefact.name: name} | {name: inputs[name] for name in artefact.passed}
+        )
     return graph
 
 
@@ -45,10 +47,12 @@ def edits_graph(template: Template, graphs: Sequence[Graph], names: Mapping[str,
     merged = loaded[0]
     if len(loaded) == 1 or template.sampler is None:
         return merged
-    own = _dependent(merged, merged[template.sampler]["inputs"]["edit"][0], _varying(loaded))
-    leaving = [(place, source) for place, source in links(merged) if source[0] in own and place[0] not in own]
+    dependent = _dependent(merged, merged[template.sampler]["inputs"]["edit"][0], _varying(loaded))
+    leaving = [
+        (place, source) for place, source in links(merged) if source[0] in dependent and place[0] not in dependent
+    ]
     for number, graph in enumerate(loaded):
-        merged = merged | {_of_row(node, number): _renamed(graph[node], own, number) for node in own}
+        merged = merged | {_of_row(node, number): _renamed(graph[node], dependent, number) for node in dependent}
     for node, output in dict.fromkeys(source for _, source in leaving):
         rows = {f"inputs.input{number}": [_of_row(node, number), output] for number in range(len(loaded))}
         merged = added(merged, _list(node, output), "CreateList", rows)
@@ -93,9 +97,9 @@ def _of_row(node: str, number: int) -> str:
     return f"{node}{AT}{number}"
 
 
-def _renamed(entry: dict, own: set[str], number: int) -> dict:
+def _renamed(entry: dict, dependent: set[str], number: int) -> dict:
     inputs = {
-        name: [_of_row(value[0], number), value[1]] if is_link(value) and value[0] in own else value
+        name: [_of_row(value[0], number), value[1]] if is_link(value) and value[0] in dependent else value
         for name, value in entry["inputs"].items()
     }
     return entry | {"inputs": inputs}

@@ -18,7 +18,7 @@ MASK_OF_COMPOSITE, MASK_OF_SAMPLER, REPORT_OF_METRICS = 1, 2, 1  # outputs
 
 
 @dataclass(frozen=True)
-class Kept:
+class ArtefactNodes:
     """A node whose work is kept in a file, and those that save and load it.
 
     kind: the folder below models/videop2p; output: what is saved; loaded: the outputs that the loader has, each at the
@@ -39,9 +39,9 @@ class Kept:
         return f"{self.value}_name"
 
 
-KEPT: Mapping[str, Kept] = {
-    "VP2P_TuneOnVideo": Kept("tunings", "VP2P_SaveTuning", "VP2P_LoadTuning", "tuning", 1, (0, 1), ("model",)),
-    INVERT: Kept("inversions", "VP2P_SaveInversion", "VP2P_LoadInversion", "inversion", 0, (0,)),
+ARTEFACT_NODES: Mapping[str, ArtefactNodes] = {
+    "VP2P_TuneOnVideo": ArtefactNodes("tunings", "VP2P_SaveTuning", "VP2P_LoadTuning", "tuning", 1, (0, 1), ("model",)),
+    INVERT: ArtefactNodes("inversions", "VP2P_SaveInversion", "VP2P_LoadInversion", "inversion", 0, (0,)),
 }
 
 
@@ -64,7 +64,7 @@ class Template:
         return [node for node in (self.result, self.figures, self.comparison) if node is not None]
 
 
-def template(graph: Graph, clip_vision: str | None = None) -> Template:
+def template_of(graph: Graph, clip_vision: str | None = None) -> Template:
     """clip_vision: the file of a vision model, for the figures that need one. Raises BatchError where the graph takes
     no clip or saves none."""
     graph = _with_clips_from_files(graph)
@@ -85,8 +85,8 @@ def _with_clips_from_files(graph: Graph) -> Graph:
     """The demo's clips come from a list of its own; a video loader takes that node's place."""
     for node, entry in graph.items():
         if entry["class_type"] == "VP2P_LoadDemoClip":
-            taken = {source[1] for _, source in links(graph) if source[0] == node}
-            if taken <= {0}:
+            outputs = {source[1] for _, source in links(graph) if source[0] == node}
+            if outputs <= {0}:
                 graph = in_place(graph, node, "LoadVideo", {"file": f"{entry['inputs']['clip']}.mp4"})
     return graph
 
@@ -104,10 +104,10 @@ def _result(graph: Graph) -> str:
 
 def _sources(graph: Graph) -> tuple[str, ...]:
     """Nodes whose work can be kept: a loader has all of theirs that is used."""
-    order = [node for node, entry in graph.items() if entry["class_type"] in KEPT]
+    order = [node for node, entry in graph.items() if entry["class_type"] in ARTEFACT_NODES]
     used = {node: {output for _, (other, output) in links(graph) if other == node} for node in order}
-    kept = [node for node in order if used[node] <= set(KEPT[graph[node]["class_type"]].loaded)]
-    return tuple(sorted(kept, key=lambda node: len(pruned(graph, [node]))))
+    sources = [node for node in order if used[node] <= set(ARTEFACT_NODES[graph[node]["class_type"]].loaded)]
+    return tuple(sorted(sources, key=lambda node: len(pruned(graph, [node]))))
 
 
 # --- what is shown of a result ----------------------------------------------------------------------------------------

@@ -44,7 +44,7 @@ class Work:
         edits = [edit for edit in self.job.edits if not self.store.has_result(edit.name)]
         if not edits:
             return []
-        self.told(f"{len(edits)} edits of {self.job.clip}, by {self.server.label}")
+        self.log(f"{len(edits)} edits of {self.job.clip}, by {self.server.label}")
         try:
             self.server.give_clip(self.job.file, content_of(self.job.clip))
             self._in_a_mode_that_fits(edits, level)
@@ -55,7 +55,7 @@ class Work:
         self.server.tidy()
         return self.outcomes
 
-    def told(self, sentence: str) -> None:
+    def log(self, sentence: str) -> None:
         """A line in the job's log."""
         self.store.append(f"{LOGS}/{self.job.name}.log", f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S} {sentence}\n")
 
@@ -72,7 +72,7 @@ class Work:
                 place += 1
                 if place == len(modes):
                     raise RowError(f"{error}: give it fewer or smaller frames") from error
-                self.told(f"begun again with {modes[place]}")
+                self.log(f"begun again with {modes[place]}")
                 edits = self._open(edits)
 
     def _open(self, edits: Sequence[Edit]) -> list[Edit]:
@@ -95,14 +95,14 @@ class Work:
         for node, key in keys(self.template, graph).items():
             kind, title = graph[node]["class_type"], title_of(graph[node])
             self.stage = title
-            name = self.server.kept_name(kind, key[:KEY])
+            name = self.server.artefact_name(kind, key[:KEY])
             if name is None:
                 prefix = f"batch/{key[:KEY]}"
                 ran = self._run(source_graph(graph, node, names, prefix), title)
                 name = ran.outputs[SAVE]["text"][0].splitlines()[0]
                 self.server.keep(kind, name)
             else:
-                self.told(f"{title}: taken from {name}")
+                self.log(f"{title}: taken from {name}")
             names[node] = name
         return names
 
@@ -129,20 +129,20 @@ class Work:
                 self._put(edit, self._files(edit, graph, ran, number, len(edits)), seconds, mode)
             return
 
-    def _run(self, graph: Graph, what: str) -> Ran:
-        begun, told = time.monotonic(), {"node": ""}
+    def _run(self, graph: Graph, label: str) -> Ran:
+        begun, announced = time.monotonic(), {"node": ""}
 
         def progress(node: str, _step: int, steps: int) -> None:
-            if told["node"] != node:
-                told["node"] = node
-                self.told(f"{title_of(graph[node])}: {steps} steps")
+            if announced["node"] != node:
+                announced["node"] = node
+                self.log(f"{title_of(graph[node])}: {steps} steps")
 
         try:
             ran = self.server.run(graph, progress)
         except ConnectionLostError:
             raise
         except GraphError as error:
-            self.told(f"{what}: {error}")
+            self.log(f"{label}: {error}")
             if NO_SPACE in str(error):
                 raise BatchError(
                     f"ComfyUI's disk is full ({error}): free some and run the same command again"
@@ -150,7 +150,7 @@ class Work:
             if ran_out(str(error)):
                 raise _OutOfMemory(str(error)) from error
             raise RowError(str(error)) from error
-        self.told(f"{what}: {time.monotonic() - begun:.1f} s")
+        self.log(f"{label}: {time.monotonic() - begun:.1f} s")
         return ran
 
     def _files(self, edit: Edit, graph: Graph, ran: Ran, number: int, count: int) -> dict[str, bytes]:
@@ -174,18 +174,18 @@ class Work:
             "state": DONE_STATE,
             "name": edit.name,
             "where": edit.where,
-            **said(edit, self.job.clip),
+            **table_cells(edit, self.job.clip),
             "figures": json.loads(files.get("figures.json", b"{}")),
             "seconds": round(seconds, 2),
             "mode": mode,
             "files": sorted(files),
         }
         files = files | {DONE: json.dumps(outcome, indent=1).encode()}
-        self.told(f"{edit.name}: {'put among the results' if self.store.put_result(edit.name, files) else 'was there'}")
+        self.log(f"{edit.name}: {'put among the results' if self.store.put_result(edit.name, files) else 'was there'}")
         self.outcomes.append(outcome)
 
     def _fail(self, edits: Sequence[Edit], sentence: str) -> None:
-        self.told(f"not done: {sentence}")
+        self.log(f"not done: {sentence}")
         self.outcomes += [failed(edit, self.job.clip, sentence) for edit in edits]
 
 
@@ -196,11 +196,11 @@ class _OutOfMemory(Exception):  # noqa: N818  it is no fault yet
 def failed(edit: Edit, clip: str, sentence: str) -> Outcome:
     """Of an edit that is not done, and why."""
     return {
-        "state": FAILED_STATE, "name": edit.name, "where": edit.where, **said(edit, clip), "sentence": sentence,
+        "state": FAILED_STATE, "name": edit.name, "where": edit.where, **table_cells(edit, clip), "sentence": sentence,
     }  # fmt: skip
 
 
-def said(edit: Edit, clip: str) -> dict[str, Any]:
+def table_cells(edit: Edit, clip: str) -> dict[str, Any]:
     """What the table says of an edit, and where its clip lies."""
     return {"table": {name: value for name, value in edit.cells.items() if name != CLIP}, CLIP: clip}
 

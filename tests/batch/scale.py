@@ -19,7 +19,7 @@ from ...batch.graph import read
 from ...batch.plan import Plan, left, plan
 from ...batch.store import Store
 from ...batch.table import Row
-from ...batch.template import Template, template
+from ...batch.template import Template, template_of
 
 ROWS, EACH, PUT = 10_000, 4, 1000  # edits, how many of them share a source, and how many are put
 PICTURE = b"\0" * 30_000  # bytes of what the report shows of an edit of the demo
@@ -44,19 +44,19 @@ class Idle:
 
 def timed(what: str, count: int, work: Callable):
     begun = time.process_time(), time.monotonic()
-    made = work()
+    result = work()
     took, passed = time.process_time() - begun[0], time.monotonic() - begun[1]
     print(f"{what:32} {took:7.2f} s of CPU {passed:7.2f} s passed {1000 * took / count:7.3f} ms each", flush=True)
-    return made
+    return result
 
 
-def planned(made: Template) -> Plan:
+def planned(template: Template) -> Plan:
     values = {"source_prompt": "a red ball"}
     rows = [
         Row("row", {"clip": f"{n // EACH}.mp4", "target_prompt": f"a red star {n % EACH}", **values})
         for n in range(ROWS)
     ]
-    return plan(rows, made, lambda name: name, lambda path: f"{path:0>64}")
+    return plan(rows, template, lambda name: name, lambda path: f"{path:0>64}")
 
 
 def put(store: Store, done: Plan) -> None:
@@ -65,8 +65,8 @@ def put(store: Store, done: Plan) -> None:
 
 
 def main() -> None:
-    made = template(read("demo_refine"))
-    done = timed("plan", ROWS, lambda: planned(made))
+    template = template_of(read("demo_refine"))
+    done = timed("plan", ROWS, lambda: planned(template))
     print(f"{'most memory so far':32} {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:7.0f} MiB")
     timed("hand out jobs", len(done.jobs), lambda: list(dispatched(done.jobs, [Idle()] * 100, print)))
     with tempfile.TemporaryDirectory(dir=Path(sys.argv[1]) if len(sys.argv) > 1 else None) as folder:

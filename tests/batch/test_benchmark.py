@@ -7,7 +7,7 @@ from comfyui_videop2p.batch.command import REFUSED, main
 from comfyui_videop2p.batch.graph import read
 from comfyui_videop2p.batch.plan import plan
 from comfyui_videop2p.batch.store import Store
-from comfyui_videop2p.batch.template import template
+from comfyui_videop2p.batch.template import template_of
 from comfyui_videop2p.demo import benchmark as demo
 from comfyui_videop2p.demo import scenes, videos
 
@@ -29,8 +29,10 @@ def test_every_clip_has_an_edit_of_each_kind(world):
 @pytest.mark.parametrize("name", demo.METHODS.values())
 def test_every_method_takes_them(world, name):
     folder, cells = world
-    made = template(read(name))
-    planned = plan(benchmark.rows_for(cells, made), made, lambda clip: str(folder / clip), lambda path: f"{path:0>64}")
+    template = template_of(read(name))
+    planned = plan(
+        benchmark.rows_for(cells, template), template, lambda clip: str(folder / clip), lambda path: f"{path:0>64}"
+    )
     assert not planned.refused and len(planned.edits) == 6
 
 

@@ -4,14 +4,14 @@ import pytest
 from comfyui_videop2p.batch.columns import converted, place_of
 from comfyui_videop2p.batch.faults import BatchError, RowError
 from comfyui_videop2p.batch.graph import read, title_of
-from comfyui_videop2p.batch.template import template
+from comfyui_videop2p.batch.template import template_of
 
 INVERT = "DDIM Invert with Shared Null-Text"
 
 
 @pytest.fixture(scope="module")
 def graph():
-    return template(read("demo_refine")).graph
+    return template_of(read("demo_refine")).graph
 
 
 @pytest.mark.parametrize(

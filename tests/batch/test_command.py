@@ -50,11 +50,11 @@ def test_what_is_all_there_starts_no_comfyui(asked, tmp_path, capsys):
     from comfyui_videop2p.batch.clips import Digests, path_in
     from comfyui_videop2p.batch.graph import read
     from comfyui_videop2p.batch.plan import plan
-    from comfyui_videop2p.batch.template import template
+    from comfyui_videop2p.batch.template import template_of
 
     planned = plan(
         table.read(tmp_path / "edits.csv"),
-        template(read("demo_word_swap")),
+        template_of(read("demo_word_swap")),
         lambda name: path_in(tmp_path, name),
         Digests(store),
     )

@@ -11,7 +11,7 @@ from comfyui_videop2p.batch.graph import read
 from comfyui_videop2p.batch.plan import left, plan
 from comfyui_videop2p.batch.store import Store
 from comfyui_videop2p.batch.table import Row
-from comfyui_videop2p.batch.template import template
+from comfyui_videop2p.batch.template import template_of
 
 SECONDS, BYTES = 5, 200 * 2**20  # what 10,000 rows may take
 PART = 10  # of them, whose memory is looked at
@@ -19,7 +19,7 @@ PART = 10  # of them, whose memory is looked at
 
 @pytest.fixture(scope="module")
 def made():
-    return template(read("demo_refine"))
+    return template_of(read("demo_refine"))
 
 
 def row(clip="ball.mp4", target="a red star", **values):

@@ -5,7 +5,7 @@ from comfyui_videop2p.batch.faults import BatchError, RowError
 from comfyui_videop2p.batch.graph import read
 from comfyui_videop2p.batch.servers import OwnServer, RunningServer, comfyui_folder, options
 from comfyui_videop2p.batch.store import Store
-from comfyui_videop2p.batch.template import template
+from comfyui_videop2p.batch.template import template_of
 
 KEY, TUNE = "a" * 32, "VP2P_TuneOnVideo"
 
@@ -15,7 +15,7 @@ def own(tmp_path, number, url):
 
 
 def saved(server):
-    folder = server.kept / "tunings" / "batch"
+    folder = server.artefacts / "tunings" / "batch"
     folder.mkdir(parents=True)
     (folder / f"{KEY}_00001_.safetensors").write_bytes(b"tuning")
     return f"batch/{KEY}_00001_.safetensors"
@@ -23,12 +23,12 @@ def saved(server):
 
 def test_kept_work_goes_through_an_object_store_from_one_machine_to_another(tmp_path):
     one, other = (own(tmp_path, number, f"memory://{tmp_path.name}") for number in range(2))
-    assert one.kept_name(TUNE, KEY) is None
+    assert one.artefact_name(TUNE, KEY) is None
     name = saved(one)
-    assert one.kept_name(TUNE, KEY) == name and other.kept_name(TUNE, KEY) is None
+    assert one.artefact_name(TUNE, KEY) == name and other.artefact_name(TUNE, KEY) is None
     one.keep(TUNE, name)
-    assert other.kept_name(TUNE, KEY) == name
-    assert [path.read_bytes() for path in other.kept.rglob("*") if path.is_file()] == [b"tuning"]
+    assert other.artefact_name(TUNE, KEY) == name
+    assert [path.read_bytes() for path in other.artefacts.rglob("*") if path.is_file()] == [b"tuning"]
 
 
 def test_on_one_disk_kept_work_lies_in_the_results_folder(tmp_path):
@@ -39,7 +39,7 @@ def test_on_one_disk_kept_work_lies_in_the_results_folder(tmp_path):
         server._make_folders()
     name = saved(one)
     one.keep(TUNE, name)
-    assert other.kept_name(TUNE, KEY) == name
+    assert other.artefact_name(TUNE, KEY) == name
     assert (tmp_path / "out" / "artefacts" / "tunings" / "batch").is_dir()
     assert (other.folder / "models" / "checkpoints" / "sd.safetensors").is_file()
 
@@ -55,35 +55,35 @@ def test_a_clip_of_a_started_comfyui_is_put_into_its_input_folder_and_taken_away
 @pytest.fixture
 def asked(monkeypatch):
     """A server that has the nodes of the graph, the checkpoint's choices as they are given."""
-    made = template(read("sd15_word_swap"))
+    template = template_of(read("sd15_word_swap"))
 
     def server(choices):
-        info = {entry["class_type"]: {"input": {"required": {}}} for entry in made.graph.values()}
+        info = {entry["class_type"]: {"input": {"required": {}}} for entry in template.graph.values()}
         info["CheckpointLoaderSimple"]["input"]["required"] = {"ckpt_name": [choices]}
         info["LoadVideo"]["input"]["required"] = {"file": ["COMBO", {"options": ["other.mp4"]}]}
         running = RunningServer("http://127.0.0.1:1/")
         monkeypatch.setattr(running, "get", lambda path: info)
-        return running, made, info
+        return running, template, info
 
     return server
 
 
 def test_a_missing_checkpoint_is_a_sentence_before_any_work(asked):
-    running, made, _ = asked(["mine.safetensors"])
+    running, template, _ = asked(["mine.safetensors"])
     with pytest.raises(
         BatchError, match="has no 'v1-5-pruned-emaonly-fp16.safetensors' for ckpt_name of 'Load Check.*mine"
     ):
-        running.check(made.graph, set())
-    node = next(node for node, entry in made.graph.items() if entry["class_type"] == "CheckpointLoaderSimple")
-    running.check(made.graph, {(node, "ckpt_name")})  # the table names others
+        running.check(template.graph, set())
+    node = next(node for node, entry in template.graph.items() if entry["class_type"] == "CheckpointLoaderSimple")
+    running.check(template.graph, {(node, "ckpt_name")})  # the table names others
 
 
 def test_a_missing_node_is_a_sentence(asked):
-    running, made, info = asked(["v1-5-pruned-emaonly-fp16.safetensors"])
-    running.check(made.graph, set())
+    running, template, info = asked(["v1-5-pruned-emaonly-fp16.safetensors"])
+    running.check(template.graph, set())
     del info["VP2P_CompositeEdit"]
     with pytest.raises(BatchError, match=r"has no node VP2P_CompositeEdit \('Composite Edit'\): install its pack"):
-        running.check(made.graph, set())
+        running.check(template.graph, set())
 
 
 def test_a_clip_that_a_server_does_not_take_is_its_rows_fault(monkeypatch):

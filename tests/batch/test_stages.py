@@ -5,7 +5,7 @@ from comfyui_videop2p.batch.columns import place_of
 from comfyui_videop2p.batch.faults import BatchError
 from comfyui_videop2p.batch.graph import is_link, read, signatures, with_values
 from comfyui_videop2p.batch.stages import EDITS, SAVE, edits_graph, keys, row_of, shares_pass, source_graph
-from comfyui_videop2p.batch.template import COMPARISON, FIGURES, template
+from comfyui_videop2p.batch.template import COMPARISON, FIGURES, template_of
 
 
 def classes(graph):
@@ -23,31 +23,31 @@ def whole(graph):
 
 @pytest.fixture(scope="module")
 def tuned():
-    return template(read("demo_refine"))
+    return template_of(read("demo_refine"))
 
 
-def rows(made, *targets):
-    return [with_values(made.graph, {place_of(made.graph, "target_prompt"): target}) for target in targets]
+def rows(template, *targets):
+    return [with_values(template.graph, {place_of(template.graph, "target_prompt"): target}) for target in targets]
 
 
-def names(made):
-    return {node: f"batch/{node}_00001_.safetensors" for node in made.sources}
+def names(template):
+    return {node: f"batch/{node}_00001_.safetensors" for node in template.sources}
 
 
 @pytest.mark.parametrize(
     "name", ["sd15_word_swap", "sdxl_word_swap", "sd2_word_swap", "wan_word_swap", "demo_word_swap"]
 )
 def test_shipped_workflows_are_templates(name):
-    made = template(read(name))
-    assert [made.graph[node]["class_type"] for node in made.sources] == ["VP2P_DDIMInvert"]
-    assert made.outputs == [made.result, FIGURES, COMPARISON] and made.sampler and whole(made.graph)
-    assert template(made.graph) == made
+    template = template_of(read(name))
+    assert [template.graph[node]["class_type"] for node in template.sources] == ["VP2P_DDIMInvert"]
+    assert template.outputs == [template.result, FIGURES, COMPARISON] and template.sampler and whole(template.graph)
+    assert template_of(template.graph) == template
 
 
 def test_a_graph_with_nothing_to_save_is_no_template():
     graph = {node: entry for node, entry in read("sd15_word_swap").items() if entry["class_type"] != "SaveVideo"}
     with pytest.raises(BatchError, match="the graph has 0 nodes that save a video"):
-        template(graph)
+        template_of(graph)
 
 
 def test_what_is_kept_depends_on_the_source_alone(tuned):
@@ -79,32 +79,32 @@ def test_a_signature_knows_no_numbers_and_no_titles(tuned):
 
 def test_the_graph_of_a_source_makes_it_and_no_more(tuned):
     tune, invert = tuned.sources
-    made = source_graph(tuned.graph, tune, {}, "batch/key")
-    assert made[SAVE]["inputs"] == {"tuning": [tune, 1], "filename_prefix": "batch/key"} and whole(made)
-    assert not {"DDIMInvert", "AttentionController"} & set(classes(made))
-    made = source_graph(tuned.graph, invert, {tune: "batch/tuned.safetensors"}, "batch/key")
-    assert "TuneOnVideo" not in classes(made) and made[tune]["inputs"]["tuning_name"] == "batch/tuned.safetensors"
-    assert made[invert]["inputs"]["keep_source"] == "off" and whole(made)
+    graph = source_graph(tuned.graph, tune, {}, "batch/key")
+    assert graph[SAVE]["inputs"] == {"tuning": [tune, 1], "filename_prefix": "batch/key"} and whole(graph)
+    assert not {"DDIMInvert", "AttentionController"} & set(classes(graph))
+    graph = source_graph(tuned.graph, invert, {tune: "batch/tuned.safetensors"}, "batch/key")
+    assert "TuneOnVideo" not in classes(graph) and graph[tune]["inputs"]["tuning_name"] == "batch/tuned.safetensors"
+    assert graph[invert]["inputs"]["keep_source"] == "off" and whole(graph)
 
 
 def test_edits_of_a_clip_share_one_sampler(tuned):
     graphs = rows(tuned, "a red star", "a red heart", "a blue ball")
-    made = edits_graph(tuned, graphs, names(tuned))
-    assert shares_pass(tuned, graphs) and whole(made)
-    assert classes(made).count("AttentionController") == 3 and classes(made).count("DecoupledSample") == 1
-    assert not {"TuneOnVideo", "DDIMInvert"} & set(classes(made))
-    (listed,) = listed_in(made)
-    edits = [made[node]["inputs"]["target_prompt"] for node, _ in made[listed]["inputs"].values()]
-    assert edits == ["a red star", "a red heart", "a blue ball"] and made[tuned.sampler]["inputs"]["edit"] == [
+    merged = edits_graph(tuned, graphs, names(tuned))
+    assert shares_pass(tuned, graphs) and whole(merged)
+    assert classes(merged).count("AttentionController") == 3 and classes(merged).count("DecoupledSample") == 1
+    assert not {"TuneOnVideo", "DDIMInvert"} & set(classes(merged))
+    (listed,) = listed_in(merged)
+    edits = [merged[node]["inputs"]["target_prompt"] for node, _ in merged[listed]["inputs"].values()]
+    assert edits == ["a red star", "a red heart", "a blue ball"] and merged[tuned.sampler]["inputs"]["edit"] == [
         listed,
         0,
     ]
-    assert [row_of(node) for node, _ in made[listed]["inputs"].values()] == [0, 1, 2] and row_of(listed) is None
+    assert [row_of(node) for node, _ in merged[listed]["inputs"].values()] == [0, 1, 2] and row_of(listed) is None
 
 
 def test_one_edit_is_the_users_graph(tuned):
-    made = edits_graph(tuned, rows(tuned, "a red star"), names(tuned))
-    assert not listed_in(made) and whole(made)
+    merged = edits_graph(tuned, rows(tuned, "a red star"), names(tuned))
+    assert not listed_in(merged) and whole(merged)
 
 
 def test_edits_that_differ_behind_the_sampler_run_alone(tuned):
@@ -114,10 +114,10 @@ def test_edits_that_differ_behind_the_sampler_run_alone(tuned):
 
 
 def test_what_else_reads_a_prompt_reads_every_edits_own():
-    made = template(read("demo_refine"), clip_vision="clip_vision_h.safetensors")
-    graphs = rows(made, "a red star", "a red heart")
-    merged = edits_graph(made, graphs, names(made))
-    assert shares_pass(made, graphs) and whole(merged) and len(listed_in(merged)) == 2
+    template = template_of(read("demo_refine"), clip_vision="clip_vision_h.safetensors")
+    graphs = rows(template, "a red star", "a red heart")
+    merged = edits_graph(template, graphs, names(template))
+    assert shares_pass(template, graphs) and whole(merged) and len(listed_in(merged)) == 2
     metrics = next(entry for entry in merged.values() if entry["class_type"] == "VP2P_EditMetrics")["inputs"]
     prompts = [merged[node]["inputs"]["value"] for node, _ in merged[metrics["prompt"][0]]["inputs"].values()]
     assert prompts == ["a red star", "a red heart"]
@@ -129,4 +129,4 @@ def test_work_whose_loader_lacks_an_output_is_not_kept():
     invert = next(node for node, entry in graph.items() if entry["class_type"] == "VP2P_DDIMInvert")
     result = next(node for node, entry in graph.items() if entry["class_type"] == "CreateVideo")
     used = with_values(graph, {(result, "audio"): [invert, 3]})
-    assert invert not in template(used).sources
+    assert invert not in template_of(used).sources

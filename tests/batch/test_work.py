@@ -13,7 +13,7 @@ from comfyui_videop2p.batch.smaller import TWICE, WHOLE, modes_of, smaller
 from comfyui_videop2p.batch.stages import EDITS, SAVE
 from comfyui_videop2p.batch.store import Store
 from comfyui_videop2p.batch.table import Row
-from comfyui_videop2p.batch.template import COMPARISON, FIGURES, template
+from comfyui_videop2p.batch.template import COMPARISON, FIGURES, template_of
 from comfyui_videop2p.batch.work import Work
 from comfyui_videop2p.tools.client import ConnectionLostError, GraphError, Ran
 from PIL import Image
@@ -54,13 +54,13 @@ class Pretended(RunningServer):
     def give_clip(self, file, content):
         assert content == b"clip" and file.endswith(".mp4")
 
-    def kept_name(self, class_type, key):
+    def artefact_name(self, class_type, key):
         return self.kept.get(key)
 
 
 @pytest.fixture(scope="module")
 def made():
-    return template(read("demo_refine"))
+    return template_of(read("demo_refine"))
 
 
 @pytest.fixture
@@ -183,7 +183,7 @@ def test_a_lost_comfyui_is_told_with_the_stage(made, job, store, node, stage):
 def test_modes_are_those_that_the_graph_has(made):
     assert modes_of(made.graph) == [WHOLE, TWICE, *(f"passes of {frames} frames" for frames in (16, 8, 4))]
     assert smaller(made.graph, WHOLE) == made.graph
-    assert modes_of(template(read("wan_word_swap")).graph) == [WHOLE, TWICE]
+    assert modes_of(template_of(read("wan_word_swap")).graph) == [WHOLE, TWICE]
     normed = {
         node: entry | {"inputs": {name: name == "norm_over_frames" or value for name, value in entry["inputs"].items()}}
         for node, entry in made.graph.items()
