@@ -52,14 +52,14 @@ def networks_of(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     return {new + name: t.float() for new, old in parts.items() for name, t in with_prefix(tensors, old).items()}
 
 
-def with_rows(networks: dict[str, torch.Tensor], known: list[int], vocabulary: tuple[str, ...]) -> dict:
+def with_rows(networks: dict[str, torch.Tensor], token_ids: list[int], vocabulary: tuple[str, ...]) -> dict:
     """The networks with a token table for `vocabulary`: words that the table of `known` ids lacks begin at random."""
     name = f"text.{TOKEN_TABLE.removeprefix('transformer.')}"
     table, rows = networks[name], words.token_rows(vocabulary)
     fresh = torch.randn(len(rows), table.shape[1], generator=torch.Generator().manual_seed(0)) * table.std()
     for i, token in enumerate(rows):
-        if token in known:
-            fresh[i] = table[known.index(token)]
+        if token in token_ids:
+            fresh[i] = table[token_ids.index(token)]
     return networks | {name: fresh}
 
 

@@ -85,7 +85,7 @@ def difference(caption: str, *words: str, **settings) -> Panel:
     return Panel(caption, changes | {"VP2P_CompareVideos": seen}, BALL, "demo_compare", "Compare Videos")
 
 
-def kept(caption: str, target: str, source: str, thing: str, **settings) -> Panel:
+def re_edit(caption: str, target: str, source: str, thing: str, **settings) -> Panel:
     """An edit of a tuning and an inversion that were saved."""
     changes = edit(caption, target, source, thing).changes
     return Panel(caption, changes, workflow="demo_re_edit", after="demo_keep", **settings)
@@ -130,16 +130,16 @@ PICTURES = {
     ],
     "save_tuning": [
         Panel("edited in the session that tuned", edit("", *STAR).changes, workflow="demo_refine"),
-        kept("from the saved file: the same star", *STAR),
+        re_edit("from the saved file: the same star", *STAR),
     ],
     "load_tuning": [
-        kept("with the loaded tuning", *STAR),
+        re_edit("with the loaded tuning", *STAR),
         edit("untuned: blue behind the first star's arm", *STAR),
     ],
-    "save_inversion": [kept("a star from the saved file", *STAR), kept("a heart from the same file", *HEART)],
+    "save_inversion": [re_edit("a star from the saved file", *STAR), re_edit("a heart from the same file", *HEART)],
     "load_inversion": [
-        kept("source prompt as it was: a heart", *HEART),
-        kept("another source prompt: a sentence", *HEART, clip="a red ball in the snow", refused=True),
+        re_edit("source prompt as it was: a heart", *HEART),
+        re_edit("another source prompt: a sentence", *HEART, clip="a red ball in the snow", refused=True),
     ],
     "too_strong": [
         edit("cross window 0.6: the car keeps its shape", *BLUE, clip=CAR, cross_window=0.6),

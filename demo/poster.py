@@ -28,12 +28,12 @@ SINGLE = [
     Scene(500108, "mushroom", "red", "spotted", "meadow"),
     Scene(500109, "star", "golden", "origami", "moon"),
     Scene(500110, "cat", "purple", "plain", "snow"),
-    Scene(500111, "heart", "red", "glass", "city"),
+    Scene(500111, "heart", "red", "origami", "city"),
     Scene(500112, "duck", "orange", "furry", "desert"),
     Scene(500113, "rabbit", "golden", "plain", "city", "night"),
     Scene(500114, "boat", "blue", "plain", "beach", "watercolour"),
     Scene(500115, "cat", "orange", "striped", "meadow", "sketch"),
-    Scene(500116, "fish", "blue", "glass", "snow"),
+    Scene(500116, "fish", "blue", "spotted", "snow"),
 ]
 PAIRS = [
     Scene(500121, "rabbit", "red", "plain", "meadow", "plain", Thing("car", "blue")),
@@ -41,7 +41,7 @@ PAIRS = [
     Scene(500123, "duck", "golden", "plain", "beach", "plain", Thing("boat", "red", "striped")),
     Scene(500124, "mushroom", "purple", "spotted", "snow", "plain", Thing("cat", "orange")),
     Scene(500125, "star", "pink", "plain", "city", "night", Thing("heart", "red")),
-    Scene(500126, "teapot", "white", "striped", "desert", "plain", Thing("duck", "blue", "glass")),
+    Scene(500126, "teapot", "white", "striped", "desert", "plain", Thing("duck", "blue")),
     Scene(500127, "fish", "green", "origami", "beach", "watercolour", Thing("star", "orange")),
     Scene(500128, "robot", "green", "plain", "desert", "sketch", Thing("rabbit", "pink")),
 ]

@@ -89,7 +89,7 @@ def described(scene: Scene, text: str) -> Scene:
     """The same clip as another caption describes it: what the words leave out is plain."""
     words = text.split()
     named = {field: [word for word in values if word in words] for field, values in FIELDS.items()}
-    return replace(scene, **{field: found[0] if found else "plain" for field, found in named.items()})
+    return replace(scene, **{field: values[0] if values else "plain" for field, values in named.items()})
 
 
 def varied_caption(scene: Scene, rng: np.random.Generator) -> str:

@@ -31,15 +31,15 @@ def train(
     begun = ["--begun"] * from_committed
     data.coverage(edition, pictures)  # renders what there is not yet
     for stage in stages:
-        own = [*shared, "--steps", str(steps or edition.steps.get(stage))]
+        arguments = [*shared, "--steps", str(steps or edition.steps.get(stage))]
         if stage == "vae":
-            workers.launch("demo.train_vae", [*own, *begun])
+            workers.launch("demo.train_vae", [*arguments, *begun])
         elif stage == "unet":
-            workers.launch("demo.train_unet", [*own, *begun])
+            workers.launch("demo.train_unet", [*arguments, *begun])
         elif stage == "decoder":
-            workers.launch("demo.train_vae", [*own, "--decoder-only"])
+            workers.launch("demo.train_vae", [*arguments, "--decoder-only"])
         elif stage == "lcm":
-            workers.launch("demo.train_lcm", own)
+            workers.launch("demo.train_lcm", arguments)
             shutil.copyfile(edition.lcm, edition.results / DEMO_LCM_FILE.name)
         elif stage == "judge" and not (resume and edition.judge.exists()):
             judge.train(edition, pictures, epochs=4)

@@ -214,12 +214,12 @@ class Captions:
 
 def thing_words(edition: Edition, scene) -> list[tuple[str, int, float]]:
     """(word, number of its thing, weight) of each word that belongs to one thing alone."""
-    found = [
+    owned_words = [
         (getattr(thing, field), number, weight)
         for number, thing in enumerate(scene.things)
         for field, weight in edition.scenes.WORD_WEIGHTS.items()
     ]
-    return [item for item in found if sum(item[0] == other[0] for other in found) == 1]
+    return [item for item in owned_words if sum(item[0] == other[0] for other in owned_words) == 1]
 
 
 @torch.no_grad()

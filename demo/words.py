@@ -28,8 +28,8 @@ def _tokenizer():
 def token_rows(vocabulary: tuple[str, ...]) -> tuple[int, ...]:
     """The token ids that a demo model knows: start, end and every piece of every word of its captions."""
     start, end = _tokenizer()("")["input_ids"]
-    known = {i for word in [*vocabulary, PUNCTUATION] for i in pieces(word)}
-    return (start, *sorted(known), end)
+    tokens = {i for word in [*vocabulary, PUNCTUATION] for i in pieces(word)}
+    return (start, *sorted(tokens), end)
 
 
 @dataclass(frozen=True)

@@ -15,12 +15,12 @@ def audit(*options):
         "--require-hashes", "--disable-pip", "--format", "json", "--progress-spinner", "off", *options,
     ]  # fmt: skip
     done = subprocess.run(command, capture_output=True, text=True)
-    sentences, code = told(done.stdout, done.stderr)
+    sentences, code = verdict(done.stdout, done.stderr)
     print("\n".join(sentences))
     return code
 
 
-def told(output, complaint):
+def verdict(output, complaint):
     """(sentences, exit code) of pip-audit's JSON. By itself it is content where its service knows no package at all."""
     try:
         packages = json.loads(output)["dependencies"]

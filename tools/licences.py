@@ -93,11 +93,11 @@ def unwelcome(names: Iterable[str], users: set[str]) -> Iterator[str]:
         expression = licence(name)
         if permissive(expression):
             continue
-        told = f"{name} says of its licence: {expression or 'nothing'}."
+        sentence = f"{name} says of its licence: {expression or 'nothing'}."
         if not exception(name, expression):
-            yield f"{told} Look at it; then it may stand in PERMISSIVE or in EXCEPTIONS of tools/licences.py."
+            yield f"{sentence} Look at it; then it may stand in PERMISSIVE or in EXCEPTIONS of tools/licences.py."
         elif name in users and name not in FOR_USERS:
-            yield f"{told} requirements.txt brings it to users, who need permissive licences."
+            yield f"{sentence} requirements.txt brings it to users, who need permissive licences."
 
 
 def main() -> int:
@@ -106,13 +106,13 @@ def main() -> int:
         lines = (ROOT / "requirements.txt").read_text(encoding="utf-8").splitlines()
         users = needed(line for line in lines if line and not line.startswith("#"))
         for name in names:
-            said = licence(name)
-            print(f"{name:26} {'users' if name in users else '':6} {said or '-':50} {exception(name, said)}".rstrip())
+            expression, whose = licence(name), "users" if name in users else ""
+            print(f"{name:26} {whose:6} {expression or '-':50} {exception(name, expression)}".rstrip())
     except PackageNotFoundError as error:
         return f"{error.name} is not installed: run this in the locked environment, by `python dev.py licences`"
     wrong = list(unwelcome(sorted({*names, *users}), users))
     print(f"\n{len(names)} packages, {len(users)} of them for users too, {len(wrong)} with a licence not agreed to")
-    print("".join(f"{said}\n" for said in wrong), end="")
+    print("".join(f"{sentence}\n" for sentence in wrong), end="")
     return int(bool(wrong))
 
 

@@ -17,7 +17,7 @@ from .workflows.schema import input_specs, is_widget, options
 
 FILE = ROOT / "tests" / "host" / "schema.json"
 COMMAND = "python dev.py schema"
-KEPT = ("default", "min", "max", "control_after_generate")  # of what is told of an input, beside its type
+WIDGET_SETTINGS = ("default", "min", "max", "control_after_generate")  # of what is told of an input, beside its type
 # Whether every value that was allowed before still is.
 WIDENED = {
     "options": lambda was, now: set(was) <= set(now),
@@ -54,7 +54,7 @@ def described(node) -> dict[str, Any]:
 def of_input(name: str, spec: list, required: bool) -> Port:
     settings = options(spec)
     port = {"id": name, "type": spec[0], "required": required, "widget": is_widget(spec)}
-    port |= {key: settings[key] for key in KEPT if key in settings}
+    port |= {key: settings[key] for key in WIDGET_SETTINGS if key in settings}
     # A choice without a default is one of the files that lie in some folder.
     return port | ({"options": settings["options"]} if "options" in settings and "default" in settings else {})
 
@@ -71,8 +71,8 @@ def compared(before: Snapshot, now: Snapshot) -> tuple[list[str], list[str]]:
             breaks.append(f"{node} is one that takes its inputs as lists, and was not, or was and is not")
         for ports in ("inputs", "outputs"):
             of_these = compared_ports(before[node][ports], now[node][ports])
-            for told, sentences in zip((breaks, news), of_these, strict=True):
-                told += [f"{node}, {ports}: {sentence}" for sentence in sentences]
+            for changes, sentences in zip((breaks, news), of_these, strict=True):
+                changes += [f"{node}, {ports}: {sentence}" for sentence in sentences]
     return breaks, news
 
 

@@ -101,11 +101,11 @@ def look_at(stage: Stage, u: np.ndarray, v: np.ndarray, begin: np.ndarray | None
     hits = np.stack([march(origin, directions, *pair) for pair in zip(stage.solids, begin, strict=True)])
     nearest = np.argmin(hits, axis=0)
     for index, (solid, t) in enumerate(zip(stage.solids, hits, strict=True)):
-        there = np.flatnonzero((nearest == index) & (t < far))
-        if not len(there):
+        visible = np.flatnonzero((nearest == index) & (t < far))
+        if not len(visible):
             continue
-        ways = tuple(d[there] for d in directions)
-        points = along(origin, ways, t[there])
+        ways = tuple(d[visible] for d in directions)
+        points = along(origin, ways, t[visible])
         normals = normal(points, solid)
         body = to_body(points, solid.pose)
         raised = along(points, normals, np.float32(0.03))
@@ -115,13 +115,8 @@ def look_at(stage: Stage, u: np.ndarray, v: np.ndarray, begin: np.ndarray | None
             things.filling(solid.kind, body), (float(np.cos(solid.pose.turn)), float(np.sin(solid.pose.turn))),
         )  # fmt: skip
 
-        def behind(bent, ways=ways):
-            way = tuple(d - 0.35 * n for d, n in zip(ways, bent, strict=True))
-            size = np.sqrt(sum(part * part for part in way))
-            return look(stage.place, origin, tuple(part / size for part in way))[0]
-
-        colours[there] = shade(stage.scene, index, stage.scene.things[index], sight, behind)
-        thing[there], filling[there], far[there], shadow[there] = index, sight.filling, t[there], 0
+        colours[visible] = shade(stage.scene, index, stage.scene.things[index], sight)
+        thing[visible], filling[visible], far[visible], shadow[visible] = index, sight.filling, t[visible], 0
     return Seen(np.clip(colours, 0, 1), thing, filling, far, shadow, hits)
 
 
@@ -187,10 +182,10 @@ def flow(scene: Scene, time: float, later: float, size: int = SIZE) -> tuple[np.
     seen = look_at(before, u, v)
     points = along(before.camera.place, directions, np.where(np.isfinite(seen.far), seen.far, 1))
     for index, solid in enumerate(before.solids):
-        there = seen.thing == index
-        body = to_body(tuple(p[there] for p in points), solid.pose)
+        visible = seen.thing == index
+        body = to_body(tuple(p[visible] for p in points), solid.pose)
         for part, moved in zip(points, to_world(body, after.solids[index].pose), strict=True):
-            part[there] = moved
+            part[visible] = moved
     sky = np.isinf(seen.far)
     to_u, to_v = (
         np.where(sky, away, close)

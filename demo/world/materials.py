@@ -36,8 +36,8 @@ FILLS = {
     "wood": WOOD,
 }
 SUN, SKY, EARTH = np.array((1.0, 0.94, 0.84)), np.array((0.80, 0.88, 1.0)), np.array((0.95, 0.82, 0.72))
-SITES = {"origami": 46, "spotted": 26}
-FUR = 0.026
+SITES = {"origami": 30, "spotted": 22}
+FUR = 0.028
 
 
 @dataclass(frozen=True)
@@ -103,35 +103,35 @@ def paint(scene: Scene, index: int, thing: Thing, sight: Sight) -> tuple[np.ndar
     hue = np.broadcast_to(base, (len(x), 3))
     if thing.material == "striped":
         way = np.array((rng.uniform(-0.5, 0.5), rng.uniform(0.5, 1.0), rng.uniform(-0.5, 0.5)))
-        way = way / np.linalg.norm(way) * (2 * np.pi / rng.uniform(0.34, 0.52))
+        way = way / np.linalg.norm(way) * (2 * np.pi / rng.uniform(0.44, 0.58))
         wave = 0.5 * np.sin(rng.uniform(2, 4) * x + rng.uniform(0, 6)) * rng.uniform(0.2, 1.2)
         hue = mix(
             base,
             marks,
-            ramp(-0.16, 0.16, np.sin(x * way[0] + y * way[1] + z * way[2] + rng.uniform(0, 6) + wave) - 0.1),
+            ramp(-0.25, 0.25, np.sin(x * way[0] + y * way[1] + z * way[2] + rng.uniform(0, 6) + wave) - 0.1),
         )
     elif thing.material == "spotted":
         strewn, _ = sites(thing.object, (scene.seed, index, 5), SITES["spotted"])
         _, near, _ = nearest_site(sight.body, strewn)
-        hue = mix(base, marks, 1 - ramp(-0.02, 0.02, near - rng.uniform(0.13, 0.17)))
+        hue = mix(base, marks, 1 - ramp(-0.03, 0.03, near - rng.uniform(0.15, 0.19)))
     elif thing.material == "wooden":
         noise = Noise(rng)
         tilt, away = rng.uniform(-0.25, 0.25, 2), rng.uniform(-0.7, 0.7, 2)
         bend = 0.16 * noise(3 * y, 2 * x + 2 * z)
         rings = np.sqrt((x - tilt[0] * y - away[0]) ** 2 + (z - tilt[1] * y - away[1]) ** 2) + bend
-        grain = (rings * rng.uniform(6.5, 8.5)) % 1
-        tone = 0.62 + 0.5 * ramp(0.0, 0.75, grain) * (1 - ramp(0.86, 1.0, grain)) + 0.1 * noise(40 * x, 4 * y)
-        hue = np.broadcast_to(base * 0.66 + WOOD * 0.34, (len(x), 3))
+        grain = (rings * rng.uniform(4.4, 5.4)) % 1
+        tone = 0.66 + 0.48 * ramp(0.0, 0.7, grain) * (1 - ramp(0.78, 1.0, grain))
+        hue = np.broadcast_to(base * 0.62 + WOOD * 0.38, (len(x), 3))
     elif thing.material == "origami":
         strewn, up = sites(thing.object, (scene.seed, index, 3), SITES["origami"])
         first, _, margin = nearest_site(sight.body, strewn)
         normals = world_normals(sight, up[first])
-        tone = 0.86 + 0.24 * rng.random(len(strewn), dtype=np.float32)[first] + 0.2 * (1 - ramp(0.0, 0.035, margin))
+        tone = 0.74 + 0.44 * rng.random(len(strewn), dtype=np.float32)[first] + 0.2 * (1 - ramp(0.0, 0.06, margin))
     elif thing.material == "furry":
         noise = Noise(rng)
         parting = 1.6 * noise(2.5 * x, 2.5 * z) + 0.8 * y
-        strand = noise(26 * (x + 0.2 * parting), 7 * y + 26 * z) * 0.55 + noise(44 * x - 9 * z, 15 * y + 30 * z) * 0.45
-        tone = 0.5 + 0.98 * strand
+        strand = noise(15 * (x + 0.2 * parting), 6 * y + 15 * z)
+        tone = 0.56 + 0.84 * strand
     hue = hue * tone[:, None]
     return hue, normals
 
@@ -142,17 +142,17 @@ def world_normals(sight: Sight, up: np.ndarray) -> Points:
     return c * up[:, 0] + s * up[:, 2], up[:, 1], c * up[:, 2] - s * up[:, 0]
 
 
-def shade(scene: Scene, index: int, thing: Thing, sight: Sight, behind) -> np.ndarray:
-    """The light that comes from each point [points, 3]; `behind(normals)` is what is seen through glass."""
+def shade(scene: Scene, index: int, thing: Thing, sight: Sight) -> np.ndarray:
+    """The light that comes from each point [points, 3]."""
     hue, normals = paint(scene, index, thing, sight)
     names = fillings(thing.object)
-    own = np.isin(sight.filling, [i for i, name in enumerate(names) if name in ("body", "shade")])
+    painted = np.isin(sight.filling, [i for i, name in enumerate(names) if name in ("body", "shade")])
     for i, name in enumerate(names):
         if name == "shade":
             hue = np.where((sight.filling == i)[:, None], hue * 0.8, hue)
         elif name != "body":
             hue = np.where((sight.filling == i)[:, None], FILLS[name], hue)
-    normals = tuple(np.where(own, bent, flat) for bent, flat in zip(normals, sight.normals, strict=True))
+    normals = tuple(np.where(painted, bent, flat) for bent, flat in zip(normals, sight.normals, strict=True))
 
     facing = dot(normals, sight.sun)
     soft = 0.45 if thing.material == "furry" else 0.22
@@ -167,13 +167,12 @@ def shade(scene: Scene, index: int, thing: Thing, sight: Sight, behind) -> np.nd
     size = np.sqrt(dot(half, half))
     glint = np.clip(dot(normals, half) / size, 0, 1)
     rim = grazing**3 * sight.sky
-    metal = own & (thing.colour == "golden")
-    clear = own & (thing.material == "glass")
+    metal = painted & (thing.colour == "golden")
     glossy = np.isin(sight.filling, [i for i, name in enumerate(names) if name in ("dark", "glass", "metal", "white")])
-    matte = own & np.isin(thing.material, ("origami", "furry", "wooden"))
-    strength = np.where(glossy | clear, 0.9, np.where(metal, 0.75, np.where(matte, 0.06, 0.22)))
-    seen = seen + (glint ** np.where(glossy | clear | metal, 60, 24) * strength * sight.sunlight)[:, None] * SUN
-    seen = seen + rim[:, None] * SKY * np.where(own & (thing.material == "furry"), 0.4, 0.16)[:, None] * hue
+    matte = painted & np.isin(thing.material, ("origami", "furry", "wooden"))
+    strength = np.where(glossy, 0.9, np.where(metal, 0.75, np.where(matte, 0.06, 0.22)))
+    seen = seen + (glint ** np.where(glossy | metal, 60, 24) * strength * sight.sunlight)[:, None] * SUN
+    seen = seen + rim[:, None] * SKY * np.where(painted & (thing.material == "furry"), 0.4, 0.16)[:, None] * hue
     if metal.any() and thing.material != "furry":
         mirrored = 2 * dot(normals, sight.eye) * normals[1] - sight.eye[1]
         side = 2 * dot(normals, sight.eye) * normals[0] - sight.eye[0]
@@ -184,12 +183,4 @@ def shade(scene: Scene, index: int, thing: Thing, sight: Sight, behind) -> np.nd
             polished + (glint**60 * 0.8 * sight.sunlight)[:, None],
             np.where(metal, 0.8 if not matte.any() else 0.5, 0.0),
         )
-    if clear.any():
-        beyond = behind(normals)
-        beyond = 0.4 * beyond + 0.6 * beyond.mean(axis=1, keepdims=True)  # or pink glass before grass were brown
-        through = beyond * (0.15 + 0.85 * mix(np.ones(3), hue, 0.74 + 0.26 * grazing))
-        body = through * 0.8 + hue * (0.34 * light)
-        glass = mix(body, SKY * np.ones_like(body), 0.5 * grazing**3) + (glint**90 * 1.1 * sight.sunlight)[:, None]
-        glass = glass + (np.clip(-facing, 0, 1) ** 3 * 0.22)[:, None] * hue  # light gathered on the far side
-        seen = mix(seen, glass, np.where(clear, np.where(metal, 0.5, 1.0), 0.0))
     return seen

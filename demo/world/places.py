@@ -38,7 +38,7 @@ def with_clouds(sky, rng, shade: str, amount: float):
     x, y = rng.uniform(0, 50, 2)
 
     def clouded(right, up):
-        puffs = noise.layered(right * 9 + x, up * 26 + y, 3)
+        puffs = noise.layered(right * 9 + x, up * 26 + y, 2)
         return mix(sky(right, up), tint, ramp(0.56, 0.74, puffs) * amount * ramp(0.0, 0.06, up))
 
     return clouded
@@ -70,7 +70,7 @@ def beach(rng):
     def ground(x, z, away):
         edge = z - shore - 0.35 * np.sin(0.7 * x + swell) - 0.15 * np.sin(1.9 * x + 2 * swell)
         fine = ramp(22, 6, away)
-        land = mix(sand, speck, (0.35 * noise(x * 1.3, z * 1.3) + 0.25 * ramp(0.68, 0.8, noise(x * 7, z * 7))) * fine)
+        land = mix(sand, speck, 0.45 * noise(x * 1.3, z * 1.3) * fine)
         land = mix(wet, land, ramp(0.15, 0.6, edge))
         water = mix(sea, deep, ramp(-1, -26, edge))
         water = mix(water, foam, 0.8 * ramp(0.62, 0.8, noise(x * 0.7, z * 2.2)) * ramp(40, 8, away))
@@ -96,10 +96,10 @@ def meadow(rng):
 
     def ground(x, z, away):
         turf = mix(
-            mix(grass, lush, noise.layered(x * 0.5, z * 0.5, 2)), dry, 0.3 * noise(x * 5, z * 3) * ramp(18, 5, away)
+            mix(grass, lush, noise.layered(x * 0.5, z * 0.5, 2)), dry, 0.3 * noise(x * 1.6, z * 1.2) * ramp(18, 5, away)
         )
-        flower, which = dots(noise, x, z, 0.62, 0.075, 0.55)
-        return mix(turf, petals[(which * 3.99).astype(int)], ramp(-0.012, 0.012, flower) * ramp(20, 9, away))
+        flower, which = dots(noise, x, z, 1.0, 0.13, 0.4)
+        return mix(turf, petals[(which * 3.99).astype(int)], ramp(-0.03, 0.03, flower) * ramp(11, 7, away))
 
     far, near = hills(rng, 5.2, 2.6, 40), hills(rng, 2.6, 1.0, 22)
     trees = each(rng, 2.6, 0.5, round_tree, clear=1.2)
@@ -137,13 +137,8 @@ def snow(rng):
     noise = Noise(rng)
     bright, blue, rock, cap = colour("#f6fafd"), colour("#c9dcee"), colour("#7f97b8"), colour("#fbfdff")
 
-    def ground(x, z, away):
-        return mix(
-            bright,
-            blue,
-            0.75 * ramp(0.35, 0.8, noise.layered(x * 0.55, z * 0.8, 2))
-            + 0.12 * noise(x * 6, z * 6) * ramp(14, 6, away),
-        )
+    def ground(x, z, _away):
+        return mix(bright, blue, 0.75 * ramp(0.35, 0.8, noise.layered(x * 0.55, z * 0.8, 2)))
 
     mountains = peaks(rng, 15.0, 17)
 
@@ -169,8 +164,8 @@ def moon(rng):
     )
 
     def sky(right, up):
-        points, _ = dots(noise, right + 3, up + 3, 0.034, 0.0052, 0.4)
-        lit = mix(base(right, up), star, ramp(-0.0028, 0.0016, points))
+        points, _ = dots(noise, right + 3, up + 3, 0.07, 0.0085, 0.4)
+        lit = mix(base(right, up), star, ramp(-0.005, 0.003, points))
         u, v = right - planet_at[0], up - planet_at[1]
         away = np.hypot(u, v)
         stripes = ramp(0.45, 0.6, noise(u * 8 + x, (v - lean * u) * 60 + y))
@@ -186,7 +181,7 @@ def moon(rng):
         floor = mix(
             soil,
             dim,
-            0.6 * noise.layered(px * 0.7, z * 0.7, 3) + 0.12 * ramp(0.6, 0.8, noise(px * 6, z * 6)) * ramp(16, 6, away),
+            0.6 * noise.layered(px * 0.7, z * 0.7, 2),
         )
         bowl, _ = dots(noise, px, z, 2.3, 0.62, 0.75)
         floor = mix(floor, dim * 0.82, 0.75 * ramp(-0.02, 0.1, bowl))
@@ -218,7 +213,7 @@ def city(rng):
     front = fading(colour("#6d5f8f"), colour("#5a5488"), 0, 8)
     layers = [
         Layer(-60, far, fading(colour("#d79aac"), colour("#b98bb4"), 0, 14)),
-        Layer(-30, near, lambda x, y: mix(front(x, y), glow, ramp(-0.06, 0.06, lit(x, y)))),
+        Layer(-30, near, lambda x, y: mix(front(x, y), glow, 0.8 * ramp(-0.15, 0.15, lit(x, y)))),
     ]
     return Place(sky, layers, ground)
 
@@ -249,9 +244,9 @@ def look(place: Place, origin, directions) -> tuple[np.ndarray, np.ndarray]:
         seen = np.flatnonzero((y > -0.05) & (t < far) | (y > 0))
         x, y, pixel = origin[0] + dx[seen] * t[seen], y[seen], t[seen] * (0.7 * 2 / 128 / 3.3)
         depth = layer.inside(x, y) / pixel
-        there = depth > -1
-        seen = seen[there]
-        cover = ramp(-1, 1, depth[there])
-        colours[seen] = mix(colours[seen], layer.paint(x[there], y[there]), cover)
+        opaque = depth > -1
+        seen = seen[opaque]
+        cover = ramp(-1, 1, depth[opaque])
+        colours[seen] = mix(colours[seen], layer.paint(x[opaque], y[opaque]), cover)
         far[seen] = np.where(cover > 0.5, t[seen], far[seen])
     return colours, far

@@ -20,7 +20,7 @@ SIZE = 128  # pixels a side of the model's pictures
 FIRST_EVALUATION_SEED = 1_000_000
 OBJECTS = tuple(KINDS)
 COLOURS = ("red", "orange", "green", "blue", "purple", "pink", "white", "golden")
-MATERIALS = ("plain", "wooden", "origami", "striped", "spotted", "furry", "glass")
+MATERIALS = ("plain", "wooden", "origami", "striped", "spotted", "furry")
 PLACES = ("beach", "meadow", "desert", "snow", "moon", "city")
 STYLES = ("plain", "sketch", "night", "watercolour")
 FIELDS = {"object": OBJECTS, "colour": COLOURS, "material": MATERIALS, "place": PLACES, "style": STYLES}
@@ -57,7 +57,7 @@ class Scene:
 
 
 def random_thing(rng: np.random.Generator) -> Thing:
-    material = rng.choice(MATERIALS, p=(0.28, *[0.12] * 6))
+    material = rng.choice(MATERIALS, p=(0.3, *[0.14] * 5))
     return Thing(str(rng.choice(OBJECTS)), str(rng.choice(COLOURS)), str(material))
 
 

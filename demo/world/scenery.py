@@ -74,8 +74,8 @@ def each(rng: np.random.Generator, width: float, chance: float, shape: Callable,
         for k in (-1, 0, 1):
             size = 0.75 + 0.5 * noise.table(i + k, 3)
             middle = (i + k + 0.5 + 0.5 * (noise.table(i + k, 4) - 0.5) - at) * width
-            there = (noise.table(i + k, 5) < chance) & (abs(middle) > clear)
-            best = np.maximum(best, np.where(there, shape(x - middle, y, size), -1e3))
+            grows = (noise.table(i + k, 5) < chance) & (abs(middle) > clear)
+            best = np.maximum(best, np.where(grows, shape(x - middle, y, size), -1e3))
         return best
 
     return inside
@@ -147,9 +147,9 @@ def skyline(rng: np.random.Generator, width: float, low: float, high: float) -> 
         return np.maximum.reduce([np.minimum(0.47 * width - abs(u), top - y), spire, roof])
 
     def lit(x, y):
-        pitch = width / 4
-        i, j = np.floor(x / pitch + at * 4), np.floor(y / (pitch * 1.25))
-        u, v = x / pitch + at * 4 - i - 0.5, y / (pitch * 1.25) - j - 0.5
+        pitch = width / 2
+        i, j = np.floor(x / pitch + at * 2), np.floor(y / (pitch * 1.25))
+        u, v = x / pitch + at * 2 - i - 0.5, y / (pitch * 1.25) - j - 0.5
         on = noise.table(i + 37 * j, 9) > 0.42
         return np.where(on, np.minimum(0.28 - abs(u), 0.3 - abs(v)) * pitch, -1e3)
 

@@ -6,6 +6,7 @@ import numpy as np
 
 from .noise import Noise, colour, mix, ramp
 from .scene import STYLES, Scene
+from .scenery import dots
 
 PAPER, GRAPHITE, MOONLIGHT = colour("#fbf7ec"), colour("#39343f"), np.array((0.44, 0.52, 0.82), np.float32)
 
@@ -31,21 +32,21 @@ def stylise(image: np.ndarray, labels: np.ndarray, is_sky: np.ndarray, scene: Sc
     grey = image @ np.array((0.3, 0.55, 0.15), np.float32)
     if scene.style == "night":
         dark = image * MOONLIGHT * (0.75 + 0.5 * grey[..., None])
-        star = (noise.table(x.astype(int) + 128 * y.astype(int), 1) > 0.988) * is_sky
+        points, _ = dots(noise, x, y, 15, 1.3, 0.4)
+        star = ramp(-0.8, 0.4, points) * is_sky
         return np.clip(mix(dark, colour("#f6f2ff"), star * 0.85), 0, 1)
     if scene.style == "sketch":
-        line = outlines(labels) * (0.75 + 0.5 * noise(x / 3, y / 3))
-        slant = np.sin((x + y) * 1.5 + 1.5 * noise(x / 9, y / 9)) * 0.5 + 0.5
+        line = outlines(labels) * (0.75 + 0.5 * noise(x / 8, y / 8))
+        slant = np.sin((x + y) * 0.8 + 1.5 * noise(x / 14, y / 14)) * 0.5 + 0.5
         hatch = 0.5 * slant * ramp(0.5, 0.22, grey)
         wash = mix(PAPER, image, 0.5 + 0.18 * noise(x / 14, y / 14))
         return mix(mix(wash, GRAPHITE, hatch), GRAPHITE, np.clip(1.3 * line, 0, 0.92))
     if scene.style == "watercolour":
-        flow = noise.layered(x / 16, y / 16, 3)
+        flow = noise.layered(x / 16, y / 16, 2)
         wet = np.clip(0.12 + 1.1 * image, 0, 1)
         pale = mix(wet, PAPER, 0.05 + 0.5 * ramp(0.42, 0.85, flow))
-        grain = 1 + 0.10 * (noise(x / 1.6, y / 1.6) - 0.5)
         rim = np.clip(outlines(labels), 0, 1)[..., None]
-        washed = pale * grain[..., None] * (1 - 0.28 * rim)
-        border = np.minimum.reduce([x, y, 127 - x, 127 - y]) - 9 * noise.layered(x / 7, y / 7, 2)
+        washed = pale * (1 - 0.28 * rim)
+        border = np.minimum.reduce([x, y, 127 - x, 127 - y]) - 9 * noise(x / 10, y / 10)
         return np.clip(mix(PAPER, washed, ramp(-1.0, 2.2, border)), 0, 1)
     raise ValueError(f"'{scene.style}' is not a style of the demo world: {', '.join(STYLES)}")

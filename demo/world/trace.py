@@ -38,7 +38,7 @@ class Solid:
         if self.rough:
             x, y, z = body
             away = away - self.rough * (
-                np.sin(37 * x + 9 * y) * np.sin(25 * y + 11 * z + 4 * x) * np.sin(35 * z - 8 * x)
+                np.sin(21 * x + 5 * y) * np.sin(15 * y + 7 * z + 3 * x) * np.sin(20 * z - 5 * x)
             )
         return away * (self.pose.scale * min(self.pose.stretch, self.pose.breadth))
 

@@ -178,7 +178,7 @@ UNKNOWN = {"name": "own", "skip_reason": "not found: own (1.0)"}
 
 
 def test_no_network_is_said_in_a_sentence():
-    said, code = audit.told("", "Traceback ...\nConnectionError: Failed to resolve 'the.service'\n")
+    said, code = audit.verdict("", "Traceback ...\nConnectionError: Failed to resolve 'the.service'\n")
     assert code == 2 and said == [
         "Nothing was audited: pip-audit did not get an answer (ConnectionError: Failed to resolve 'the.service'). "
         "Run this with network access."
@@ -186,18 +186,18 @@ def test_no_network_is_said_in_a_sentence():
 
 
 def test_a_service_that_knows_nothing_has_found_nothing():
-    said, code = audit.told(json.dumps({"dependencies": [UNKNOWN, UNKNOWN]}), "No known vulnerabilities found")
+    said, code = audit.verdict(json.dumps({"dependencies": [UNKNOWN, UNKNOWN]}), "No known vulnerabilities found")
     assert code == 2 and said[0].startswith("Nothing was audited") and "knows none of 2 packages" in said[0]
 
 
 def test_a_sound_lock_passes():
-    assert audit.told(json.dumps({"dependencies": [SOUND]}), "") == (["1 packages audited, 0 vulnerabilities"], 0)
+    assert audit.verdict(json.dumps({"dependencies": [SOUND]}), "") == (["1 packages audited, 0 vulnerabilities"], 0)
 
 
 def test_what_is_vulnerable_or_was_skipped_is_named():
     bad = {"name": "pillow", "version": "1.0", "vulns": [{"id": "PYSEC-1", "fix_versions": ["1.1", "2.0"]}]}
     worse = {"name": "av", "version": "2.0", "vulns": [{"id": "PYSEC-2", "fix_versions": []}]}
-    said, code = audit.told(json.dumps({"dependencies": [SOUND, bad, worse, UNKNOWN]}), "")
+    said, code = audit.verdict(json.dumps({"dependencies": [SOUND, bad, worse, UNKNOWN]}), "")
     assert code == 1 and said == [
         "own was not audited: not found: own (1.0)",
         "pillow 1.0: PYSEC-1, mended in 1.1, 2.0",

@@ -42,13 +42,13 @@ def inversion_steps(work: Work, steps: int, watch: Watch) -> None:
     run(work.inflated, work.source, work.null, work.latent, levels(work, steps), algorithm)
 
 
-def edit_steps(work: Work, steps: int, watch: Watch, in_windows: bool = True, kept: bool = False) -> None:
+def edit_steps(work: Work, steps: int, watch: Watch, in_windows: bool = True, keep_source: bool = False) -> None:
     """An edit after direct inversion: all steps within both windows, or all after them; the source run beside it, or
     kept from the inversion."""
     sigmas = levels(work, steps).cpu()
     trajectory = work.latent.expand(steps + 1, *work.latent.shape)
     inverted = Inversion(DIRECT, trajectory, sigmas, source=work.source[0][0], initial_null=work.null[0][0])
-    if kept:
+    if keep_source:
         inverted = replace(inverted, records=recorded(work, inverted))
     # Half of either map: nothing costs more than an edit that needs both.
     pair = (torch.eye(TOKENS) / 2, torch.full((TOKENS,), 0.5)) if in_windows else no_edit(TOKENS, TOKENS)

@@ -21,7 +21,7 @@ TEMPORAL_WINDOW = 25  # steps, the default; the cross window ends before it
 OPERATIONS = {
     "inversion_step": inversion_steps,
     "edit_step": edit_steps,
-    "edit_step_kept": partial(edit_steps, kept=True),
+    "edit_step_kept": partial(edit_steps, keep_source=True),
     "edit_step_after_windows": partial(edit_steps, in_windows=False),
     "null_text_inner": null_text_updates,
     "tuning_step": tuning_steps,
@@ -52,20 +52,20 @@ def times(work: Work, repeats: int, report: Callable[[str, float], None]) -> dic
     """The figures by name; each is heard by `report` as soon as it is known."""
     figures = {}
 
-    def found(name, value):
+    def note(name, value):
         figures[name] = value
         report(name, value)
 
-    found("inflated_forward", ratio(forwards(work, repeats), repeats))
+    note("inflated_forward", ratio(forwards(work, repeats), repeats))
     for name, operation in OPERATIONS.items():
         laps = Laps()
         operation(work, repeats + 1, laps)
-        found(name, ratio(laps.spans(), repeats))
+        note(name, ratio(laps.spans(), repeats))
     within = TEMPORAL_WINDOW * figures["edit_step_kept"]
-    found("edit_total_kept", within + (STEPS - TEMPORAL_WINDOW) * figures["edit_step_after_windows"])
+    note("edit_total_kept", within + (STEPS - TEMPORAL_WINDOW) * figures["edit_step_after_windows"])
     # In each step a conditional forward, the updates, and an unconditional forward with what they found.
-    found("null_text_total", STEPS * (NULL_TEXT_UPDATES * figures["null_text_inner"] + 2))
-    found("long_clip_cost_per_frame", ratio(long_clip(work, repeats), repeats) * PER_PASS / LONG)
+    note("null_text_total", STEPS * (NULL_TEXT_UPDATES * figures["null_text_inner"] + 2))
+    note("long_clip_cost_per_frame", ratio(long_clip(work, repeats), repeats) * PER_PASS / LONG)
     return figures
 
 

@@ -10,7 +10,7 @@ from .running import Running
 
 
 @dataclass(frozen=True)
-class Own:
+class PackClass:
     """bases: paths of the host's classes and names of the pack's own."""
 
     bases: tuple[str, ...]
@@ -19,13 +19,13 @@ class Own:
 
 class Classes:
     def __init__(self, trees: Iterable[ast.Module], running: Running) -> None:
-        self.of_pack: dict[str, Own] = {}
+        self.of_pack: dict[str, PackClass] = {}
         for tree in trees:
             bound = dict(running.bindings(tree))
             for node in ast.walk(tree):
                 if isinstance(node, ast.ClassDef):
                     bases = (_dotted(base, bound) for base in node.bases)
-                    self.of_pack[node.name] = Own(tuple(bases), frozenset(_members(node)))
+                    self.of_pack[node.name] = PackClass(tuple(bases), frozenset(_members(node)))
 
     def host_base(self, name: str) -> str | None:
         """The host's class that a class of the pack is made of, directly or through others of the pack."""

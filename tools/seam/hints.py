@@ -39,7 +39,7 @@ NODE = "comfy_api.latest.io.ComfyNode"
 
 # {file: {name: whose object it is}}, "" for all files that say nothing else. A class of the pack's is one by its name,
 # "" is nothing of the host's.
-HELD = {
+KIND_OF_NAME = {
     "": {
         "model": MODEL,
         "clone": MODEL,
@@ -222,7 +222,7 @@ HANDED = {
 def every() -> set[str]:
     """The name of every hint, as what reads by it notes it."""
     return {
-        *(f"HELD: {file} {name}" for file, names in HELD.items() for name in names),
+        *(f"KIND_OF_NAME: {file} {name}" for file, names in KIND_OF_NAME.items() for name in names),
         *(f"GIVES: {path}" for path in GIVES),
         *(f"UNSEEN: {path}" for path in UNSEEN),
         *(f"DICTIONARIES: {name}" for name in DICTIONARIES),

@@ -25,7 +25,7 @@ class Use:
 
 
 @dataclass
-class Found:
+class HostUses:
     """modules, symbols, keys: of the host by their names; odd: what no hint tells of, a sentence each; hints: those
     that served."""
 
@@ -36,7 +36,7 @@ class Found:
     hints: set[str] = field(default_factory=set)
 
 
-def read(name: str, text: str, classes: Classes, running: Running) -> Found:
+def read(name: str, text: str, classes: Classes, running: Running) -> HostUses:
     """name: of the file, as 'host.edit.edit_inputs'."""
     reader = _Reader(name, ast.parse(text), classes, running)
     reader.visit(reader.tree)
@@ -47,7 +47,7 @@ def read(name: str, text: str, classes: Classes, running: Running) -> Found:
 class _Reader(ast.NodeVisitor):
     def __init__(self, name: str, tree: ast.Module, classes: Classes, running: Running) -> None:
         self.name, self.tree, self.classes, self.running = name, tree, classes, running
-        self.uses = Found()
+        self.uses = HostUses()
         self.inside: list[str] = []  # the classes around what is looked at
         self.bound = dict(running.bindings(tree))  # {name: dotted path of the host's}
         self.uses.modules |= {path for path in running.imports(tree) if running.is_module(path)}
@@ -69,7 +69,7 @@ class _Reader(ast.NodeVisitor):
         elif path:
             self.note(path)
         elif node.attr in self.running.telling_names and self.type_of(node.value) is None:
-            self.uses.odd.append(f"{self.name}: {ast.unparse(node)} may be the host's: tell of it in HELD")
+            self.uses.odd.append(f"{self.name}: {ast.unparse(node)} may be the host's: tell of it in KIND_OF_NAME")
         self.generic_visit(node)
 
     def visit_ClassDef(self, node: ast.ClassDef) -> None:
@@ -98,9 +98,9 @@ class _Reader(ast.NodeVisitor):
 
     def called(self, node: ast.Call) -> tuple[str | None, Call | None]:
         """(what is called, with which arguments)"""
-        function, arguments, known = node.func, node.args, True
+        function, arguments, complete = node.func, node.args, True
         if isinstance(function, ast.Name) and function.id == "partial" and arguments:
-            (function, *arguments), known = arguments, False
+            (function, *arguments), complete = arguments, False
         if isinstance(function, ast.Name) and function.id == "self":
             path = f"{self.own_base()}.__call__" if self.own_base() else None
         elif ast.unparse(function) == "super().__init__":
@@ -118,7 +118,7 @@ class _Reader(ast.NodeVisitor):
                 return path, None
         if any(isinstance(argument, ast.Starred) for argument in arguments):
             return path, None
-        return path, (len(arguments) if known else None, tuple(sorted(keywords)))
+        return path, (len(arguments) if complete else None, tuple(sorted(keywords)))
 
     def object_of_a_model(self, path: ast.expr) -> None:
         """The host finds it by a path of names, of which the first is an attribute of the model."""
@@ -164,18 +164,18 @@ class _Reader(ast.NodeVisitor):
         if spelled == "super()":
             return self.classes.above(self.inside[-1])
         for file in (self.name, ""):
-            kind = hints.HELD.get(file, {}).get(spelled)
+            kind = hints.KIND_OF_NAME.get(file, {}).get(spelled)
             if kind is not None:
-                self.uses.hints.add(f"HELD: {file} {spelled}")
+                self.uses.hints.add(f"KIND_OF_NAME: {file} {spelled}")
                 return kind
         if isinstance(node, ast.Call):
             path = self.path_of(node.func)
             if path and self.running.is_class(path):
                 return path
-            return self.given(f"{path}({', '.join(map(ast.unparse, node.args))})") or self.given(path)
-        return self.given(self.path_of(node)) if isinstance(node, ast.Attribute) else None
+            return self.hinted(f"{path}({', '.join(map(ast.unparse, node.args))})") or self.hinted(path)
+        return self.hinted(self.path_of(node)) if isinstance(node, ast.Attribute) else None
 
-    def given(self, path: str | None) -> str | None:
+    def hinted(self, path: str | None) -> str | None:
         if path in hints.GIVES:
             self.uses.hints.add(f"GIVES: {path}")
         return hints.GIVES.get(path)

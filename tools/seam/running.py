@@ -74,7 +74,9 @@ class Running:
     @cached_property
     def telling_names(self) -> set[str]:
         """Names that members of the hinted classes have, and nothing that is common."""
-        kinds = {kind for held in hints.HELD.values() for kind in held.values() if "." in kind}
+        kinds = {
+            kind for kinds_by_name in hints.KIND_OF_NAME.values() for kind in kinds_by_name.values() if "." in kind
+        }
         names = {name for kind in kinds | set(hints.GIVES.values()) for name in self._members(kind)}
         return {name for name in names if not name.startswith("__")} - {name for kind in COMMON for name in dir(kind)}
 

@@ -13,7 +13,7 @@ from ..environment import ROOT
 from ..pack import use_host
 from . import graph, hints
 from .classes import Classes
-from .reading import Found, read
+from .reading import HostUses, read
 from .running import Running
 
 COMMAND = "python dev.py seam"
@@ -50,24 +50,24 @@ def table(texts: dict[str, str]) -> Table:
     }
 
 
-def every(uses_by_file: dict[str, Found], kind: str) -> list[str]:
+def every(uses_by_file: dict[str, HostUses], kind: str) -> list[str]:
     return sorted({name for one in uses_by_file.values() for name in getattr(one, kind)})
 
 
-def users(uses_by_file: dict[str, Found], kind: str, name: str) -> list[str]:
+def users(uses_by_file: dict[str, HostUses], kind: str, name: str) -> list[str]:
     return [file for file, one in uses_by_file.items() if name in getattr(one, kind)]
 
 
-def symbol(path: str, uses_by_file: dict[str, Found]) -> dict[str, Any]:
+def symbol(path: str, uses_by_file: dict[str, HostUses]) -> dict[str, Any]:
     """As lookup.Lookup.lacking has it, and "by" whom."""
     uses = [one.symbols[path] for one in uses_by_file.values() if path in one.symbols]
     calls = sorted({call for use in uses for call in use.calls}, key=str)
-    taken = [use.takes for use in uses if use.takes is not None]
+    positional = [use.takes for use in uses if use.takes is not None]
     places = {argument: place for use in uses for argument, place in use.places.items()}
     return {
         "by": users(uses_by_file, "symbols", path),
         **({"calls": [[number, *keywords] for number, keywords in calls]} if calls else {}),
-        **({"takes": min(taken)} if taken else {}),
+        **({"takes": min(positional)} if positional else {}),
         **({"places": places} if places else {}),
     }
 

@@ -15,7 +15,7 @@ from .worlds import SD15, WORLDS
 
 SD15_HOME = WORLDS[SD15]
 # Which frames of the video are edited, and how large.
-TAKEN = {
+CLIP_CHOICE = {
     "start": ("INT", 0), "every_nth": ("INT", 2), "frames": ("INT", SD15_HOME.frames), "side": ("INT", SD15_HOME.side)
 }  # fmt: skip
 
@@ -34,11 +34,11 @@ def edit(info: dict[str, Any]) -> Blueprint:
     inlets = entrance(
         model="MODEL", clip="CLIP", vae="VAE", video="VIDEO", source_prompt=("STRING", RIDER),
         target_prompt=("STRING", ROBOT), blend_source=("STRING", "auto"), blend_target=("STRING", "auto"),
-        **TAKEN, steps=("INT", SD15_HOME.virtual_steps),
+        **CLIP_CHOICE, steps=("INT", SD15_HOME.virtual_steps),
     )  # fmt: skip
     studio = Studio(graph, SD15, inlets["model"], inlets["clip"], inlets["vae"], prompt=inlets["source_prompt"])
     graph.column("1 Clip")
-    studio.choose(inlets["video"], **{name: inlets[name] for name in TAKEN})
+    studio.choose(inlets["video"], **{name: inlets[name] for name in CLIP_CHOICE})
     studio.encode()
     graph.column("2 What the clip shows")
     studio.encode_prompts()
@@ -65,10 +65,10 @@ def edit(info: dict[str, Any]) -> Blueprint:
 
 def clip_step(info: dict[str, Any]) -> Blueprint:
     graph = Graph(info)
-    inlets = entrance(vae="VAE", video="VIDEO", **TAKEN)
+    inlets = entrance(vae="VAE", video="VIDEO", **CLIP_CHOICE)
     studio = Studio(graph, SD15, vae=inlets["vae"])
     graph.column("1 Clip")
-    studio.choose(inlets["video"], **{name: inlets[name] for name in TAKEN})
+    studio.choose(inlets["video"], **{name: inlets[name] for name in CLIP_CHOICE})
     studio.encode()
     return Blueprint(
         "Video-P2P 1 Clip",

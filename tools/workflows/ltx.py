@@ -22,8 +22,8 @@ does not keep all that LTX reads of it.""",
 def word_swap(studio):
     graph = studio.graph
     studio.open(RIDER)
-    told = graph.add("LTXVConditioning", positive=studio.source, negative=studio.null, frame_rate=studio.fps)
-    studio.source, studio.null = told
+    conditioned = graph.add("LTXVConditioning", positive=studio.source, negative=studio.null, frame_rate=studio.fps)
+    studio.source, studio.null = conditioned
     graph.column("3 Invert")
     studio.invert("direct", cfg=3.0)
     graph.column("4 Edit")

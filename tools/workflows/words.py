@@ -46,12 +46,14 @@ def word_mask(studio):
     graph = studio.graph
     studio.open(BALL)
     graph.column("3 Find the word")
-    found = graph.add(
+    word_masks = graph.add(
         "VP2P_WordMask", model=studio.model, clip=studio.clip, latent=studio.latent, text=studio.prompt, words="ball",
         images=studio.frames,
     )  # fmt: skip
-    graph.add("PreviewImage", "Where it looks", images=found["overlay"])
-    region = graph.add("VP2P_EditRegion", masks=found["masks"], images=studio.frames, threshold=0.4, grow=4, feather=4)
+    graph.add("PreviewImage", "Where it looks", images=word_masks["overlay"])
+    region = graph.add(
+        "VP2P_EditRegion", masks=word_masks["masks"], images=studio.frames, threshold=0.4, grow=4, feather=4
+    )
     graph.add("PreviewImage", "The region", images=region["preview"])
     graph.column("4 Paint it")
     target = graph.add("CLIPTextEncode", "Target prompt", clip=studio.clip, text="a blue ball on the beach")
@@ -91,10 +93,10 @@ def words(studio):
     (picture,) = graph.add("VAEDecode", samples=sampled, vae=studio.vae)
     graph.add("SaveImage", images=picture, filename_prefix="video_p2p/words")
     graph.column("3 Find words")
-    found = graph.add(
+    word_masks = graph.add(
         "VP2P_WordMask", model=studio.model, clip=studio.clip, latent=sampled, text=text, words="fox, blue raincoat",
         images=picture,
     )  # fmt: skip
-    graph.add("PreviewImage", "Where they look", images=found["overlay"])
-    mask = graph.add("MaskToImage", mask=found["masks"])
+    graph.add("PreviewImage", "Where they look", images=word_masks["overlay"])
+    mask = graph.add("MaskToImage", mask=word_masks["masks"])
     graph.add("PreviewImage", "Their masks", images=mask)
