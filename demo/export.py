@@ -53,7 +53,7 @@ def networks_of(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
 
 
 def with_rows(networks: dict[str, torch.Tensor], token_ids: list[int], vocabulary: tuple[str, ...]) -> dict:
-    """The networks with a token table for `vocabulary`: words that the table of `known` ids lacks begin at random."""
+    """The networks with a token table for `vocabulary`: words that are not among `token_ids` begin at random."""
     name = f"text.{TOKEN_TABLE.removeprefix('transformer.')}"
     table, rows = networks[name], words.token_rows(vocabulary)
     fresh = torch.randn(len(rows), table.shape[1], generator=torch.Generator().manual_seed(0)) * table.std()
