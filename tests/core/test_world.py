@@ -51,6 +51,7 @@ def test_another_surface_changes_the_thing_alone(scene, field):
     region = around(scene, before.mask, after.mask)
     if "furry" in (scene.material, changed.material):  # its outline is rough, and so is its shadow's, on others too
         region |= around(scene, *before.masks, before.shadow, after.shadow)
+        region = ndimage.binary_dilation(region)  # the middle of a pixel alone may meet a tip, which no sample covers
     else:
         assert (before.masks == after.masks).all()
     assert (before.image[~region] == after.image[~region]).all()
@@ -128,7 +129,9 @@ def test_a_caption_describes_its_scene(seed):
 
 
 def test_words_are_said_of_the_right_thing():
-    scene = replace(SCENES[0], object="rabbit", colour="red", beside=scene_words.Thing("car", "blue", "striped"))
+    scene = replace(
+        SCENES[0], object="rabbit", colour="red", material="plain", beside=scene_words.Thing("car", "blue", "striped")
+    )
     regions = world.word_regions(scene)
     assert regions["red"] == regions["rabbit"] == "object"
     assert regions["blue"] == regions["striped"] == regions["car"] == "beside"
