@@ -50,34 +50,34 @@ def in_heads(x, heads):
 @every_kind
 def test_maps_are_those_of_the_attention(kind):
     """Against the maps written out, in double precision."""
-    look, spread, errors = WordLooks.told, Likeness.told, {"look": [], "spread": []}
+    look, spread, errors = WordLooks.maps_in, Likeness.maps_in, {"look": [], "spread": []}
 
     def looked(observer, call, grid, evaluation):
-        told = look(observer, call, grid, evaluation)
-        if told is not None:
+        answer = look(observer, call, grid, evaluation)
+        if answer is not None:
             q, k = in_heads(call.q, call.heads), in_heads(call.k, call.heads)
             logits = q @ k.repeat_interleave(call.heads // k.shape[1], dim=1).mT * q.shape[-1] ** -0.5
             if call.mask is not None:
                 logits = logits + call.mask.double().reshape(len(call.mask), -1, *call.mask.shape[-2:])
             maps = logits.softmax(dim=-1).mean(dim=1)[:, call.picture, call.text][:, :, 3:5]
             maps = rearrange(maps[:, : grid[0] * grid[1] * grid[2]], "b (f y x) w -> (b f) w y x", f=grid[0], y=grid[1])
-            errors["look"].append((told - maps).abs().max().item())
-        return told
+            errors["look"].append((answer - maps).abs().max().item())
+        return answer
 
     def spreading(observer, call, grid, evaluation):
-        told = spread(observer, call, grid, evaluation)
-        if told is not None:
-            own, (frames, rows, columns) = call.own, grid
+        answer = spread(observer, call, grid, evaluation)
+        if answer is not None:
+            own, (frames, rows, columns) = call.itself, grid
             k = in_heads(call.k, call.heads)
             k = rearrange(k.repeat_interleave(call.heads // k.shape[1], dim=1), "b h n d -> b n (h d)")[:, own]
             q = rearrange(in_heads(call.q, call.heads), "b h n d -> b n (h d)")[:, call.picture][:, : k.shape[1]]
             q, k = (rearrange(x, "b (f n) c -> (b f) n c", f=frames) for x in (q, k))
             small = F.interpolate(observer.spread, size=(rows, columns), mode="bilinear")
             maps = affinity(q, k, call.heads) @ rearrange(small, "f w y x -> f (y x) w")
-            errors["spread"].append((rearrange(maps, "f (y x) w -> f w y x", y=rows) - told).abs().max().item())
-        return told
+            errors["spread"].append((rearrange(maps, "f (y x) w -> f w y x", y=rows) - answer).abs().max().item())
+        return answer
 
-    with patch.object(WordLooks, "told", looked), patch.object(Likeness, "told", spreading):
+    with patch.object(WordLooks, "maps_in", looked), patch.object(Likeness, "maps_in", spreading):
         masks(kind)
     assert len(errors["look"]) >= 2
     assert len(errors["spread"]) >= 4  # two layers, twice

@@ -22,7 +22,7 @@ class PictureCall:
     options: the call's own
     picture: the queries that are the picture's
     text: the keys that are its text's, None where it looks at none
-    own: the keys that are its own, None where it does not look at itself
+    itself: the keys that are its own, None where it does not look at itself
     occupant: what another node has put in the kernel's place, None for nothing
     """
 
@@ -36,7 +36,7 @@ class PictureCall:
     options: dict[str, Any]
     picture: slice
     text: slice | None = None
-    own: slice | None = None
+    itself: slice | None = None
     occupant: Callable[..., Tensor] | None = None
 
     def attended(self) -> Tensor:

@@ -61,7 +61,7 @@ class SeparateText(OverriddenText):
         if TEXT in options:
             # An image-to-video block of Wan looks at its picture in the same place.
             return Layout(ALL, text=ALL) if keys == evaluation.tokens else None
-        return Layout(ALL, own=ALL) if queries == keys == prod(self.grid(evaluation)) else None
+        return Layout(ALL, itself=ALL) if queries == keys == prod(self.grid(evaluation)) else None
 
 
 class LTXAVText(SeparateText):

@@ -120,9 +120,11 @@ def _in_slot(act: Act, looks_at_text: bool, call: AttentionCall) -> Tensor:
     def kernel(q: Tensor, k: Tensor, v: Tensor, _: Tensor | None) -> Tensor:
         return host_attention(call.options)(q, k, v, call.heads)
 
-    text, own = (ALL, None) if looks_at_text else (None, ALL)
+    text, itself = (ALL, None) if looks_at_text else (None, ALL)
     return act(
-        PictureCall(kernel, call.q, call.k, call.v, None, call.heads, None, call.options, ALL, text, own, call.occupant)
+        PictureCall(
+            kernel, call.q, call.k, call.v, None, call.heads, None, call.options, ALL, text, itself, call.occupant
+        )
     )
 
 
@@ -132,7 +134,7 @@ class Layout:
 
     picture: slice
     text: slice | None = None
-    own: slice | None = None
+    itself: slice | None = None
 
 
 class OverriddenText(TextAttention):
@@ -177,7 +179,7 @@ class OverriddenText(TextAttention):
             return act(
                 PictureCall(
                     kernel, q, k, v, mask, heads, kwargs.get("scale"), call_options,
-                    layout.picture, layout.text, layout.own,
+                    layout.picture, layout.text, layout.itself,
                 )
             )  # fmt: skip
 

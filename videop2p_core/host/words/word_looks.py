@@ -38,8 +38,8 @@ class Observer(ABC):
 
         def act(call: PictureCall) -> Tensor:
             if self.family.grid_of_call(evaluation, call.options) == grid:
-                told = self.told(call, grid, evaluation)
-                self.layers += [] if told is None else [told]
+                maps = self.maps_in(call, grid, evaluation)
+                self.layers += [] if maps is None else [maps]
             return call.attended()
 
         args, kwargs = with_options(args, kwargs, self.family.acting(act, evaluation, options, itself=True))
@@ -50,7 +50,7 @@ class Observer(ABC):
         """Of the attentions that count."""
 
     @abstractmethod
-    def told(self, call: PictureCall, grid: Grid, evaluation: Evaluation) -> Tensor | None:
+    def maps_in(self, call: PictureCall, grid: Grid, evaluation: Evaluation) -> Tensor | None:
         """By one of them; None where it tells nothing."""
 
 
@@ -63,12 +63,12 @@ class WordLooks(Observer):
     def grid(self, evaluation: Evaluation) -> Grid:
         return self.family.looking_grid(evaluation)
 
-    def told(self, call: PictureCall, grid: Grid, evaluation: Evaluation) -> Tensor | None:
+    def maps_in(self, call: PictureCall, grid: Grid, evaluation: Evaluation) -> Tensor | None:
         if call.text is None:
             return None
         words = call.q.new_zeros(call.k.shape[-2], self.columns.shape[1])
-        own = [self.family.over_keys(column, evaluation.tokens, 0.0) for column in self.columns.mT.to(words)]
-        words[call.text] = torch.stack(own, dim=1)
+        columns = [self.family.over_keys(column, evaluation.tokens, 0.0) for column in self.columns.mT.to(words)]
+        words[call.text] = torch.stack(columns, dim=1)
         call = call.of_queries(_slice(call.picture, grid))
         mask = None if call.mask is None else _with_heads(call.mask)
         maps = word_probabilities(*_flat(call), words, call.heads, mask)
@@ -95,21 +95,21 @@ class Likeness(Observer):
     def grid(self, evaluation: Evaluation) -> Grid:
         return self.family.likeness_grid(evaluation)
 
-    def told(self, call: PictureCall, grid: Grid, evaluation: Evaluation) -> Tensor | None:
-        if call.own is None:
+    def maps_in(self, call: PictureCall, grid: Grid, evaluation: Evaluation) -> Tensor | None:
+        if call.itself is None:
             return None
         frames, rows, columns = grid
         maps = F.interpolate(self.spread.float(), size=(rows, columns), mode="bilinear").to(call.q.device)
         q, k = _flat(call.of_queries(_slice(call.picture, grid)))
         q, k = (
             rearrange(x, "rows (f places) channels -> (rows f) places channels", f=frames)
-            for x in (q.float(), k[:, call.own][:, : frames * rows * columns].float())
+            for x in (q.float(), k[:, call.itself][:, : frames * rows * columns].float())
         )
         values = rearrange(maps, "frames words y x -> frames (y x) words")
         values = F.pad(values, (0, -values.shape[-1] % 4))  # fused kernels take values in fours alone
-        seen = attention(q, k, values.repeat(1, 1, call.heads), call.heads)
-        seen = reduce(seen, "frames places (heads words) -> frames words places", "mean", heads=call.heads)
-        return rearrange(seen[:, : maps.shape[1]], "frames words (y x) -> frames words y x", y=rows)
+        attended = attention(q, k, values.repeat(1, 1, call.heads), call.heads)
+        attended = reduce(attended, "frames places (heads words) -> frames words places", "mean", heads=call.heads)
+        return rearrange(attended[:, : maps.shape[1]], "frames words (y x) -> frames words y x", y=rows)
 
     def maps(self) -> Tensor:
         return torch.stack(self.layers).mean(dim=0)

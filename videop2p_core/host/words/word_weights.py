@@ -82,7 +82,8 @@ class WeighedText:
             return executor(*args, **kwargs)
         evaluation = Evaluation(executor.class_obj.diffusion_model, args[0], context.shape[1], kwargs)
         keys = {
-            part: self.family.over_keys(own, evaluation.tokens, 1.0).to(args[0].device) for part, own in weights.items()
+            part: self.family.over_keys(token_weights, evaluation.tokens, 1.0).to(args[0].device)
+            for part, token_weights in weights.items()
         }
         weigher = Weigher(keys, len(options["uuids"]))
         args, kwargs = with_options(args, kwargs, self.family.acting(weigher, evaluation, options))
@@ -133,10 +134,10 @@ def weights_now(options: dict[str, Any], sigma: float) -> dict[int, Tensor]:
     rows that reads each; no part whose words all weigh 1."""
     weights: dict[int, Tensor] = {}
     for use in options[WEIGHTS]:
-        own = use.weights_now(options, sigma)
+        token_weights = use.weights_now(options, sigma)
         for part, entry in enumerate(zip(options["uuids"], options["cond_or_uncond"], strict=True)):
-            if own is not None and entry in use.halves.items():
-                weights[part] = weights[part] * own if part in weights else own
+            if token_weights is not None and entry in use.halves.items():
+                weights[part] = weights[part] * token_weights if part in weights else token_weights
     return weights
 
 
@@ -154,8 +155,8 @@ class Weigher:
         share = len(call.q) // self.parts
         out = []
         for part in range(self.parts):
-            own = call.of_rows(slice(part * share, (part + 1) * share))
-            out.append(weighed(own, self.weights[part]) if part in self.weights else own.attended())
+            part_call = call.of_rows(slice(part * share, (part + 1) * share))
+            out.append(weighed(part_call, self.weights[part]) if part in self.weights else part_call.attended())
         return torch.cat(out)
 
 
