@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ..videop2p_core.edit.matrices import KeyFrames
+from ..videop2p_core.edit.curves import KeyFrames
 
 
 @dataclass(frozen=True)

@@ -22,10 +22,11 @@ from comfyui_videop2p.tests.core.texts import (
 )
 from comfyui_videop2p.videop2p_core.diffusion.attention_records import RecordSettings
 from comfyui_videop2p.videop2p_core.edit.alignment import ALIGNMENTS, KINDS
+from comfyui_videop2p.videop2p_core.edit.curves import KeyFrames
 from comfyui_videop2p.videop2p_core.edit.edit_fields import parse_weights, parse_words
 from comfyui_videop2p.videop2p_core.edit.edit_plan import EditPlan
 from comfyui_videop2p.videop2p_core.edit.local_blend import checked_mask, fit_mask
-from comfyui_videop2p.videop2p_core.edit.matrices import KeyFrames, compile_edit
+from comfyui_videop2p.videop2p_core.edit.matrices import compile_edit
 from comfyui_videop2p.videop2p_core.edit.prompt import find_word, shortened, word_tokens
 from comfyui_videop2p.videop2p_core.edit.sequence_alignment import global_alignment
 from comfyui_videop2p.videop2p_core.edit.sweep import MOST, label, parse_numbers, sweep_plans

@@ -5,9 +5,10 @@ from dataclasses import replace
 
 import pytest
 import torch
+from comfyui_videop2p.videop2p_core.edit.curves import KeyFrames
 from comfyui_videop2p.videop2p_core.edit.edit_fields import parse_guidance, parse_weights, parse_windows, parse_words
 from comfyui_videop2p.videop2p_core.edit.edit_plan import FRESH, EditPlan
-from comfyui_videop2p.videop2p_core.edit.matrices import KeyFrames, compile_edit
+from comfyui_videop2p.videop2p_core.edit.matrices import compile_edit
 from comfyui_videop2p.videop2p_core.edit.prompt import END, START, Piece, Prompt
 
 

@@ -5,7 +5,8 @@ import torch
 from comfyui_videop2p.tests.core.published_pairs import refine, swap
 from comfyui_videop2p.tests.core.test_prompt import prompt_of
 from comfyui_videop2p.videop2p_core.edit import matrices as edit
-from comfyui_videop2p.videop2p_core.edit.matrices import DEFAULT_WINDOW, Edit, KeyFrames, compile_edit
+from comfyui_videop2p.videop2p_core.edit.curves import KeyFrames
+from comfyui_videop2p.videop2p_core.edit.matrices import DEFAULT_WINDOW, Edit, compile_edit
 from comfyui_videop2p.videop2p_core.edit.prompt import word_tokens
 from hypothesis import given, settings
 from hypothesis import strategies as st

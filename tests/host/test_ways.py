@@ -4,7 +4,7 @@ import pytest
 from comfyui_videop2p.demo import evaluate, measured_ways, scenes
 from comfyui_videop2p.demo.accepted_edits import KINDS
 from comfyui_videop2p.demo.ways import DEFAULT_WAY, WAYS, Way
-from comfyui_videop2p.videop2p_core.edit.matrices import KeyFrames
+from comfyui_videop2p.videop2p_core.edit.curves import KeyFrames
 
 HALF = "6 steps, half of them guided"
 UNGUIDED = KeyFrames(((0.0, 1.0),))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
-from .matrices import KeyFrames
+from .curves import KeyFrames
 from .prompt import shortened
 
 WINDOW = "window"

@@ -10,17 +10,9 @@ from torch import Tensor
 
 from ..log import LOG
 from .alignment import Alignment, align
+from .curves import KeyFrames, values_of, window_curve
 from .local_blend import Blend, word_columns
-from .matrices import (
-    DEFAULT_WINDOW,
-    Edit,
-    KeyFrames,
-    compile_edit,
-    values_of,
-    window_curve,
-    word_weights,
-    word_windows,
-)
+from .matrices import DEFAULT_WINDOW, Edit, compile_edit, word_weights, word_windows
 from .prompt import Prompt, find_word, shortened, word_tokens
 
 FRESH = 1.0  # of the noise: what is left of each frame's own makes edits tremble

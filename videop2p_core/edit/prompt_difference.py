@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from .alignment import Alignment, align
+from .curves import KeyFrames
 from .edit_fields import AUTO, parse_weights, parse_windows, parse_words, word_entries
-from .matrices import KeyFrames
 from .prompt import Prompt, find_word, word_tokens
 
 KEPT, SWAPPED, ADDED, DROPPED = "kept", "swapped", "added", "dropped"

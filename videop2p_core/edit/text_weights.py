@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from .curves import KeyFrames, values_of, weight_curve, window_curve
 from .edit_plan import HEAVIEST
-from .matrices import KeyFrames, values_of, weight_curve, window_curve
 from .prompt import shortened
 
 WHOLE = (0.0, 1.0)

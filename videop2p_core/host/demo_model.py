@@ -17,7 +17,7 @@ from comfy_api.latest import InputImpl
 from comfy_extras.nodes_model_advanced import ModelSamplingDiscrete
 from safetensors import SafetensorError, safe_open
 
-from ..edit.matrices import KeyFrames
+from ..edit.curves import KeyFrames
 from .demo_vocabulary import DEMO, DEMO_FILE, TOKEN_ROWS, never_learnt, unknown_words
 
 UNET = {

@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Protocol
 
 from torch import Tensor, nn
 
-from ...edit.matrices import KeyFrames
+from ...edit.curves import KeyFrames
 from ..comfy.conditioning import Conditioning, tokens_of
 from ..comfy.model_patches import SlotAttention
 from .support import Feature, refusal

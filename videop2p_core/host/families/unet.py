@@ -11,8 +11,8 @@ from comfy.model_patcher import ModelPatcher
 from torch import Tensor, nn
 
 from ...diffusion.inversion import METHODS
+from ...edit.curves import KeyFrames
 from ...edit.local_blend import blend_grid, check_grid
-from ...edit.matrices import KeyFrames
 from ..comfy.model_patches import ControlledSlot, SlotAttention, options_of, with_options
 from .family import Family, WordMapLayers
 from .support import EVERY, Feature
