@@ -6,15 +6,9 @@ from typing import Any
 
 from .graph import Graph, with_values
 
-WORDS = ("out of memory", "outofmemory", "allocation on device", "allocate memory", "not enough memory")
 WHOLE, TWICE = "as it is", "activations computed twice"
 PASSES = {f"passes of {frames} frames": frames for frames in (16, 8, 4)}
 SAVING = {"memory": ("fast", "save memory"), "keep_source": ("in memory", "on disk")}  # input: (costs memory, does not)
-
-
-def ran_out(message: str) -> bool:
-    """Whether ComfyUI's sentence says that memory ran out."""
-    return any(word in message.lower() for word in WORDS)
 
 
 def smaller(graph: Graph, mode: str) -> Graph:

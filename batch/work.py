@@ -14,13 +14,14 @@ from typing import Any
 from PIL import Image, ImageOps, ImageSequence
 
 from ..tools.client import ConnectionLostError, GraphError, Ran
+from ..videop2p_core.out_of_memory import says_out_of_memory
 from .clips import content_of
 from .columns import CLIP
 from .faults import BatchError, LostError, RowError
 from .graph import Graph, title_of, with_values
 from .plan import Edit, Job
 from .servers import RunningServer
-from .smaller import modes_of, ran_out, smaller
+from .smaller import modes_of, smaller
 from .stages import MOST, SAVE, edits_graph, keys, row_of, shares_pass, source_graph
 from .store import DONE, LOGS, Store
 from .template import Template
@@ -147,7 +148,7 @@ class Work:
                 raise BatchError(
                     f"ComfyUI's disk is full ({error}): free some and run the same command again"
                 ) from error
-            if ran_out(str(error)):
+            if says_out_of_memory(str(error)):
                 raise _OutOfMemory(str(error)) from error
             raise RowError(str(error)) from error
         self.log(f"{label}: {time.monotonic() - begun:.1f} s")

@@ -11,6 +11,7 @@ from comfy.patcher_extension import WrappersMP
 
 from ...videop2p_core.diffusion.attention_records import RecordSettings
 from ...videop2p_core.diffusion.inversion import DIRECT, DIRECT_EXACT, VIRTUAL, InversionSettings
+from ...videop2p_core.edit.curves import CROSS_WINDOW, cross_grain, opened
 from ...videop2p_core.edit.matrices import Edit, no_edit
 from ...videop2p_core.host.edit.decoupled_sampling import decoupled_sample
 from ...videop2p_core.host.edit.target import PreparedEdit, Target
@@ -19,7 +20,6 @@ from .meter import Meter
 from .model import TOKENS, Work
 from .timing import now
 
-CROSS = 0.2  # of the steps, the default window
 OFFICIAL = {"official, fast": 250.0, "official, null text": 1900.0}  # forwards, counted from its code
 
 
@@ -34,7 +34,7 @@ class WholeEdit:
 
     def edit(self) -> Edit:
         """Half of either map in the cross window."""
-        inside = torch.arange(self.steps) < int(CROSS * (self.steps + 1))
+        inside = torch.arange(self.steps) < opened(CROSS_WINDOW, cross_grain(self.steps))
         source, target = no_edit(TOKENS, TOKENS)
         source = torch.where(inside[:, None, None], torch.eye(TOKENS) / 2, source)
         target = torch.where(inside[:, None], 0.5, target)
@@ -67,7 +67,7 @@ def whole_edits(work: Work) -> Iterator[tuple[str, float, float]]:
 @torch.inference_mode()  # as nodes run
 def run_whole(model: ModelPatcher, work: Work, way: WholeEdit) -> None:
     keeps = way.method != VIRTUAL
-    records = RecordSettings(cross=CROSS, temporal=0.0, structure=float(way.structure)) if keeps else None
+    records = RecordSettings(temporal=0.0, structure=float(way.structure)) if keeps else None
     settings = InversionSettings(way.method, way.steps, record_settings=records)
     inverted = invert_latent(model, work.source, work.null, work.latent, settings)
     decoupled_sample(model, PreparedEdit(inverted, work.source, work.null, [Target(work.target, way.edit())]))

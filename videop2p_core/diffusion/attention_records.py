@@ -18,6 +18,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from ..edit.curves import cross_grain, opened
 from ..edit.edit_plan import EditPlan
 from ..edit.matrices import Edit
 
@@ -50,6 +51,16 @@ class RecordSettings:
             if not 0 <= share <= 1:
                 raise ValueError(f"the kept {name} window is {share:g}: it lies between 0 and 1")
 
+    def cross_steps(self, steps: int) -> int:
+        """For how many of so many steps those of cross attention are kept."""
+        return min(opened(self.cross, cross_grain(steps)), steps)
+
+    def temporal_steps(self, steps: int) -> int:
+        return opened(self.temporal, steps)
+
+    def structure_steps(self, steps: int) -> int:
+        return opened(self.structure, steps)
+
 
 class AttentionRecords:
     """The queries and keys of every step (0 = the noisiest), pass of the clip and layer, in half precision; one file a
@@ -80,13 +91,13 @@ class AttentionRecords:
         return sum(self._sizes.values())
 
     def has_cross(self, step: int) -> bool:
-        return self.first + step < int(self.settings.cross * (self.steps + 1))
+        return self.first + step < self.settings.cross_steps(self.steps)
 
     def has_temporal(self, step: int) -> bool:
-        return self.first + step < int(self.settings.temporal * self.steps)
+        return self.first + step < self.settings.temporal_steps(self.steps)
 
     def has_structure(self, step: int) -> bool:
-        return self.first + step < int(self.settings.structure * self.steps)
+        return self.first + step < self.settings.structure_steps(self.steps)
 
     def write(self, step: int, part: str, layers: Mapping[str, QueryKey]) -> None:
         """In the place of what the step and pass had. layers: in half precision, on the CPU."""

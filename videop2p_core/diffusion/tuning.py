@@ -76,7 +76,7 @@ class Tuning:
     losses: Tensor
     grad_norms: Tensor
     temporal: Mapping[str, Tensor] = field(default_factory=dict)
-    learning_rate: float = 3e-5
+    learning_rate: float = TuningSettings.learning_rate
     seed: int = 0
     frames: int = 0
     freeze_down_blocks: bool = False

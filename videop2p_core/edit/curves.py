@@ -36,13 +36,25 @@ class KeyFrames:
 
 
 Window = float | tuple[float, float] | KeyFrames
+CROSS_WINDOW, TEMPORAL_WINDOW = 0.2, 0.5  # by default
+
+
+def cross_grain(steps: int) -> int:
+    """By how many a window of cross attention is counted in a run of so many steps, as the reference does; all others
+    are counted by the steps."""
+    return steps + 1
+
+
+def opened(share: float, grain: int) -> int:
+    """The number of steps that begin before this share of a run."""
+    return int(share * grain)
 
 
 def window_curve(window: Window, steps: int, grain: int) -> Tensor:
     """A window as a value per step: [steps].
 
-    window: an end, (start, end) as fractions of the run, or key-frames. It is open at the steps from int(start * grain)
-    up to, not including, int(end * grain); the reference counts cross attention by steps + 1 and temporal by steps.
+    window: an end, (start, end) as fractions of the run, or key-frames. It is open at the steps from
+    opened(start, grain) up to, not including, opened(end, grain); grain: the steps, or their `cross_grain`.
     """
     if isinstance(window, KeyFrames):
         return window.curve(steps)
@@ -50,7 +62,7 @@ def window_curve(window: Window, steps: int, grain: int) -> Tensor:
     if not 0 <= start <= end <= 1:
         raise ValueError(f"a window lies between 0 and 1 and ends after its start, not {start} to {end}")
     step = torch.arange(steps)
-    return ((step >= int(start * grain)) & (step < int(end * grain))).double()
+    return ((step >= opened(start, grain)) & (step < opened(end, grain))).double()
 
 
 def values_of(value: float | KeyFrames) -> tuple[float, ...]:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ..log import LOG
 from .alignment import Alignment, align
-from .curves import KeyFrames, values_of, window_curve
+from .curves import CROSS_WINDOW, TEMPORAL_WINDOW, KeyFrames, cross_grain, values_of, window_curve
 from .local_blend import Blend, word_columns
 from .matrices import DEFAULT_WINDOW, Edit, compile_edit, word_weights, word_windows
 from .prompt import Prompt, find_word, shortened, word_tokens
@@ -47,8 +47,8 @@ class EditPlan:
     source: Prompt
     target: Prompt
     kind: str = "auto"
-    cross: float = 0.2
-    temporal: float = 0.5
+    cross: float = CROSS_WINDOW
+    temporal: float = TEMPORAL_WINDOW
     structure: float | None = 0.0
     fresh: float | None = 0.0
     strength: float = 1.0
@@ -96,7 +96,7 @@ class EditPlan:
 
     def without_effect(self, steps: int) -> list[str]:
         """For every weight and window of a word that acts in none of so many steps a sentence."""
-        is_open = word_windows(self.target, self.cross_windows, steps, steps + 1) > 0  # [steps, N_target]
+        is_open = word_windows(self.target, self.cross_windows, steps, cross_grain(steps)) > 0  # [steps, N_target]
         opened = [word for word, (start, end) in self.windows.items() if start < end]
         enough, sentences = math.ceil(100 / (steps + 1)) / 100, []
         for word in dict.fromkeys((*opened, *self.weights)):
@@ -110,7 +110,7 @@ class EditPlan:
 
     def log_closed_windows(self, steps: int) -> None:
         """Says which of its windows open in none of so many steps."""
-        windows = {"cross": (self.cross, steps + 1), "temporal": (self.temporal, steps)}
+        windows = {"cross": (self.cross, cross_grain(steps)), "temporal": (self.temporal, steps)}
         for name, (end, grain) in {**windows, "structure": (self.structure_window, steps)}.items():
             if end and not window_curve(end, steps, grain).any():
                 LOG.info(f"The {_NAMES[name]} of {end:g} opens in none of the {steps} steps")

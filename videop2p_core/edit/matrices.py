@@ -21,7 +21,16 @@ from torch import Tensor
 
 from ..device_transfer import sent
 from .alignment import align
-from .curves import KeyFrames, Window, token_curves, weight_curve, window_curve
+from .curves import (
+    CROSS_WINDOW,
+    TEMPORAL_WINDOW,
+    KeyFrames,
+    Window,
+    cross_grain,
+    token_curves,
+    weight_curve,
+    window_curve,
+)
 from .prompt import Prompt, word_tokens
 
 Pair = tuple[Tensor, Tensor]  # S [..., N_source, N_target], T [..., N_target]
@@ -122,8 +131,8 @@ def compile_edit(
     steps: int,
     kind: str = "auto",
     alignment: str = "default",
-    cross: Window | Mapping[str, Window] = 0.2,
-    temporal: float | tuple[float, float] = 0.5,
+    cross: Window | Mapping[str, Window] = CROSS_WINDOW,
+    temporal: float | tuple[float, float] = TEMPORAL_WINDOW,
     structure: float | tuple[float, float] = 0.0,
     guidance: float | KeyFrames | None = None,
     weights: Mapping[str, float | KeyFrames] | None = None,
@@ -152,7 +161,7 @@ def compile_edit(
     aligned = align(source, target, kind, alignment)
     curves = [
         word_weights(target, weights or {}, steps, alignment),
-        word_windows(target, cross, steps, steps + 1, alignment),
+        word_windows(target, cross, steps, cross_grain(steps), alignment),
     ]
     # Most steps are alike, and the matrices of a long prompt large.
     unlike, step = torch.stack(curves, dim=1).unique(dim=0, return_inverse=True)  # [unlike, 2, N_target], [steps]

@@ -23,7 +23,7 @@ from ..comfy.model_patches import AttentionCall, host_attention, may_lock_pages
 from ..families.family import WordMapLayers
 from ..families.table import family_of_network
 from .affinities import Affinities, places_of
-from .attention_slots import check_rows, once, only_seen, rows_of, seen_alone, splice, with_frames_read
+from .attention_slots import check_rows, frame_layer, once, only_seen, rows_of, seen_alone, splice, with_frames_read
 from .word_maps import WordMaps
 
 T = TypeVar("T")
@@ -186,7 +186,7 @@ class AttentionControl:
 
     def frame_attention(self, call: AttentionCall) -> Tensor:
         """An attn1 slot, of each frame itself; what it reads of others is added here."""
-        layer, options, q, k = f"frame {call.slot}", call.options, call.q, call.k
+        layer, options, q, k = frame_layer(call.slot), call.options, call.q, call.k
         rows = self._own_rows(len(q), options)
         if self.mode == REPLAY and self._structured_target() and not self._left_out(layer):
             source = self._recorded(layer, q[: len(q) // len(options["uuids"])])

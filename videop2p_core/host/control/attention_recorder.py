@@ -17,7 +17,8 @@ from ...edit.local_blend import blend_grid
 from ..comfy.denoiser import SOURCE, Denoiser
 from ..comfy.model_patches import AttentionCall, install, may_lock_pages
 from ..families.table import family_of_network
-from .attention_slots import check_rows, once, rows_of, with_frames_read
+from ..families.unet import LayersOnGrid
+from .attention_slots import check_rows, frame_layer, once, rows_of, with_frames_read
 
 
 class AttentionRecorder:
@@ -28,7 +29,7 @@ class AttentionRecorder:
 
     def __init__(self, records: AttentionRecords, entry: UUID, tokens: int, size: tuple[int, int]) -> None:
         self.records, self.entry, self.tokens = records, entry, tokens
-        self.grid = blend_grid(*size)
+        self.word_map_layers = LayersOnGrid(blend_grid(*size))
         self.step = 0
         self.recording = {}  # pass -> {layer: (q, k)} of this step
         self.ferry = Ferry(may_lock_pages())
@@ -52,15 +53,15 @@ class AttentionRecorder:
         options = call.options
         check_rows(call)
         rows = rows_of(self.entry, len(call.q), options)
-        makes_maps = tuple(options["activations_shape"][-2:]) == self.grid
-        if rows is not None and (makes_maps or self.records.has_cross(self.step)):
+        feeds_maps = self.word_map_layers.feed(call.slot, options)
+        if rows is not None and (feeds_maps or self.records.has_cross(self.step)):
             self._keep(call.slot, call.q[rows], once(call.k[rows], self.tokens, "source"), options)
         return call.attended()
 
     def frame_attention(self, call: AttentionCall) -> Tensor:
         rows = rows_of(self.entry, len(call.q), call.options)
         if rows is not None:
-            self._keep(f"frame {call.slot}", call.q[rows], call.k[rows], call.options)
+            self._keep(frame_layer(call.slot), call.q[rows], call.k[rows], call.options)
         return with_frames_read(call)
 
     def temporal(self, layer: Hashable, options: dict[str, Any]) -> Attend:

@@ -1,5 +1,6 @@
 """Where an attention call is told what to do, among a call's options."""
 
+from collections.abc import Hashable
 from dataclasses import replace
 from typing import Any
 from uuid import UUID
@@ -22,6 +23,11 @@ def rows_of(entry: UUID, rows: int, options: dict[str, Any]) -> slice | None:
         return None
     share = rows // len(options["uuids"])
     return slice(positions[0] * share, (positions[0] + 1) * share)
+
+
+def frame_layer(slot: Hashable) -> str:
+    """What the frame attention of a slot is called among the layers that are recorded."""
+    return f"frame {slot}"
 
 
 def check_rows(call: AttentionCall) -> None:

@@ -176,16 +176,14 @@ def kept_bytes(model: ModelPatcher, clip: Tensor, settings: RecordSettings, step
     grid = blend_grid(*size)
     unet: Any = model.get_model_object("diffusion_model")
     inflation = inflation_of(model)
-    cross_steps, temporal_steps = int(settings.cross * (steps + 1)), int(settings.temporal * steps)
-    structure_steps = int(settings.structure * steps)
     values = 0
     for name, block in transformer_blocks(unet).items():
         cells = cells_of(unet, name, size)
         channels, places = block.n_heads * block.d_head, cells[0] * cells[1]
-        values += (steps if cells == grid else min(cross_steps, steps)) * (places + tokens) * channels
+        values += (steps if cells == grid else settings.cross_steps(steps)) * (places + tokens) * channels
         if inflation and inflation.temporal_layers:
-            values += 2 * temporal_steps * places * channels
-        values += 2 * structure_steps * places * channels
+            values += 2 * settings.temporal_steps(steps) * places * channels
+        values += 2 * settings.structure_steps(steps) * places * channels
     return 2 * frames * values  # half precision
 
 
