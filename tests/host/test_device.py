@@ -12,7 +12,7 @@ from comfy.patcher_extension import WrappersMP
 from comfyui_videop2p.tests.host import wan
 from comfyui_videop2p.tests.host.calls import control, encode, run, sample
 from comfyui_videop2p.videop2p_core import device_transfer as ferry
-from comfyui_videop2p.videop2p_core.diffusion import decoupled_guidance as guidance
+from comfyui_videop2p.videop2p_core.diffusion import editing_loop as guidance
 from comfyui_videop2p.videop2p_core.diffusion import inversion, null_text, schedule
 from comfyui_videop2p.videop2p_core.diffusion.inversion import Inversion
 from comfyui_videop2p.videop2p_core.host.edit.decoupled_sampling import decoupled_sample

@@ -22,7 +22,7 @@ from ..device_transfer import sent
 from ..finite import check_finite
 from . import schedule
 from .attention_records import AttentionRecords, RecordSettings
-from .checkpoint import State, Unfinished
+from .unfinished import State, Unfinished
 from .weight_fingerprint import check_fingerprint
 
 Denoise = Callable[[Tensor, Tensor, Any], Tensor]

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ..finite import check_finite
 from . import schedule
-from .checkpoint import State, Unfinished
+from .unfinished import State, Unfinished
 from .inversion import Denoise
 from .weight_fingerprint import check_fingerprint
 

@@ -11,7 +11,7 @@ from comfy.model_patcher import create_model_options_clone
 from torch import Tensor
 
 from ...diffusion.attention_records import WHOLE
-from ...diffusion.decoupled_guidance import (
+from ...diffusion.editing_loop import (
     Branch,
     Predictions,
     edit_clip,

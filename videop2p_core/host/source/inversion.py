@@ -12,7 +12,7 @@ from torch import Tensor
 from ...diffusion import inversion as inversions
 from ...diffusion import null_text as null_texts
 from ...diffusion.attention_records import AttentionRecords
-from ...diffusion.checkpoint import Unfinished
+from ...diffusion.unfinished import Unfinished
 from ...diffusion.fresh_noise import shared_noise
 from ...diffusion.inversion import Denoise, Inversion, InversionSettings, Progress
 from ...diffusion.null_text import NullText

@@ -17,8 +17,8 @@ import torch
 from comfy.model_patcher import ModelPatcher
 from torch import Tensor
 
-from ...diffusion.checkpoint import Unfinished
-from ...storage.checkpoint_file import UnfinishedFile
+from ...diffusion.unfinished import Unfinished
+from ...storage.unfinished_file import UnfinishedFile
 from ..comfy.conditioning import Conditioning
 from ..model.gradients import computed_in
 from ..model.identity import identity_of

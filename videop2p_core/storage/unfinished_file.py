@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ..diffusion.checkpoint import State, Unfinished
+from ..diffusion.unfinished import State, Unfinished
 from ..log import LOG
 from . import artifacts as weights
 from .artifacts import WeightsError

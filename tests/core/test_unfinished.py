@@ -3,14 +3,14 @@
 import pytest
 import torch
 from comfyui_videop2p.tests.core.sd_schedule import sigmas_of
-from comfyui_videop2p.videop2p_core.diffusion.decoupled_guidance import edit_clip
+from comfyui_videop2p.videop2p_core.diffusion.editing_loop import edit_clip
 from comfyui_videop2p.videop2p_core.diffusion.inversion import Inversion, ddim_invert, replay
 from comfyui_videop2p.videop2p_core.diffusion.null_text import optimise_null_text
 from comfyui_videop2p.videop2p_core.diffusion.schedule import ddim_sigmas
 from comfyui_videop2p.videop2p_core.diffusion.tuning import TuningSettings, tune
 from comfyui_videop2p.videop2p_core.storage import artifacts as weights
-from comfyui_videop2p.videop2p_core.storage import checkpoint_file as unfinished_file
-from comfyui_videop2p.videop2p_core.storage.checkpoint_file import UnfinishedFile
+from comfyui_videop2p.videop2p_core.storage import unfinished_file as unfinished_file
+from comfyui_videop2p.videop2p_core.storage.unfinished_file import UnfinishedFile
 
 LEVELS = sigmas_of(torch.linspace(0.999, 0.01, 40))
 Z0 = torch.randn(2, 4, 3, 3, generator=torch.Generator().manual_seed(0))

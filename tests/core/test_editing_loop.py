@@ -2,7 +2,7 @@ import pytest
 import torch
 from comfyui_videop2p.videop2p_core.diffusion import inversion as inversions
 from comfyui_videop2p.videop2p_core.diffusion import schedule
-from comfyui_videop2p.videop2p_core.diffusion.decoupled_guidance import edit_clip, source_branch, target_branch
+from comfyui_videop2p.videop2p_core.diffusion.editing_loop import edit_clip, source_branch, target_branch
 from comfyui_videop2p.videop2p_core.diffusion.inversion import Inversion
 
 STEPS, FRAMES = 4, 2
