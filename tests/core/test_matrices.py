@@ -71,7 +71,7 @@ def edits(draw):
             pair, edited = edit.reweight(pair, 8 * factor - 3), reweighted_map(edited, 8 * factor - 3)
         else:
             window = factor.round() if step == "binary window" else factor
-            pair, edited = edit.within(pair, window), windowed_map(edited, target, window)
+            pair, edited = edit.in_window(pair, window), windowed_map(edited, target, window)
     return source, target, values, pair, edited
 
 
@@ -87,7 +87,7 @@ def test_the_pair_is_the_map_form(case):
 @given(edits())
 def test_a_closed_window_is_no_edit_bit_for_bit(case):
     source, target, values, pair, _ = case
-    taken, kept = edit.within(pair, torch.zeros_like(pair[1]))
+    taken, kept = edit.in_window(pair, torch.zeros_like(pair[1]))
     assert torch.equal(taken, torch.zeros_like(taken)) and torch.equal(kept, torch.ones_like(kept))
 
 

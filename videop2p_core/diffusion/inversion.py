@@ -15,13 +15,13 @@ from itertools import pairwise
 from typing import Any
 
 import torch
-from einops import rearrange
 from torch import Tensor
 
 from ..device_transfer import sent
 from ..finite import check_finite
 from . import schedule
 from .attention_records import AttentionRecords, RecordSettings
+from .guidance import classifier_free_guidance
 from .unfinished import State, Unfinished
 from .weight_fingerprint import check_fingerprint
 
@@ -211,11 +211,6 @@ def check_method(method: str) -> None:
         raise ValueError(f"'{method}' is not an inversion method: {', '.join(METHODS)}")
 
 
-def guide(uncond: Tensor, cond: Tensor, cfg: float) -> Tensor:
-    """Classifier-free guidance."""
-    return uncond + cfg * (cond - uncond)
-
-
 @torch.no_grad()
 def ddim_invert(
     denoise: Denoise,
@@ -322,7 +317,7 @@ def replay(denoise: Denoise, inversion: Inversion, source: Any, *, progress: Pro
     for step, (sigma, next_sigma) in enumerate(pairwise(inversion.sigmas)):
         denoised = denoise(x, sigma, source)
         if inversion.null is not None:
-            denoised = guide(denoise(x, sigma, inversion.null[step]), denoised, inversion.cfg)
+            denoised = classifier_free_guidance(denoise(x, sigma, inversion.null[step]), denoised, inversion.cfg)
         x = schedule.ddim_step(x, schedule.direction(x, denoised, sigma), sigma, next_sigma)
         z = schedule.to_z(x, next_sigma, flow=flow)
         reconstruction.append(z.cpu())
@@ -330,21 +325,3 @@ def replay(denoise: Denoise, inversion: Inversion, source: Any, *, progress: Pro
         if progress:
             progress(step, z)
     return torch.stack(reconstruction)
-
-
-def proximal(guidance: Tensor, *, quantile: float = 0.7, soft: bool = False) -> Tensor:
-    """The target's guidance direction with its small entries removed (proximal guidance, arXiv 2306.05414).
-
-    guidance [frames, ...] is text minus null prediction, in noise or in denoised latents (the threshold scales with
-    it). Per frame, with q the quantile of |d|: hard keeps d where |d| > q, soft is d - clamp(d, -q, q).
-    """
-    if not 0 <= quantile <= 1:
-        raise ValueError(f"the proximal quantile is {quantile}; it must lie between 0 and 1")
-    # torch.quantile computes in float64, which Metal has none of.
-    ranked = rearrange(guidance.abs().float(), "frames ... -> frames (...)").sort(dim=1).values
-    place = quantile * (ranked.shape[1] - 1)
-    threshold = torch.lerp(ranked[:, math.floor(place)], ranked[:, math.ceil(place)], place % 1)
-    threshold = threshold.to(guidance.dtype).reshape(-1, *(1,) * (guidance.ndim - 1))  # [frames, 1, ...]
-    if soft:
-        return guidance - guidance.clamp(-threshold, threshold)
-    return torch.where(guidance.abs() > threshold, guidance, 0)

@@ -12,8 +12,9 @@ from torch import Tensor
 from ..device_transfer import sent
 from ..finite import check_finite
 from . import schedule
+from .guidance import classifier_free_guidance
+from .inversion import Denoise, Progress
 from .unfinished import State, Unfinished
-from .inversion import Denoise, Progress, guide
 
 
 @dataclass(frozen=True)
@@ -86,7 +87,7 @@ def optimise_null_text(
         def advance(
             null: Tensor, x: Tensor = x, cond: Tensor = cond, sigma: Tensor = sigma, next_sigma: Tensor = next_sigma
         ) -> Tensor:
-            denoised = guide(denoise(x, sigma, null), cond, cfg)
+            denoised = classifier_free_guidance(denoise(x, sigma, null), cond, cfg)
             return schedule.ddim_step(x, schedule.direction(x, denoised, sigma), sigma, next_sigma)
 
         null = null.detach().clone().requires_grad_()

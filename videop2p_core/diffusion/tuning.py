@@ -12,8 +12,8 @@ from torch import Tensor
 
 from ..finite import check_finite
 from . import schedule
-from .unfinished import State, Unfinished
 from .inversion import Denoise
+from .unfinished import State, Unfinished
 from .weight_fingerprint import check_fingerprint
 
 Progress = Callable[[Sequence[float]], None]  # losses so far

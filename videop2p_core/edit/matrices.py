@@ -115,7 +115,7 @@ def reweight(pair: Pair, weights: Tensor) -> Pair:
     return source * weights[..., None, :], target * weights
 
 
-def within(pair: Pair, window: Tensor) -> Pair:
+def in_window(pair: Pair, window: Tensor) -> Pair:
     """The pair where window [..., N_target] is 1, no edit where it is 0, a blend of the two between."""
     source, target = pair
     return source * window[..., None, :], target * window + (1 - window)
@@ -166,7 +166,7 @@ def compile_edit(
     # Most steps are alike, and the matrices of a long prompt large.
     unlike, step = torch.stack(curves, dim=1).unique(dim=0, return_inverse=True)  # [unlike, 2, N_target], [steps]
     weight, window = unlike.unbind(1)
-    source_matrices, target_matrices = within(reweight((aligned.source, aligned.target), weight), window)
+    source_matrices, target_matrices = in_window(reweight((aligned.source, aligned.target), weight), window)
     scale = None if guidance is None else tuple(weight_curve(guidance, steps).tolist())
     windows = (window_curve(window, steps, steps) > 0 for window in (temporal, structure))
     return Edit(

@@ -125,7 +125,7 @@ def maps_within_memory(
         return within_memory(
             model, prepared, lambda model: target_maps(model, prepared, columns, first, end, sharp), budget.TARGET_MAPS
         )
-    return budget.carried_out(
+    return budget.run_within_memory(
         budget.SOURCE_MAPS, model, prepared.inversion.noise,
         lambda model, _: source_maps(model, prepared, columns, first, end, sharp),
     )  # fmt: skip

@@ -10,7 +10,8 @@ import comfy.samplers
 from comfy.model_patcher import ModelPatcher
 from torch import Tensor
 
-from ...diffusion.inversion import Inversion, guide, proximal
+from ...diffusion.guidance import classifier_free_guidance, proximal
+from ...diffusion.inversion import Inversion
 from ..comfy.denoiser import Prepared, unguided
 from ..families.table import family_of
 from ..model.feature_cache import FeatureCache, cached
@@ -91,7 +92,8 @@ class EditGuider(comfy.samplers.CFGGuider):
         conditional = unguided(self.inner_model, x, sigma, positive, None, model_options)
         if cfg == 1:
             return conditional
-        return guide(unguided(self.inner_model, x, sigma, None, negative, model_options), conditional, cfg)
+        unconditional = unguided(self.inner_model, x, sigma, None, negative, model_options)
+        return classifier_free_guidance(unconditional, conditional, cfg)
 
     def predict_noise(
         self, x: Tensor, timestep: Tensor, model_options: dict[str, Any], seed: int | None = None

@@ -205,7 +205,7 @@ def within_memory(
     origins: str | None = None,
 ) -> T:
     """What run(MODEL) returns, the MODEL in smaller passes where memory is short; records are of the passes that the
-    inversion took. operation: what it runs, an edit in any case; origins: as in `carried_out`."""
+    inversion took. operation: what it runs, an edit in any case; origins: as in `run_within_memory`."""
     inversion = prepared.inversion
     edits, tokens = [target.edit for target in prepared.targets], inversion.source.shape[1]
     cross = any(not edit.is_identity(step) for edit in edits for step in range(edit.steps))
@@ -214,7 +214,7 @@ def within_memory(
     if recorded:
         budget.check_room_for_step(recorded)
     may_cut = inversion.records is None
-    return budget.carried_out(
+    return budget.run_within_memory(
         operation, model, inversion.noise, lambda model, _: run(model), may_cut=may_cut, origins=origins
     )
 

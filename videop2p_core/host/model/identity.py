@@ -77,7 +77,7 @@ def tuning_digest(tuning: Tuning) -> str:
     return _digest(names, (tensors[name] for name in names))
 
 
-def unlikeness(model: ModelPatcher, known: Known) -> tuple[str, str]:
+def describe_mismatch(model: ModelPatcher, known: Known) -> tuple[str, str]:
     """(what tells the base model from the one that `known` was made with, in which precision to load that one), as ends
     of sentences: '' where there is nothing to say."""
     name, written = base_of(model, known), known.base_model.partition(",")[0]

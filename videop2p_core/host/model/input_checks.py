@@ -22,7 +22,7 @@ from ..comfy.quantised_weights import is_known, kind_of
 from ..families.support import Feature
 from ..families.table import FAMILIES, family_of, known_family
 from ..families.unet import transformer_blocks
-from .identity import TUNINGS, identity_of, unlikeness
+from .identity import TUNINGS, describe_mismatch, identity_of
 from .image_conditioning import check_frames
 
 # With a UNet too, but the first knows a fifth of the noise levels alone, and the others draw by a picture.
@@ -225,7 +225,7 @@ def check_inversion(model: ModelPatcher, inversion: Inversion) -> None:
     """Whether the inversion was made by this model, with its LoRAs, inflation, tuning and noise levels."""
     identity = identity_of(model, inversion)
     if inversion.base_model and inversion.base_model != identity:
-        differing, precision = unlikeness(model, inversion)
+        differing, precision = describe_mismatch(model, inversion)
         raise ValueError(
             f"the inversion was made with {inversion.base_model}, but the model connected is {identity}{differing}: "
             f"connect that model{precision}, with the same LoRAs, inflated and tuned in the same way, or invert the "

@@ -92,7 +92,7 @@ def plans(operation: Operation, model: ModelPatcher, clip: Tensor, way: int = 0,
     return choices
 
 
-def carried_out(
+def run_within_memory(
     operation: Operation,
     model: ModelPatcher,
     clip: Tensor,

@@ -12,11 +12,11 @@ from torch import Tensor
 from ...diffusion import inversion as inversions
 from ...diffusion import null_text as null_texts
 from ...diffusion.attention_records import AttentionRecords
-from ...diffusion.unfinished import Unfinished
 from ...diffusion.fresh_noise import shared_noise
 from ...diffusion.inversion import Denoise, Inversion, InversionSettings, Progress
 from ...diffusion.null_text import NullText
 from ...diffusion.schedule import ddim_sigmas, to_x
+from ...diffusion.unfinished import Unfinished
 from ...log import LOG
 from ..comfy.conditioning import Conditioning, embedding_of, sizes_of
 from ..comfy.denoiser import SOURCE, Denoiser, model_sigmas, prediction_of, run
@@ -74,7 +74,8 @@ def invert(
 ) -> Inverted:
     """Invert a LATENT and run the source branch down again.
 
-    source_frames: the pictures that it was encoded from; ancestors: as in `unfinished`; origins: as in `carried_out`
+    source_frames: the pictures that it was encoded from; ancestors: as in `unfinished`; origins: as in
+    `run_within_memory`
     """
     check_editable(model)
     check_supported(model, settings.method, settings.record_settings)
@@ -99,7 +100,7 @@ def invert(
 
         way = int(operation.with_gradients and settings.checkpointing)
         # An edit of a source that was kept takes the clip in the same passes, so these are the user's to choose.
-        inversion, z, replay = budget.carried_out(
+        inversion, z, replay = budget.run_within_memory(
             operation, model, clip, run, way=way, may_cut=settings.record_settings is None, origins=origins
         )
         message, check = report(inversion, z), None

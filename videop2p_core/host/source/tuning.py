@@ -18,7 +18,7 @@ from ..comfy.quantised_weights import unpack
 from ..model import memory_budget as budget
 from ..model.frame_attention import Inflation
 from ..model.gradients import run_differentiable
-from ..model.identity import TUNINGS, base_of, fingerprint_of, unlikeness
+from ..model.identity import TUNINGS, base_of, describe_mismatch, fingerprint_of
 from ..model.inflate import inflate, inflation_of, temporal_of
 from ..model.input_checks import check_conditioning, check_everywhere, check_family, check_hints, clip_of
 from ..model.temporal_layers import temporal_patcher, temporal_shapes
@@ -37,7 +37,7 @@ def tune(
     origins: str | None = None,
 ) -> Tuning:
     """Tune a copy of an inflated MODEL, the loss curve in sight, and every `show_every` steps the clip as the model
-    sees it. ancestors: as in `unfinished`; origins: as in `carried_out`."""
+    sees it. ancestors: as in `unfinished`; origins: as in `run_within_memory`."""
     check_family(model)
     check_conditioning(model, positive=positive)
     check_everywhere(positive=positive)
@@ -55,7 +55,7 @@ def tune(
             )  # fmt: skip
 
         trained = budget.trained_bytes(model)
-        return budget.carried_out(
+        return budget.run_within_memory(
             budget.TUNING, model, clip, run, way=int(settings.checkpointing), beside=trained, origins=origins
         )
 
@@ -65,7 +65,7 @@ def tuned(model: ModelPatcher, tuning: Tuning) -> ModelPatcher:
     check_family(model)
     base = base_of(model, tuning)
     if tuning.base_model and tuning.base_model != base:
-        differing, precision = unlikeness(model, tuning)
+        differing, precision = describe_mismatch(model, tuning)
         raise ValueError(
             f"the tuning was made on {tuning.base_model}, but the model connected is {base}{differing}: load the "
             f"checkpoint that it was tuned on{precision}"
