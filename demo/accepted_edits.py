@@ -23,10 +23,9 @@ from ..videop2p_core.host.model.frame_attention import Inflation
 from ..videop2p_core.host.model.inflate import inflate
 from ..videop2p_core.host.source import inversion as host_inversion
 from ..videop2p_core.images.matte import EXCHANGED, MatteSettings
-from . import scenes
 from .acceptance import Acceptance, Truth, accepted
+from .differences import overlap
 from .evaluation_world import FRAMES, World
-from .silhouettes import overlap
 from .ways import Way
 
 KINDS = ("object", "colour", "pattern", "refinement", "background")
@@ -47,22 +46,32 @@ class AcceptedCase:
     def kind(self) -> str:
         return KINDS[self.seed % len(KINDS)]
 
-    @cached_property
-    def source(self) -> scenes.Scene:
-        scene = scenes.random_scene(self.seed)
-        if self.kind == "refinement":
-            return replace(scene, pattern="plain")
-        return replace(scene, pattern="striped") if self.kind == "pattern" and scene.pattern == "plain" else scene
+    @property
+    def scenes(self) -> Any:
+        return self.world.edition.scenes
+
+    @property
+    def field(self) -> str:
+        """What changes."""
+        return self.scenes.EDITED[self.kind]
 
     @cached_property
-    def target(self) -> scenes.Scene:
-        field = {"refinement": "pattern"}.get(self.kind, self.kind)
-        values = [value for value in scenes.FIELDS[field] if value not in ("plain", getattr(self.source, field))]
-        return replace(self.source, **{field: str(self.source.random("edit").choice(values))})
+    def source(self) -> Any:
+        scene = self.scenes.random_scene(self.seed)
+        plain, made_of = self.kind == "refinement", self.scenes.EDITED["pattern"]
+        if plain or (self.kind == "pattern" and getattr(scene, made_of) == "plain"):
+            return replace(scene, **{made_of: "plain" if plain else "striped"})
+        return scene
+
+    @cached_property
+    def target(self) -> Any:
+        old = getattr(self.source, self.field)
+        values = [value for value in self.scenes.FIELDS[self.field] if value not in ("plain", old)]
+        return replace(self.source, **{self.field: str(self.source.random("edit").choice(values))})
 
     @property
     def captions(self) -> tuple[str, str]:
-        return scenes.caption(self.source), scenes.caption(self.target)
+        return self.scenes.caption(self.source), self.scenes.caption(self.target)
 
     @property
     def blended(self) -> dict[str, tuple[str]]:
@@ -77,7 +86,7 @@ class AcceptedCase:
     def truth(self) -> Truth:
         true, _ = self.world.rendered(self.target)
         trips = (self.world.vae.decode(self.world.vae.encode(frames)).numpy() for frames in (self.frames, true))
-        return Truth(self.source, self.target, self.frames.numpy(), *trips)
+        return Truth(self.world.edition, self.source, self.target, self.frames.numpy(), *trips)
 
     def inverted(self, method: str, steps: int, kept: RecordSettings | None = None) -> Inversion:
         source, null = self.world.encode(self.captions[0]), self.world.encode("")
@@ -183,7 +192,9 @@ def share(rows: list[dict[str, Any]], name: str) -> float:
 
 def fit(case: AcceptedCase, matte: Tensor) -> float:
     """How the matte overlaps the place of both things, or all around the thing."""
-    wanted = ~case.truth.old if case.kind == "background" else case.truth.old | case.truth.new
+    truth = case.truth
+    things = truth.edited(truth.old) | truth.edited(truth.new)
+    wanted = ~truth.old.covers if case.kind == "background" else things
     return overlap(matte.numpy() > 0.5, wanted)
 
 

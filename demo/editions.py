@@ -7,17 +7,19 @@ from pathlib import Path
 from types import ModuleType
 
 from ..tools.environment import home
-from . import scenes, world
+from . import scenes, silhouettes, world
 
 HERE = Path(__file__).parent
 
 
 @dataclass(frozen=True)
 class Edition:
-    """`scenes` draws and words it; `runs` holds pictures and checkpoints; `results` the model and the judge; `steps`
-    are those of each stage that is trained by steps."""
+    """`scenes` draws and words it; `silhouettes` tells where its things are in clips (`true_place`, `best_place`);
+    `runs` holds pictures and checkpoints; `results` the model and the judge; `steps` are those of each stage that is
+    trained by steps."""
 
     scenes: ModuleType
+    silhouettes: ModuleType
     runs: Path
     results: Path
     steps: dict[str, int]
@@ -56,6 +58,11 @@ class Edition:
         return self.results / "judge.safetensors"
 
     @property
+    def distilled(self) -> Path:
+        """The LoRA of the stage 'lcm', which no other needs: there may be none."""
+        return self.results / "videop2p_demo_lcm.safetensors"
+
+    @property
     def lcm(self) -> Path:
         return self.runs / "lcm.safetensors"
 
@@ -69,8 +76,9 @@ class Edition:
 
 
 CACHE = home() / "scenes2"  # git-ignored folders are lost with a clone; its training takes longer than one keeps
+STEPS = {"vae": 2400, "unet": 6600, "decoder": 1200, "lcm": 2000}
 EDITIONS = {
-    "scenes": Edition(scenes, HERE / "runs", HERE, {"vae": 2400, "unet": 6600, "decoder": 1200, "lcm": 2000}),
-    "scenes2": Edition(world, CACHE, CACHE, {"vae": 800, "unet": 20000, "decoder": 800, "lcm": 2000}),
+    "scenes": Edition(scenes, silhouettes, HERE / "runs", HERE, STEPS),
+    "scenes2": Edition(world, world.silhouettes, CACHE, CACHE, STEPS | {"vae": 800, "unet": 20000, "decoder": 800}),
 }
 FIRST = "scenes"

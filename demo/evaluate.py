@@ -1,7 +1,7 @@
 """Measure the demo model on scenes that training never saw, through ComfyUI: `python dev.py demo-eval --seed N`.
 
 Every part draws its clips from the same seeds N, N + 1, ...; N is at least 1,000,000.
-`--world scenes2` takes the second edition, which has the parts judge, vae, text-to-image, attention and inversion.
+`--world scenes2` takes the second edition, which has every part but `long` and `edits`.
 """
 
 from __future__ import annotations

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from PIL import Image
 
-from . import scenes
 from .editions import Edition
 from .ways import Way
 
@@ -25,7 +25,7 @@ class World:
     clip: object
     vae: object
     judge: torch.nn.Module
-    scenes: list[scenes.Scene]
+    scenes: list[Any]
     steps: int
     way: Way  # of the edits that are judged
     folder: Path | None
@@ -33,7 +33,7 @@ class World:
     def encode(self, text: str):
         return self.clip.encode_from_tokens_scheduled(self.clip.tokenize(text))
 
-    def rendered(self, scene: scenes.Scene) -> tuple[torch.Tensor, torch.Tensor]:
+    def rendered(self, scene: Any) -> tuple[torch.Tensor, torch.Tensor]:
         """frames [frames, height, width, 3] and the object's masks [frames, height, width]."""
         frames = self.edition.scenes.clip(scene, FRAMES)
         return torch.from_numpy(np.stack([f.image for f in frames])), torch.from_numpy(

@@ -10,8 +10,9 @@ from scipy.ndimage import binary_dilation
 
 from ..videop2p_core.images.metrics import psnr
 from . import scenes
+from .differences import overlap
 from .judge import load_judge, seen
-from .silhouettes import best_outlines, overlap
+from .silhouettes import best_outlines
 
 EDGE = 2  # pixels around a new thing that are its own
 

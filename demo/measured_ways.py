@@ -15,19 +15,23 @@ from ..videop2p_core.host.model.frame_attention import Inflation
 from ..videop2p_core.host.model.inflate import inflate
 from .acceptance import accepted
 from .accepted_edits import KINDS, AcceptedCase, share
+from .editions import Edition
 from .evaluation_world import FRAMES, World
-from .ways import DEFAULT_WAY, WAYS
+from .ways import DEFAULT_WAY, WAYS, Way
 
 
 def ways_part(world: World) -> dict[str, Any]:
     """What each of WAYS costs and gives on the same edits: the forwards and seconds of one, and the shares accepted."""
-    meter, rows = Meter(FRAMES), {name: [] for name in WAYS}
-    models = {False: inflate(world.model, Inflation()), True: inflate(as_distilled(world.model), Inflation())}
+    ways = possible(world.edition)
+    meter, rows = Meter(FRAMES), {name: [] for name in ways}
+    models = {False: inflate(world.model, Inflation())}
+    if any(way.distilled for way in ways.values()):
+        models[True] = inflate(as_distilled(world.model, world.edition.distilled), Inflation())
     for model in models.values():
         model.add_wrapper(WrappersMP.DIFFUSION_MODEL, meter)
     for scene in world.scenes:
         cases = {kind: AcceptedCase(world, model, scene.seed) for kind, model in models.items()}
-        for name, way in WAYS.items():
+        for name, way in ways.items():
             case = cases[way.distilled]
             meter.forwards()
             began = perf_counter()
@@ -38,6 +42,11 @@ def ways_part(world: World) -> dict[str, Any]:
         refused = {name: len(some[-1]["accepted"]["refused"]) for name, some in rows.items()}
         print(f"{scene.seed} {cases[False].kind}: refused for {refused}", flush=True)
     return {"ways": {name: totals(some) for name, some in rows.items()}, "default_way": DEFAULT_WAY}
+
+
+def possible(edition: Edition) -> dict[str, Way]:
+    """Those of WAYS that the edition's training has made a model for."""
+    return {name: way for name, way in WAYS.items() if not way.distilled or edition.distilled.exists()}
 
 
 def totals(rows: list[dict[str, Any]]) -> dict[str, Any]:

@@ -25,6 +25,14 @@ SUPERSAMPLING = 3
 FIRST_EVALUATION_SEED = 1_000_000
 STYLES = ("plain", "sketch", "night")
 JUDGED = ("object", "colour", "background")  # what the judge must be right about
+# Which field each kind of edit changes.
+EDITED = {
+    "object": "object",
+    "colour": "colour",
+    "pattern": "pattern",
+    "refinement": "pattern",
+    "background": "background",
+}
 WORD_WEIGHTS = {"object": 1.0, "colour": 0.5, "pattern": 0.5}  # of each word's attention map, when training looks at it
 FIELDS = {"object": OBJECTS, "colour": tuple(COLOURS), "pattern": PATTERNS, "background": BACKGROUNDS, "style": STYLES}
 

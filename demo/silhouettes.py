@@ -1,32 +1,16 @@
-"""Where a thing is seen in a picture of the demo world, and which outline of that kind fits it best."""
+"""Where a thing of the first edition is in a clip, and which outline of its kind fits best what is seen."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 
 import numpy as np
-from scipy.ndimage import binary_opening, uniform_filter
 from scipy.optimize import minimize
 
 from . import objects, scenes
+from .differences import Place, overlap, place_of
 
-SEEN = 0.13  # colour distance of 3 x 3 means from the empty scene, above which something is there
 TRIES = 160  # pictures drawn for one fit
-
-
-def distance(a: np.ndarray, b: np.ndarray, blur: int = 1) -> np.ndarray:
-    """Colour distance of pictures [height, width, 3], of their means over blur x blur pixels: [height, width]."""
-    return np.linalg.norm(uniform_filter(a - b, (blur, blur, 0)), axis=-1)
-
-
-def place_of(picture: np.ndarray, without: np.ndarray) -> np.ndarray:
-    """Where a picture differs from the empty scene: bool [height, width]."""
-    return binary_opening(distance(picture, without, 3) > SEEN, iterations=1)
-
-
-def overlap(a: np.ndarray, b: np.ndarray) -> float:
-    """Intersection over union of bool arrays; 0 where both are empty."""
-    return float((a & b).sum() / max((a | b).sum(), 1))
 
 
 def outline(name: str, x: float, y: float, width: float, height: float, turn: float) -> np.ndarray:
@@ -66,3 +50,15 @@ def best_outlines(scene: scenes.Scene, clip: np.ndarray) -> np.ndarray:
     places = [place_of(picture, scenes.render_empty(scene, time)) for picture, time in zip(clip, times, strict=True)]
     poses = [scenes.pose(scene, time) for time in times]
     return np.stack([best_outline(scene.object, *pair) for pair in zip(places, poses, strict=True)])
+
+
+def true_place(clip: list[scenes.Frame], _without: np.ndarray) -> Place:
+    """Of the thing of a rendered clip: it throws no shadow, and its dark outline sets it off from anything."""
+    covered = np.stack([frame.mask for frame in clip]) > 0.5
+    return Place(covered, covered, covered)
+
+
+def best_place(scene: scenes.Scene, clip: np.ndarray, _without: np.ndarray) -> Place:
+    """Of a thing as the scene's, where it fits best what a clip [frames, size, size, 3] shows."""
+    outlines = best_outlines(scene, clip)
+    return Place(outlines, outlines, outlines)

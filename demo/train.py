@@ -14,7 +14,6 @@ from __future__ import annotations
 import argparse
 import shutil
 
-from ..videop2p_core.host.demo_model import DEMO_LCM_FILE
 from . import data, export, judge, workers
 from .editions import EDITIONS, FIRST
 
@@ -40,7 +39,7 @@ def train(
             workers.launch("demo.train_vae", [*arguments, "--decoder-only"])
         elif stage == "lcm":
             workers.launch("demo.train_lcm", arguments)
-            shutil.copyfile(edition.lcm, edition.results / DEMO_LCM_FILE.name)
+            shutil.copyfile(edition.lcm, edition.distilled)
         elif stage == "judge" and not (resume and edition.judge.exists()):
             judge.train(edition, pictures, epochs=4)
         elif stage == "export":

@@ -4,7 +4,9 @@
 it shapes: `dataclasses.replace(scene, colour="blue")` is the same clip with only the colour changed.
 """
 
+from . import silhouettes
 from .captions import (
+    EDITED,
     JUDGED,
     WORD_WEIGHTS,
     caption,
@@ -13,10 +15,11 @@ from .captions import (
     varied_caption,
     word_regions,
 )
-from .frames import Frame, clip, flow, render
+from .frames import Frame, clip, flow, render, render_empty
 from .scene import FIELDS, FIRST_EVALUATION_SEED, SIZE, Scene, Thing, random_scene
 
 __all__ = [
-    "FIELDS", "FIRST_EVALUATION_SEED", "JUDGED", "SIZE", "WORD_WEIGHTS", "Frame", "Scene", "Thing", "caption",
-    "caption_words", "clip", "described", "flow", "random_scene", "render", "varied_caption", "word_regions",
+    "EDITED", "FIELDS", "FIRST_EVALUATION_SEED", "JUDGED", "SIZE", "WORD_WEIGHTS", "Frame", "Scene", "Thing", "caption",
+    "caption_words", "clip", "described", "flow", "random_scene", "render", "render_empty", "silhouettes",
+    "varied_caption", "word_regions",
 ]  # fmt: skip

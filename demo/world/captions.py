@@ -17,6 +17,14 @@ WHERE = {
     "city": "in the city",
 }
 JUDGED = ("object", "colour", "material", "place")  # what the judge must be right about
+# Which field each kind of edit changes.
+EDITED = {
+    "object": "object",
+    "colour": "colour",
+    "pattern": "material",
+    "refinement": "material",
+    "background": "place",
+}
 WORD_WEIGHTS = {
     "object": 1.0,
     "colour": 0.5,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from einops import reduce
@@ -10,7 +10,7 @@ from einops import reduce
 from . import things
 from .camera import Camera, project, project_direction, rays
 from .materials import FUR, Sight, shade
-from .motion import to_body, to_world
+from .motion import Pose, to_body, to_world
 from .places import Place, look, place_of
 from .scene import SIZE, Scene
 from .staging import camera, pose, sun
@@ -135,8 +135,28 @@ def around(picture: np.ndarray) -> list[np.ndarray]:
 
 
 def render(scene: Scene, time: float = 0.5, size: int = SIZE) -> Frame:
-    """The scene at `time` 0..1, with several samples for each pixel on an outline."""
+    """The scene at `time` 0..1."""
+    return drawn(stage_of(scene, time), size)
+
+
+def render_posed(scene: Scene, time: float, body: Pose) -> Frame:
+    """The scene at `time` 0..1 with its first thing in a pose that is not the seed's."""
     stage = stage_of(scene, time)
+    first, *others = stage.solids
+    return drawn(replace(stage, solids=[replace(first, pose=body), *others]), SIZE)
+
+
+def render_empty(scene: Scene, time: float) -> np.ndarray:
+    """The image of the scene at `time` 0..1 without its things [height, width, 3]."""
+    stage = replace(stage_of(scene, time), solids=[])
+    colours, far, _ = scenery(stage, rays(stage.camera, *pixel_centres(SIZE)))
+    labels, is_sky = np.zeros((SIZE, SIZE), int), np.isinf(far).reshape(SIZE, SIZE)
+    image = np.clip(colours, 0, 1).reshape(SIZE, SIZE, 3).astype(np.float32)
+    return stylise(image, labels, is_sky, scene).astype(np.float32)
+
+
+def drawn(stage: Stage, size: int) -> Frame:
+    """What a stage shows, with several samples for each pixel on an outline."""
     u, v = pixel_centres(size)
     seen = look_at(stage, u, v)
     labels = ((seen.thing + 1) * 16 + seen.filling).reshape(size, size)
@@ -164,7 +184,7 @@ def render(scene: Scene, time: float = 0.5, size: int = SIZE) -> Frame:
         image[edge], shadow[edge], masks[:, edge] = colours[touched], shade[touched], covered[:, touched]
     image = image.reshape(size, size, 3).astype(np.float32)
     is_sky = np.isinf(seen.far).reshape(size, size)
-    styled = stylise(image, labels, is_sky, scene).astype(np.float32)
+    styled = stylise(image, labels, is_sky, stage.scene).astype(np.float32)
     return Frame(styled, masks.reshape(-1, size, size), shadow.reshape(size, size))
 
 

@@ -14,8 +14,9 @@ from .things import Points
 
 @dataclass(frozen=True)
 class Pose:
-    """One moment of a body: where it stands, its `turn` about the upright and its `lean` [radians], its `scale`,
-    its `stretch` in height, and its bends: `stride` of the legs, `nod` of what is high, `wag` of what is behind."""
+    """One moment of a body: where it stands, its `turn` about the upright, its `lean` to a side and its `pitch` back or
+    forth [radians], its `scale`, its `stretch` in height, and its bends: `stride` of the legs, `nod` of what is high,
+    `wag` of what is behind."""
 
     place: tuple[float, float, float]
     turn: float
@@ -25,6 +26,7 @@ class Pose:
     stride: float
     nod: float
     wag: float
+    pitch: float = 0.0  # of no body that a seed poses
 
     @property
     def breadth(self) -> float:
@@ -42,6 +44,8 @@ def to_world(points: Points, pose: Pose) -> Points:
     z = z + pose.stride * _stride(x, y)
     z = z + pose.nod * np.maximum(y - 0.9, 0) ** 2
     x, y, z = x * pose.breadth, y * pose.stretch, z * pose.breadth
+    if pose.pitch:
+        y, z = rotate(y, z, pose.pitch)
     x, y = rotate(x, y, pose.lean)
     z, x = rotate(z, x, pose.turn)
     return tuple(p * pose.scale + o for p, o in zip((x, y, z), pose.place, strict=True))
@@ -51,6 +55,8 @@ def to_body(points: Points, pose: Pose) -> Points:
     x, y, z = ((p - o) * (1 / pose.scale) for p, o in zip(points, pose.place, strict=True))
     z, x = rotate(z, x, -pose.turn)
     x, y = rotate(x, y, -pose.lean)
+    if pose.pitch:
+        y, z = rotate(y, z, -pose.pitch)
     x, y, z = x * (1 / pose.breadth), y * (1 / pose.stretch), z * (1 / pose.breadth)
     if pose.nod:
         z = z - pose.nod * np.maximum(y - 0.9, 0) ** 2

@@ -7,6 +7,7 @@ import pytest
 import torch
 from comfyui_videop2p.demo import scenes
 from comfyui_videop2p.demo.acceptance import Truth, accepted
+from comfyui_videop2p.demo.editions import EDITIONS, FIRST
 from comfyui_videop2p.demo.judge import load_judge
 
 SCENE = scenes.Scene(1_000_007, "ball", "red", "plain", "beach")
@@ -39,7 +40,7 @@ def truth_of(trip):
     def truth(**words):
         target = replace(SCENE, **words)
         source = rendered(SCENE)
-        return Truth(SCENE, target, source, trip(source), trip(rendered(target)))
+        return Truth(EDITIONS[FIRST], SCENE, target, source, trip(source), trip(rendered(target)))
 
     return truth
 
@@ -53,7 +54,7 @@ def test_the_truth_is_accepted_and_the_source_is_not(truth_of, judge, words):
 
 def test_a_thing_that_stays_where_it_is_misses_the_motion(truth_of, trip, judge):
     truth = truth_of(object="heart")
-    still = np.where(truth.new[:1, ..., None], truth.true[:1], truth.without).astype(np.float32)
+    still = np.where(truth.new.covers[:1, ..., None], truth.true[:1], truth.without).astype(np.float32)
     assert accepted(truth, truth.true_round_trip, judge).missed < 0.1
     assert accepted(truth, trip(still), judge).missed == pytest.approx(1, abs=0.1)
 
@@ -61,7 +62,7 @@ def test_a_thing_that_stays_where_it_is_misses_the_motion(truth_of, trip, judge)
 def test_the_thing_may_stand_elsewhere_in_a_swap(truth_of, trip, judge):
     """A word does not say where: the outline is looked for, and what lies around it."""
     truth = truth_of(object="heart")
-    place, thing = (np.roll(clip, 6, axis=2) for clip in (truth.new, truth.true))
+    place, thing = (np.roll(clip, 6, axis=2) for clip in (truth.new.covers, truth.true))
     moved = trip(np.where(place[..., None], thing, truth.without).astype(np.float32))
     assert accepted(truth, moved, judge).refused == ()
 
@@ -76,10 +77,13 @@ def left_half(things):
     [
         (lambda truth, edited: edited + 0.15 * (truth.away > 12)[..., None], "far background"),
         (lambda truth, edited: edited + 0.15 * ((truth.away > 2) & (truth.away <= 12))[..., None], "ring"),
-        (lambda truth, edited: np.where(truth.new[..., None], edited[..., ::-1], edited), "colour"),
-        (lambda truth, edited: np.where((truth.old & ~truth.new)[..., None], truth.frames, edited), "rests"),
+        (lambda truth, edited: np.where(truth.new.covers[..., None], edited[..., ::-1], edited), "colour"),
+        (
+            lambda truth, edited: np.where((truth.old.covers & ~truth.new.covers)[..., None], truth.frames, edited),
+            "rests",
+        ),
         (lambda truth, edited: edited + 0.2 * (np.arange(FRAMES) % 2)[:, None, None, None], "flicker"),
-        (lambda truth, edited: np.where(left_half(truth.new)[..., None], truth.without, edited), "outline"),
+        (lambda truth, edited: np.where(left_half(truth.new.covers)[..., None], truth.without, edited), "outline"),
     ],
 )
 def test_what_a_person_would_refuse_is_refused(truth_of, judge, spoil, words):

@@ -145,9 +145,9 @@ def load_demo_model(path: str | Path = DEMO_FILE) -> tuple[model_patcher.ModelPa
     )
 
 
-def as_distilled(model: model_patcher.ModelPatcher) -> model_patcher.ModelPatcher:
-    """The demo MODEL under its latent consistency LoRA (arXiv 2311.05556): it draws in 4 steps, without guidance."""
-    lora = comfy.utils.load_torch_file(str(DEMO_LCM_FILE), safe_load=True)
+def as_distilled(model: model_patcher.ModelPatcher, file: Path = DEMO_LCM_FILE) -> model_patcher.ModelPatcher:
+    """A demo MODEL under its latent consistency LoRA (arXiv 2311.05556): it draws in 4 steps, without guidance."""
+    lora = comfy.utils.load_torch_file(str(file), safe_load=True)
     model, _ = comfy.sd.load_lora_for_models(model, None, lora, 1.0, 0.0)
     (model,) = ModelSamplingDiscrete().patch(model, "lcm", zsnr=False)
     return model
