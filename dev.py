@@ -171,6 +171,11 @@ def demo_eval(arguments):
     return run_module("demo.evaluate", arguments)
 
 
+def paper(arguments):
+    """the paper's comparisons on the demo world (docs/paper.md): --clips K --seed N, --tunings, --json FILE, --docs"""
+    return run_module("demo.paper.compare", arguments)
+
+
 def parity(arguments):
     """compare with the official implementation's numbers in a folder: DIR"""
     return run_module("tests.parity.report", arguments)
@@ -244,6 +249,7 @@ COMMANDS = {
     "seam": seam,
     "train": train,
     "demo-eval": demo_eval,
+    "paper": paper,
     "parity": parity,
     "bench": bench,
     "faults": faults,

@@ -7,7 +7,6 @@ Every part draws its clips from the same seeds N, N + 1, ...; N is at least 1,00
 from __future__ import annotations
 
 import argparse
-import itertools
 import json
 import math
 from dataclasses import replace
@@ -23,7 +22,6 @@ from ..videop2p_core.diffusion.inversion import DIRECT, NEGATIVE_PROMPT, SHARED_
 from ..videop2p_core.edit.local_blend import WORDS, Blend, word_columns
 from ..videop2p_core.edit.matrices import Edit, no_edit
 from ..videop2p_core.edit.prompt import word_tokens
-from ..videop2p_core.host.demo_model import load_demo_model
 from ..videop2p_core.host.edit.decoupled_sampling import decoupled_sample
 from ..videop2p_core.host.edit.target import PreparedEdit, Target
 from ..videop2p_core.host.model.frame_attention import Inflation
@@ -34,15 +32,13 @@ from ..videop2p_core.images.metrics import psnr
 from .accepted_edits import accepted_part
 from .data import CELL
 from .editions import EDITIONS, FIRST
-from .evaluation_world import World
-from .judge import load_judge, seen
+from .evaluation_world import MANY_STEPS, World, opened
+from .judge import seen
 from .long_clips import long_part
 from .measured_ways import ways_part
-from .ways import DEFAULT_WAY, WAYS, Way
 from .word_edits import edits_part
 
 SAMPLER, SCHEDULER, SAMPLE_STEPS, SAMPLE_CFG = "dpmpp_2m", "karras", 20, 4.0
-MANY_STEPS = 50
 NULL_TEXT_CLIPS = 4  # null-text takes ten times as long as all else: its figure is the mean of the first clips
 
 
@@ -189,24 +185,8 @@ def sheet(pictures: list[torch.Tensor], columns: int = 8, captions: list[str] | 
 def evaluate(
     seed: int, clips: int, parts: list[str], steps: int | None, folder: Path | None, world_name: str = FIRST
 ) -> dict:
-    edition = EDITIONS[world_name]
-    if seed < edition.scenes.FIRST_EVALUATION_SEED:
-        first = edition.scenes.FIRST_EVALUATION_SEED
-        raise SystemExit(f"seed {seed} belongs to training: evaluate on seeds from {first}")
-    # Of two things nobody could say which one the judge is to name.
-    alone = (scene for scene in map(edition.scenes.random_scene, itertools.count(seed)) if len(scene.things) == 1)
-    found = list(itertools.islice(alone, clips))
-    way = Way(steps, steps) if steps else WAYS[DEFAULT_WAY]
-    world = World(
-        edition,
-        *load_demo_model(edition.model),
-        load_judge(edition),
-        found,
-        steps or MANY_STEPS,
-        way,
-        folder,
-    )
-    figures = {"seed": seed, "clips": clips, "steps": steps or MANY_STEPS}
+    world = opened(world_name, seed, clips, steps, folder)
+    figures = {"seed": seed, "clips": clips, "steps": world.steps}
     for name in parts:
         with torch.inference_mode():
             result = PARTS[name](world)

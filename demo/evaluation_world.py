@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,10 +11,13 @@ import numpy as np
 import torch
 from PIL import Image
 
-from .editions import Edition
-from .ways import Way
+from ..videop2p_core.host.demo_model import load_demo_model
+from .editions import EDITIONS, Edition
+from .judge import load_judge
+from .ways import DEFAULT_WAY, WAYS, Way
 
 FRAMES = 8
+MANY_STEPS = 50
 
 
 @dataclass
@@ -44,3 +48,17 @@ class World:
         if self.folder:
             self.folder.mkdir(parents=True, exist_ok=True)
             picture.save(self.folder / name)
+
+
+def opened(name: str, seed: int, clips: int, steps: int | None = None, folder: Path | None = None) -> World:
+    """An edition's model, judge and so many scenes from a seed on; steps: of inversions and edits, None for their own
+    numbers. SystemExit for a seed that training draws."""
+    edition = EDITIONS[name]
+    if seed < edition.scenes.FIRST_EVALUATION_SEED:
+        first = edition.scenes.FIRST_EVALUATION_SEED
+        raise SystemExit(f"seed {seed} belongs to training: evaluate on seeds from {first}")
+    # Of two things nobody could say which one the judge is to name.
+    alone = (scene for scene in map(edition.scenes.random_scene, itertools.count(seed)) if len(scene.things) == 1)
+    scenes, way = list(itertools.islice(alone, clips)), Way(steps, steps) if steps else WAYS[DEFAULT_WAY]
+    model, judge = load_demo_model(edition.model), load_judge(edition)
+    return World(edition, *model, judge, scenes, steps or MANY_STEPS, way, folder)

@@ -17,7 +17,7 @@ from PIL import Image
 
 from .backgrounds import BACKGROUNDS, paint_background
 from .drawing import as_array, as_picture
-from .objects import COLOURS, OBJECTS, PATTERNS, Pose, paint_object
+from .objects import COLOURS, OBJECTS, PATTERNS, Pose, local_coordinates, paint_object
 from .scene import Scene
 
 SIZE = 128  # pixels a side of the model's pictures
@@ -191,6 +191,23 @@ def finished(canvas: Image.Image, style: str) -> np.ndarray:
     """The image of what was painted, in a style, antialiased."""
     canvas = canvas if style == "plain" else as_picture(stylise(as_array(canvas), style))
     return as_array(canvas.reduce(SUPERSAMPLING))
+
+
+def flow(scene: Scene, time: float, later: float, size: int = SIZE) -> tuple[np.ndarray, np.ndarray]:
+    """Where the point seen at each pixel is `later` -> (shift [height, width, 2] in pixels, right and down; whether it
+    is still seen [height, width])."""
+    before, after = pose(scene, time), pose(scene, later)
+    thing, thing_later = (render(scene, t, size).mask > 0.5 for t in (time, later))
+    axis = (np.arange(size) + 0.5) / size
+    x, y = np.meshgrid(axis, axis)
+    u, v = local_coordinates(before, size)
+    c, s = np.cos(after.turn) * after.radius, np.sin(after.turn) * after.radius
+    to_x = np.where(thing, after.x + c * u - s * v, x + after.pan - before.pan)
+    to_y = np.where(thing, after.y + s * u + c * v, y)
+    inside = (to_x >= 0) & (to_x < 1) & (to_y >= 0) & (to_y < 1)
+    column, row = (np.clip((to * size).astype(int), 0, size - 1) for to in (to_x, to_y))
+    shift = np.stack([to_x - x, to_y - y], axis=-1) * size
+    return shift.astype(np.float32), inside & (thing == thing_later[row, column])
 
 
 def clip(scene: Scene, frames: int = 8, size: int = SIZE) -> list[Frame]:

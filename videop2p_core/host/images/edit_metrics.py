@@ -195,13 +195,13 @@ def object_features(clip_vision: Any, frames: Tensor, mask: Tensor | None) -> Te
     """[frames, channels]: the features of the masked object, of the frames in which it is seen."""
     if mask is None:
         raise ValueError("there is no mask that tells the object: connect one")
-    objects = [_object(*pair) for pair in zip(frames, mask > 0.5, strict=True) if pair[1].any()]
+    objects = [object_square(*pair) for pair in zip(frames, mask > 0.5, strict=True) if pair[1].any()]
     if not objects:
         raise ValueError("the mask is empty in every frame: connect one that shows the object")
     return torch.cat([frame_features(clip_vision, picture) for picture in objects])
 
 
-def _object(frame: Tensor, mask: Tensor) -> Tensor:
+def object_square(frame: Tensor, mask: Tensor) -> Tensor:
     """The masked part of a frame [height, width, 3] on black, as the square around it: [1, side, side, 3]."""
     rows, columns = (mask.any(dim=axis).nonzero() for axis in (1, 0))
     box = slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
