@@ -132,7 +132,7 @@ class Distillation:
 def train(edition: Edition, steps: int, learning_rate: float, pictures: int, resume: bool) -> None:
     rank = workers.join()
     torch.manual_seed(0)
-    latents = encoded_pictures(edition, pictures, rank)
+    latents = encoded_pictures(edition, pictures, rank)[:, 0]
     coverage = torch.from_numpy(data.coverage(edition, pictures).astype(np.float32)).sum(dim=1, keepdim=True)
     networks = build_networks(edition.vocabulary)
     networks.load_state_dict(load_file(edition.unet))

@@ -89,11 +89,14 @@ def initialise(networks: torch.nn.ModuleDict) -> None:
 
 @torch.no_grad()
 def encoded_pictures(edition: Edition, count: int, rank: int) -> torch.Tensor:
-    """Latents [count, 4, cells, cells] of the training pictures, encoded once: the VAE's training deletes them."""
+    """Latents [count, 2, 4, cells, cells] of the training pictures and their mirror images, encoded once: the VAE's
+    training deletes them."""
     firsts = range(0, count, data.PART)
     for first in firsts[rank :: workers.WORKERS]:
         if not edition.part("latents", first).exists():
-            data.save(edition.part("latents", first), encoded(edition, data.part(edition, first)[0]))
+            images = data.part(edition, first)[0]
+            sides = [encoded(edition, side) for side in (images, images[:, :, ::-1])]
+            data.save(edition.part("latents", first), np.stack(sides, axis=1))
     torch.distributed.barrier()
     return torch.from_numpy(np.concatenate([np.load(edition.part("latents", first)) for first in firsts])[:count])
 
@@ -227,7 +230,7 @@ def text_gap(networks, attention: Attention, latents, captions: Captions, picks:
     """The noise loss with the right captions, with another picture's and with none: equal means that the text is not
     used."""
     generator = torch.Generator().manual_seed(5)
-    z = latents[torch.from_numpy(picks)]
+    z = latents[torch.from_numpy(picks), 0]
     noise = torch.randn(z.shape, generator=generator)
     a = alphas_cumprod()[timestep]
     x = a.sqrt() * z + (1 - a).sqrt() * noise
@@ -274,7 +277,9 @@ def train(
         optimizer.param_groups[0]["lr"] = learning_rate * rate
         picks = rng.integers(0, training, BATCH)
         rows, word_tokens = captions.draw(picks)
-        z, cover = latents[torch.from_numpy(picks)], coverage[torch.from_numpy(picks)]
+        mirrored, picks = torch.from_numpy(rng.integers(0, 2, BATCH)), torch.from_numpy(picks)
+        z, cover = latents[picks, mirrored], coverage[picks]
+        cover = torch.where(mirrored[:, None, None, None] == 1, cover.flip(-1), cover)
         t = ((torch.arange(BATCH) + torch.rand(BATCH)) * (1000 / BATCH)).long()
         a = alpha[t][:, None, None, None]
         noise = torch.randn_like(z)
