@@ -169,8 +169,8 @@ def _lost(truth: Truth, edited: np.ndarray, where: np.ndarray) -> float:
 def _thing_lost(truth: Truth, edited: np.ndarray) -> float | None:
     """Of the thing itself, where all around it changes; of glass what is not seen through."""
     inside = np.stack([binary_erosion(thing, iterations=NEAR) for thing in truth.old.covers])
-    kept = inside & (truth.frames == truth.true).all(axis=-1)
-    return _lost(truth, edited, kept) if kept.any() else None
+    unchanged = inside & (truth.frames == truth.true).all(axis=-1)
+    return _lost(truth, edited, unchanged) if unchanged.any() else None
 
 
 def _alike(some: np.ndarray, others: np.ndarray) -> float:

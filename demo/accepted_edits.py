@@ -88,9 +88,9 @@ class AcceptedCase:
         trips = (self.world.vae.decode(self.world.vae.encode(frames)).numpy() for frames in (self.frames, true))
         return Truth(self.world.edition, self.source, self.target, self.frames.numpy(), *trips)
 
-    def inverted(self, method: str, steps: int, kept: RecordSettings | None = None) -> Inversion:
+    def inverted(self, method: str, steps: int, record_settings: RecordSettings | None = None) -> Inversion:
         source, null = self.world.encode(self.captions[0]), self.world.encode("")
-        settings = InversionSettings(method, steps, record_settings=kept)
+        settings = InversionSettings(method, steps, record_settings=record_settings)
         return host_inversion.invert_latent(self.model, source, null, self.world.vae.encode(self.frames), settings)
 
     def edited(self, inversion: Inversion, **plan: Any) -> tuple[Tensor, tuple[Tensor, Tensor]]:

@@ -60,8 +60,8 @@ def blended(field: str) -> dict[str, str]:
 def judged(row: dict[str, Any], source: bytes, edited: bytes) -> dict[str, float]:
     """What the ground truth says of an edit: PSNR of the background and against the true target in dB, and whether the
     judge sees all that the prompt says."""
-    found = figures(scenes.random_scene(row["_seed"]), row["target_prompt"], decoded(source), decoded(edited))
-    return {"background": found.background, "truth": found.truth, "all_seen": float(not found.missed)}
+    measured = figures(scenes.random_scene(row["_seed"]), row["target_prompt"], decoded(source), decoded(edited))
+    return {"background": measured.background, "truth": measured.truth, "all_seen": float(not measured.missed)}
 
 
 def decoded(clip: bytes) -> np.ndarray:

@@ -44,12 +44,12 @@ def edited_clips(url: str, graph: dict, ran: Ran) -> list[EditedClip]:
         return []
     caption = caption_of(graph)
     source = videos.read(videos.file_of(caption))
-    found = []
+    clips = []
     for i, target in enumerate(targets(graph)):
-        own = slice(i * len(source), (i + 1) * len(source))
-        mask = None if masks is None else masks[own]
-        found.append(EditedClip(caption, target, source, at_size_of(source, edited[own]), reconstruction, mask))
-    return found
+        frames = slice(i * len(source), (i + 1) * len(source))
+        mask = None if masks is None else masks[frames]
+        clips.append(EditedClip(caption, target, source, at_size_of(source, edited[frames]), reconstruction, mask))
+    return clips
 
 
 def with_frames_shown(graph: dict) -> dict:

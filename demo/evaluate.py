@@ -48,8 +48,8 @@ def judge_part(world: World) -> dict[str, float]:
     for scene in world.scenes:
         image = torch.from_numpy(world.edition.scenes.render(scene).image)[None]
         for name, frames in (("judge_on_renders", image), ("judge_on_vae", world.vae.decode(world.vae.encode(image)))):
-            found = seen(world.judge, frames)
-            right[name] += [found[field] == getattr(scene, field) for field in world.edition.scenes.JUDGED]
+            values_seen = seen(world.judge, frames)
+            right[name] += [values_seen[field] == getattr(scene, field) for field in world.edition.scenes.JUDGED]
     return {name: fmean(values) for name, values in right.items()}
 
 
@@ -79,9 +79,9 @@ def text_to_image_part(world: World) -> dict[str, float]:
             latent, disable_pbar=True, seed=scene.seed,
         )  # fmt: skip
         image = world.vae.decode(samples)
-        found = seen(world.judge, image)
+        values_seen = seen(world.judge, image)
         for field in right:
-            right[field].append(found[field] == getattr(scene, field))
+            right[field].append(values_seen[field] == getattr(scene, field))
         pictures.append(image[0])
         captions.append(caption)
     world.save("text_to_image.png", sheet(pictures, captions=captions))
@@ -104,8 +104,8 @@ def attention_part(world: World) -> dict[str, float]:
         prompt = read_prompt(world.clip, caption)
         tokens = source[0][0].shape[1]
         columns = word_columns(tokens, word_tokens(prompt, scene.object))
-        kept = [part.expand(world.steps, *part.shape) for part in no_edit(tokens, tokens)]
-        edit = Edit(*kept, torch.zeros(world.steps, dtype=torch.bool))
+        matrices = [part.expand(world.steps, *part.shape) for part in no_edit(tokens, tokens)]
+        edit = Edit(*matrices, torch.zeros(world.steps, dtype=torch.bool))
         last = []
         target = Target(source, edit, Blend(columns, columns))
         edited = decoupled_sample(
@@ -115,10 +115,10 @@ def attention_part(world: World) -> dict[str, float]:
         maps = last[-1][:, WORDS]  # [frames, rows, columns]
         peaks = F.interpolate(maps[:, None], size=truth.shape[1:], mode="bilinear")[:, 0].flatten(1).argmax(dim=1)
         inside += truth.flatten(1).gather(1, peaks[:, None])[:, 0].tolist()
-        found = edited.masks[0] > 0.5
-        overlap.append(((found & truth).sum() / (found | truth).sum()).item())
+        mask = edited.masks[0] > 0.5
+        overlap.append(((mask & truth).sum() / (mask | truth).sum()).item())
         heat = F.interpolate((maps / maps.amax(dim=(1, 2), keepdim=True))[:1, None], size=frames.shape[1:3])[0, 0]
-        shown = F.interpolate(found[:1, None].float(), size=frames.shape[1:3])[0, 0]
+        shown = F.interpolate(mask[:1, None].float(), size=frames.shape[1:3])[0, 0]
         pictures += [frames[0], heat[..., None].expand(-1, -1, 3), shown[..., None].expand(-1, -1, 3)]
     world.save("attention.png", sheet(pictures[:48], columns=9))
     return {"pointing": fmean(inside), "mask_iou": fmean(overlap)}

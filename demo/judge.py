@@ -76,9 +76,9 @@ def load_judge(edition: Edition = EDITIONS[FIRST]) -> Judge:
     return judge.eval()
 
 
-def labels(edition: Edition, found: list) -> dict[str, torch.Tensor]:
+def labels(edition: Edition, scenes: list) -> dict[str, torch.Tensor]:
     return {
-        field: torch.tensor([values.index(getattr(scene, field)) for scene in found])
+        field: torch.tensor([values.index(getattr(scene, field)) for scene in scenes])
         for field, values in edition.scenes.FIELDS.items()
     }
 
@@ -97,9 +97,9 @@ def spoiled(pictures: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
 def train(edition: Edition, pictures: int, epochs: int) -> None:
     torch.manual_seed(0)
     generator, rng = torch.Generator().manual_seed(0), np.random.default_rng(0)
-    found = [edition.scenes.random_scene(seed) for seed in range(pictures)]
-    alone = [seed for seed, scene in enumerate(found) if len(scene.things) == 1]
-    targets = labels(edition, [found[seed] for seed in alone])
+    scenes = [edition.scenes.random_scene(seed) for seed in range(pictures)]
+    alone = [seed for seed, scene in enumerate(scenes) if len(scene.things) == 1]
+    targets = labels(edition, [scenes[seed] for seed in alone])
     judge = new_judge(edition).to(memory_format=torch.channels_last)
     small = torch.cat([reduced(data.part(edition, first)[0], judge.side) for first in range(0, pictures, data.PART)])
     small = small[alone]

@@ -45,9 +45,9 @@ def figures(source: scenes.Scene, prompt: str, frames, edited, reconstruction=No
     if source.object != target.object:
         new_places = [binary_dilation(outline, iterations=EDGE) for outline in best_outlines(target, edited)]
         around = (1 - stacked(old, "mask")) * ~np.stack(new_places)
-    found = seen(load_judge(), torch.from_numpy(edited))
+    values_seen = seen(load_judge(), torch.from_numpy(edited))
     return Figures(
-        missed=tuple(field for field in scenes.FIELDS if found[field] != getattr(target, field)),
+        missed=tuple(field for field in scenes.FIELDS if values_seen[field] != getattr(target, field)),
         background=of_arrays(edited, frames, around),
         truth=of_arrays(edited, stacked(new, "image")),
         reconstruction=None if reconstruction is None else of_arrays(reconstruction, frames),

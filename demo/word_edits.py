@@ -104,13 +104,15 @@ def edits_part(world: World) -> dict[str, float]:
     for scene in world.scenes:
         case = Case(world, model, scene)
         for name, variant in VARIANTS.items():
-            found = case.judged(variant(case))
-            success[name].append(not found.missed)
+            judgement = case.judged(variant(case))
+            success[name].append(not judgement.missed)
             if case.field in BLENDED:
-                background[name].append(found.background)
+                background[name].append(judgement.background)
     return means("edit_success", success) | means("background_psnr", background)
 
 
 def means(figure: str, values: dict[str, list[float]]) -> dict[str, float]:
     """Those of the exact edit have no suffix; what was never measured has no mean."""
-    return {figure if name == EXACT else f"{figure}_{name}": fmean(found) for name, found in values.items() if found}
+    return {
+        figure if name == EXACT else f"{figure}_{name}": fmean(numbers) for name, numbers in values.items() if numbers
+    }

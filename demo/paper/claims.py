@@ -78,4 +78,4 @@ def finding(claim: Claim, rows: list[Row]) -> Finding | None:
 
 
 def findings(rows: list[Row]) -> list[Finding]:
-    return [found for claim in CLAIMS if (found := finding(claim, rows))]
+    return [result for claim in CLAIMS if (result := finding(claim, rows))]

@@ -86,7 +86,7 @@ def paper(part: str, world: World, guidance: float, inner_steps: int, most_tunin
     return {
         "settings": settings,
         "methods": page.means(rows),
-        "claims": [asdict(found) | {"verdict": found.verdict} for found in findings(rows)]
+        "claims": [asdict(measures) | {"verdict": measures.verdict} for measures in findings(rows)]
         if part == page.COMPARISONS
         else [],
         "edits": [edit | {"figures": one} for edit, one in zip(edits, figures, strict=True)],
@@ -109,11 +109,11 @@ if __name__ == "__main__":
     parser.add_argument("--docs", action="store_true", help="write the table into docs/paper.md")
     a = parser.parse_args()
     part = page.TUNINGS if a.tunings else page.COMPARISONS
-    found = paper(
+    measures = paper(
         part, opened(a.world, a.seed, a.clips, a.steps, a.pictures), a.guidance, a.inner_steps, a.tuning_steps
     )
-    print(found["page"])
+    print(measures["page"])
     if a.json:
-        a.json.write_text(json.dumps(found, indent=1) + "\n")
+        a.json.write_text(json.dumps(measures, indent=1) + "\n")
     if a.docs:
-        page.write(part, found["page"])
+        page.write(part, measures["page"])

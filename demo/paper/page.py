@@ -50,9 +50,9 @@ def table(part: str, rows: list[Row]) -> str:
 
 def section(part: str, settings: dict[str, Any], rows: list[Row]) -> str:
     """What is measured, the table, and of the comparisons what it says of the paper's claims."""
-    said = ", ".join(f"{name} {value}" for name, value in settings.items())
-    claims = [f"* {found.sentence()}\n" for found in findings(rows)] if part == COMPARISONS else []
-    return f"Measured: {said}.\n\n{table(part, rows)}" + ("\n" if claims else "") + "".join(claims)
+    settings_shown = ", ".join(f"{name} {value}" for name, value in settings.items())
+    claims = [f"* {result.sentence()}\n" for result in findings(rows)] if part == COMPARISONS else []
+    return f"Measured: {settings_shown}.\n\n{table(part, rows)}" + ("\n" if claims else "") + "".join(claims)
 
 
 def with_section(text: str, part: str, written: str) -> str:

@@ -79,11 +79,11 @@ def moved(start: Pose, change: np.ndarray) -> Pose:
     )  # fmt: skip
 
 
-def centred(start: Pose, place: np.ndarray, own: np.ndarray, view: Camera) -> Pose:
+def centred(start: Pose, place: np.ndarray, extent: np.ndarray, view: Camera) -> Pose:
     """The pose moved and scaled so that its silhouette `own` has a place's middle and area, both [GRID, GRID]."""
-    if not own.any():
+    if not extent.any():
         return start
-    (down, right), area = np.subtract(middle(place), middle(own)) * (2 / GRID), place.sum() / own.sum()
+    (down, right), area = np.subtract(middle(place), middle(extent)) * (2 / GRID), place.sum() / extent.sum()
     aside = np.array((right, -down)) * ((view.place[2] - start.place[2]) / FOCAL)
     return moved(start, np.array((*aside, 0.0, np.log(area) / 2, 0.0, 0.0, 0.0)))
 
@@ -101,8 +101,8 @@ def coarse(place: np.ndarray) -> np.ndarray:
 def sets_off(scene: Scene, time: float, without: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Where (the thing, its shadow) would be seen before the empty scene: bool [GRID, GRID] each."""
     frame = render(scene, time)
-    own = frame.image[frame.mask > 0.9]
-    hues = own[np.linspace(0, len(own) - 1, HUES).astype(int)] if len(own) else np.zeros((1, 3), np.float32)
+    colours = frame.image[frame.mask > 0.9]
+    hues = colours[np.linspace(0, len(colours) - 1, HUES).astype(int)] if len(colours) else np.zeros((1, 3), np.float32)
     side = SIZE // GRID
     ground = without.reshape(GRID, side, GRID, side, 3).mean(axis=(1, 3))
     apart = np.linalg.norm(ground[:, :, None] - hues, axis=-1) > SEEN

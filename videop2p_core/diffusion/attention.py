@@ -121,12 +121,12 @@ class SelfAttention(nn.Module):
         dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__()
-        made: dict[str, Any] = {"device": device, "dtype": dtype}
+        like: dict[str, Any] = {"device": device, "dtype": dtype}
         self.heads = heads
-        self.to_q = operations.Linear(channels, channels, bias=False, **made)
-        self.to_k = operations.Linear(channels, channels, bias=False, **made)
-        self.to_v = operations.Linear(channels, channels, bias=False, **made)
-        self.to_out = nn.ModuleList([operations.Linear(channels, channels, **made)])
+        self.to_q = operations.Linear(channels, channels, bias=False, **like)
+        self.to_k = operations.Linear(channels, channels, bias=False, **like)
+        self.to_v = operations.Linear(channels, channels, bias=False, **like)
+        self.to_out = nn.ModuleList([operations.Linear(channels, channels, **like)])
 
     @torch.no_grad()
     def reset(self, generator: torch.Generator | None) -> None:
