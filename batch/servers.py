@@ -201,7 +201,7 @@ class OwnServer(RunningServer):
         kind = ARTEFACT_NODES[class_type].kind
         folder = self.artefacts / kind / PREFIX
         if self.store.folder is None and not any(folder.glob(f"{key}_*")):
-            for path in self.store.files.glob(f"{self.store.root}/{ARTEFACTS}/{kind}/{PREFIX}/{key}_*"):
+            for path in self.store.paths(f"{ARTEFACTS}/{kind}/{PREFIX}/{key}_*"):
                 folder.mkdir(parents=True, exist_ok=True)
                 whole = folder / path.rpartition("/")[2]
                 self.store.files.get_file(path, str(begun := whole.with_suffix(".begun")))

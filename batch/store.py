@@ -84,15 +84,20 @@ class Store:
         return True
 
     def has_result(self, name: str) -> bool:
+        self.files.invalidate_cache(f"{self.root}/{RESULTS}/{name}")
         return self.files.exists(f"{self.root}/{RESULTS}/{name}/{DONE}")
 
     def results(self) -> set[str]:
         """The names of all that there are."""
+        return {path.split("/")[-2] for path in self.paths(f"{RESULTS}/*/{DONE}")}
+
+    def paths(self, pattern: str) -> list[str]:
+        """Of the files that a pattern names, other processes' too: an object store's listing may be an old one."""
+        self.files.invalidate_cache()
         try:
-            paths = self.files.glob(f"{self.root}/{RESULTS}/*/{DONE}")
+            return self.files.glob(f"{self.root}/{pattern}")
         except FileNotFoundError:
-            return set()
-        return {path.split("/")[-2] for path in paths}
+            return []
 
     def result(self, name: str) -> dict[str, Any]:
         return json.loads(self.read(f"{RESULTS}/{name}/{DONE}") or b"{}")

@@ -6,6 +6,7 @@ import pytest
 from comfyui_videop2p.batch.faults import BatchError
 from comfyui_videop2p.batch.store import DONE, Store
 from comfyui_videop2p.videop2p_core.storage import atomic_files
+from fsspec.implementations.memory import MemoryFileSystem
 
 FILES = {DONE: b'{"state": "done"}', "edited.mp4": b"clip"}
 
@@ -52,6 +53,27 @@ def test_in_an_object_store_the_mark_of_a_whole_result_comes_last(tmp_path, monk
     monkeypatch.setattr(store.files, "pipe_file", lambda path, content: written.append(path) or pipe(path, content))
     store.put_result("ball", FILES)
     assert [path.rpartition("/")[2] for path in written] == ["edited.mp4", DONE]
+
+
+class Remembering(MemoryFileSystem):
+    """Lists a folder once, as s3fs does, until it is told that this is old."""
+
+    listings: dict = {}  # noqa: RUF012  of all its objects, as the files are
+
+    def glob(self, path, **kwargs):
+        return self.listings.setdefault(path, super().glob(path, **kwargs))
+
+    def invalidate_cache(self, path=None):
+        self.listings.clear()
+
+
+def test_what_another_process_put_into_an_object_store_is_there(tmp_path):
+    store, of_another = (Store(f"memory://{tmp_path.name}") for _ in range(2))
+    store.files = Remembering()
+    assert store.put_result("ball", FILES) and store.results() == {"ball"}
+    assert of_another.put_result("star", FILES)
+    assert len(store.files.glob(f"{store.root}/results/*/{DONE}")) == 1  # by itself it does not look again
+    assert store.results() == {"ball", "star"} and store.has_result("star") and not store.put_result("star", FILES)
 
 
 def test_a_full_disk_is_a_sentence(tmp_path, monkeypatch):
