@@ -8,6 +8,7 @@ NAMES = (
     "demo",
     "clip",
     "inflate",
+    "pair",
     "tune",
     "export",
     "invert",
@@ -31,6 +32,8 @@ def _topic(name: str) -> ModuleType:
             from . import clip as topic
         case "inflate":
             from . import inflate as topic
+        case "pair":
+            from . import pair as topic
         case "tune":
             from . import tune as topic
         case "export":

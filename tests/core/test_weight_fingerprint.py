@@ -5,7 +5,7 @@ from functools import partial
 import pytest
 import torch
 from comfyui_videop2p.videop2p_core.diffusion import weight_fingerprint as fingerprint
-from comfyui_videop2p.videop2p_core.diffusion.weight_fingerprint import Verdict, likeness
+from comfyui_videop2p.videop2p_core.diffusion.weight_fingerprint import Verdict, apart, likeness, row, together
 
 WEIGHTS = 32
 CAST = {
@@ -152,3 +152,12 @@ def test_what_is_no_fingerprint_is_named(shape):
     with pytest.raises(ValueError, match="the fingerprint of its model has shape"):
         fingerprint.check_fingerprint(torch.zeros(shape))
     fingerprint.check_fingerprint(None)
+
+
+def test_the_fingerprint_of_two_models_is_taken_apart_again():
+    one, other = (torch.stack([row(torch.full((5,), value))] * rows) for value, rows in ((1.0, 2), (2.0, 3)))
+    for parts in ((one, other), (other, one[:0])):
+        assert all(map(torch.equal, apart(together(*parts)), parts))
+    for wrong in (one, together(one, together(one, other))):
+        with pytest.raises(ValueError, match="of a pair of models is of [13]: invert the clip again"):
+            apart(wrong)

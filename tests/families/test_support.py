@@ -46,7 +46,8 @@ def test_what_is_stated_is_what_is_refused(world):
             edit=world.controlled(BLUE),
             null=world.encoded(""),
             sharp=True,
-        ),  # fmt: skip
+        ),
+        Feature.EXPERTS: lambda: run("ModelPair", high_noise=world.model, low_noise=world.make()[0]),
     }
     if Feature.PASSES not in family.supports:
         asked[Feature.PASSES] = lambda: run("DDIMInvert", model=model, method="direct", **inverting)

@@ -103,16 +103,17 @@ class World:
 
 
 class Plain(comfy.samplers.Sampler):
-    """Euler steps and nothing else, in the arithmetic of the editing loop."""
+    """Euler steps and nothing else, in the arithmetic of the editing loop. x: where they begin, by default the inverted
+    noise, and where they ended."""
 
-    def __init__(self, inversion):
-        self.inversion = inversion
+    def __init__(self, inversion, x=None):
+        self.inversion, self.x = inversion, x
 
     def sample(self, guider, sigmas, extra_args, callback, noise, latent_image, denoise_mask=None, *args, **kwargs):
         flow, clip, shapes = self.inversion.flow, self.inversion.noise.to(sigmas), None
         if self.inversion.sound is not None:
             shapes = as_latent(guider.inner_model, clip).shape, self.inversion.sound.shape
-        x = schedule.to_x(clip, sigmas[0], flow=flow)
+        x = schedule.to_x(clip, sigmas[0], flow=flow) if self.x is None else self.x
         for sigma, after in zip(sigmas, sigmas[1:], strict=False):
             shown = as_latent(guider.inner_model, x)
             if shapes:
@@ -121,7 +122,7 @@ class Plain(comfy.samplers.Sampler):
             if shapes:
                 denoised = unpack_latents(denoised, shapes)[0]
             x = schedule.ddim_step(x, schedule.direction(x, as_clip(denoised), sigma), sigma, after)
-        self.z = schedule.to_z(x, sigmas[-1], flow=flow)
+        self.x, self.z = x, schedule.to_z(x, sigmas[-1], flow=flow)
         return latent_image
 
 

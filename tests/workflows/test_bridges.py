@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 FRAMES, SIDE, SOURCE, TARGET = 5, 128, "a red ball on the beach", "a red star on the beach"
 TEXT = 128  # the width of the demo model's text, which stands for Wan's
 SIZES = {"dim": 64, "ffn_dim": 64, "num_heads": 2, "num_layers": 2, "freq_dim": 32, "text_dim": TEXT}
-VACE, SWAP = "wan_vace_region", "wan_word_swap"
+VACE, SWAP, PAIR = "wan_vace_region", "wan_word_swap", "wan22_word_swap"
 
 
 def shipped(name):
@@ -55,7 +55,14 @@ def models(host):
         "diffusion_models/wan2.1_vace_1.3B_fp16": VaceWanModel(
             model_type="vace", vace_layers=1, vace_in_dim=96, **made
         ),
-        "diffusion_models/wan2.1_t2v_1.3B_fp16": WanModel(model_type="t2v", **made),
+        **{
+            f"diffusion_models/{name}": WanModel(model_type="t2v", **made)
+            for name in (
+                "wan2.1_t2v_1.3B_fp16",
+                "wan2.2_t2v_high_noise_14B_fp8_scaled",
+                "wan2.2_t2v_low_noise_14B_fp8_scaled",
+            )
+        },
         "vae/wan_2.1_vae": WanVAE(dim=8, z_dim=16, dim_mult=[1, 2, 4, 4], temperal_downsample=[False, True, True]),
     }
     for file, network in files.items():
@@ -94,8 +101,9 @@ def test_vace_paints_the_clip(host, models):
     assert ran.outputs[node_titled(graph, "Save the edited clip")]["images"]
 
 
-def test_a_word_is_swapped_on_wan(host, models):
-    graph = shipped(SWAP)
+@pytest.mark.parametrize("name", [SWAP, PAIR])
+def test_a_word_is_swapped_on_wan(host, models, name):
+    graph = shipped(name)
     words = {"target_prompt": TARGET, "blend_source": "ball", "blend_target": "star", "threshold": 0.9}
     graph[node_titled(graph, "Attention Controller")]["inputs"] |= words
     ran = run_graph(host.url, graph)
@@ -104,7 +112,7 @@ def test_a_word_is_swapped_on_wan(host, models):
     assert pictures(host, graph, ran, "Where the edit was let through").max() == 1
 
 
-@pytest.mark.parametrize("name, loaders", [(VACE, 4), (SWAP, 3)])
+@pytest.mark.parametrize("name, loaders", [(VACE, 4), (SWAP, 3), (PAIR, 4)])
 def test_its_models_can_be_downloaded_from_the_browser(name, loaders):
     nodes = json.loads(graph_file(name).read_text(encoding="utf-8"))["nodes"]
     needed = [

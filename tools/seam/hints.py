@@ -68,6 +68,15 @@ KIND_OF_NAME = {
         "self.target_maps[target]": "",
     },
     "host.demo_model": {"config": CONFIG, "patcher": MODEL, "model": BASE, "self.clip_l": TOKENIZER},
+    "host.comfy.expert_pair": {
+        "low": MODEL,
+        "guider": GUIDER,
+        "self.guider": GUIDER,
+        "self.high": MODEL,
+        "self.pair.low": MODEL,
+        "wrappers": "",
+    },
+    "host.model.pair_experts": {"high": MODEL, "low": MODEL},
     "host.comfy.denoiser": {"guider": GUIDER, "self.guider": GUIDER, "sampling": SAMPLING},
     "host.edit.custom_sampler": {"guider": "DecoupledGuider", "EditGuider": "", "loop": ""},
     "host.edit.edit_inputs": {"clip": CLIP, "other": MODEL},
@@ -156,7 +165,8 @@ UNSEEN = {f"{CONTROL}.control_input"}
 
 # Dictionaries that the host and the pack hand to each other, as the code spells them, and those of its own.
 DICTIONARIES = {
-    "args", "audio", "base_model.model_config.unet_config", "call.options", "clip_vision.encode_image(frames)", "cond",
+    "args", "around_steps", "asked", "asked['transformer_options']", "audio",
+    "base_model.model_config.unet_config", "call.options", "clip_vision.encode_image(frames)", "cond",
     "conditioning[0][1]", "conds", "denoise.guider.conds[SOURCE][0]", "entry", "evaluation.arguments", "extra_args",
     "first", "graph.get_node(node_id)", "guider.model_options", "kwargs", "latent",
     "model.model.model_config.unet_config", "model.model_options",
@@ -175,6 +185,7 @@ OWN_KEYS = {
     "ADGS",
     "easycache",
     "videop2p_control",
+    "videop2p_expert_pair",
     "videop2p_guided",
     "videop2p_text_attention",
 }  # of the pack and of others, among the host's

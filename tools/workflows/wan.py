@@ -1,10 +1,10 @@
-"""The workflow for Wan, which needs neither inflation nor tuning."""
+"""The workflows for Wan, which needs neither inflation nor tuning."""
 
 from __future__ import annotations
 
 from .courses import RIDER, ROBOT
 from .recipe import recipe
-from .worlds import WAN
+from .worlds import WAN, WAN22
 
 
 @recipe(
@@ -17,6 +17,7 @@ for the attention over time. The inversion is *direct*; keep_source, passes and 
 *temporal window* keeps the motion. What the source's attention sees in a step is kept in main memory, two thirds of it
 for this window: 0 where memory is short.""",
     WAN,
+    WAN22,
 )
 def word_swap(studio):
     studio.open(RIDER)

@@ -11,7 +11,7 @@ from .graph import Graph, Link
 
 OWN_CLIP = "video_p2p_example.mp4"  # stands for the artist's own
 DEMO, SD15, SD2, SDXL, SD15_INPAINT, WAN, LTX2 = "demo", "sd15", "sd2", "sdxl", "sd15_inpaint", "wan", "ltx2"
-Z_IMAGE = "z_image"
+WAN22, Z_IMAGE = "wan22", "z_image"
 
 
 @dataclass(frozen=True)
@@ -41,6 +41,7 @@ def checkpoint(repository: str, name: str) -> Callable[[Graph], Iterable[Link]]:
 
 
 WAN_FILES = "https://huggingface.co/Comfy-Org/Wan_2.1_ComfyUI_repackaged/resolve/main/split_files"
+WAN22_FILES = "https://huggingface.co/Comfy-Org/Wan_2.2_ComfyUI_Repackaged/resolve/main/split_files"
 Z_IMAGE_FILES = "https://huggingface.co/Comfy-Org/z_image_turbo/resolve/main/split_files"
 
 
@@ -65,6 +66,18 @@ def split_files(source: str, kind: str, model: str, text: str, vae: str) -> Call
 def wan(name: str) -> Callable[[Graph], Iterable[Link]]:
     """A diffusion model of Wan 2.1, with the text encoder and the VAE that all of them share."""
     return split_files(WAN_FILES, "wan", name, "umt5_xxl_fp8_e4m3fn_scaled.safetensors", "wan_2.1_vae.safetensors")
+
+
+def wan22(graph: Graph) -> Iterable[Link]:
+    """The two experts of Wan 2.2, as one model, with what reads prompts and draws pictures for Wan 2.1."""
+    name = "wan2.2_t2v_{}_noise_14B_fp8_scaled.safetensors"
+    parts = "wan", name.format("high"), "umt5_xxl_fp8_e4m3fn_scaled.safetensors", "wan_2.1_vae.safetensors"
+    high, clip, vae = split_files(WAN22_FILES, *parts)(graph)
+    file = {"name": name.format("low"), "directory": "diffusion_models"}
+    file["url"] = f"{WAN22_FILES}/diffusion_models/{file['name']}"
+    (low,) = graph.add("UNETLoader", unet_name=file["name"], models=[file])
+    (model,) = graph.add("VP2P_ModelPair", high_noise=high, low_noise=low)
+    return model, clip, vae
 
 
 def ltx2(name: str, text: str) -> Callable[[Graph], Iterable[Link]]:
@@ -145,6 +158,17 @@ One of SDXL will do as well, as *Null text* goes to *Decoupled Sample* here alre
         OWN_CLIP_TEXT
         + """The model is Wan 2.1, text to video, of 1.3B parameters; the larger one will do, and Wan 2.2 5B with its
 own VAE. It takes 4 n + 1 frames (17, 33, 81): set *frames* in *Clip Frames* to such a number.
+""",
+        side=480,
+        frames=33,
+        every_nth=1,
+    ),
+    WAN22: World(
+        wan22,
+        OWN_CLIP_TEXT
+        + """The models are those of Wan 2.2 14B, text to video, which *Model Pair* makes one: each is loaded when its
+noise levels come. LoRAs and ModelSamplingSD3 go between a loader and *Model Pair*, once for each model. They take
+4 n + 1 frames (17, 33, 81): set *frames* in *Clip Frames* to such a number.
 """,
         side=480,
         frames=33,

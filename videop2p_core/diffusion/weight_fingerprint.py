@@ -21,6 +21,7 @@ KINDS = {
     torch.float32: (24, 0.03),
 }  # fmt: skip
 UNREADABLE = torch.inf  # the error of a row whose values are not known
+BETWEEN = -1.0  # the error of a row that stands between two models
 # How many times the expected error two loads of one file may be apart. Measured: at most 1.5 in formats of 2 to 8 bits,
 # 1.7 where numbers are rounded up or down at random.
 TOLERANCE = 2.0
@@ -63,6 +64,19 @@ def row(values: Tensor, error: float = 0.0) -> Tensor:
 def unreadable() -> Tensor:
     """The row of a weight whose values cannot be told."""
     return row(torch.zeros(0), UNREADABLE)
+
+
+def together(one: Tensor, other: Tensor) -> Tensor:
+    """The fingerprint of two models."""
+    return torch.cat([one, row(torch.zeros(0), BETWEEN)[None], other])
+
+
+def apart(fingerprint: Tensor) -> tuple[Tensor, Tensor]:
+    """Those of the two models that a fingerprint is of; raises ValueError where it is of another number."""
+    places = (fingerprint[:, 0] == BETWEEN).nonzero().flatten().tolist()
+    if len(places) != 1:
+        raise ValueError(f"the fingerprint of a pair of models is of {len(places) + 1}: invert the clip again")
+    return fingerprint[: places[0]], fingerprint[places[0] + 1 :]
 
 
 def scaled_error(values: Tensor, kind: torch.dtype) -> float:

@@ -16,6 +16,7 @@ class Feature(StrEnum):
     STRUCTURE = "structure window"
     SHARP = "sharp maps"
     SOUND = "sound beside the pictures"
+    EXPERTS = "two experts"
 
 
 # What a model that lacks it is, and what to do.
@@ -34,6 +35,7 @@ LACKS = {
         "takes nothing beside the pictures",
         "connect a latent of pictures alone (LTXVSeparateAVLatent takes the sound off)",
     ),
+    Feature.EXPERTS: ("has no experts for high and for low noise", "connect it without Model Pair"),
 }
 EVERY = frozenset(Feature)
 

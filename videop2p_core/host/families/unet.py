@@ -25,7 +25,7 @@ class UNet(Family):
     """The host has slots for what stands in cross attention: each sampling call fills them for itself."""
 
     name, called = "Stable Diffusion 1.x, 2.x or XL", "an image model"
-    supports = EVERY - {Feature.SOUND}
+    supports = EVERY - {Feature.SOUND, Feature.EXPERTS}
     inversions = METHODS
 
     def has(self, network: nn.Module) -> bool:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from .chosen_blocks import ChosenBlocks, chosen_numbers
 from .family import WordMapLayers
 from .forward_slots import AttentionSlot, CrossAttentionSlot, SelfAttentionSlot
+from .support import Feature
 from .unet import PICTURE
 from .whole_clip import WholeClip
 
@@ -24,6 +25,7 @@ class Wan(WholeClip):
     """Video models that take a clip as one latent; their networks have no slots, so each gets its own."""
 
     name, called = "Wan 2.1 or 2.2", "a Wan model"
+    supports = frozenset({Feature.EXPERTS})
 
     def has(self, network: nn.Module) -> bool:
         return type(network) in NETWORKS

@@ -10,6 +10,7 @@ from comfy.model_patcher import ModelPatcher
 from torch import Tensor
 
 from ...diffusion.inversion import ON_PATH
+from ..comfy.expert_pair import on_each
 from ..comfy.model_patches import SlotAttention
 from .family import Family
 from .forward_slots import AttentionSlot, with_slots
@@ -28,6 +29,9 @@ class WholeClip(Family):
         """Of both attentions of every block."""
 
     def with_slots(self, model: ModelPatcher) -> ModelPatcher:
+        return on_each(model, self._with_slots)
+
+    def _with_slots(self, model: ModelPatcher) -> ModelPatcher:
         return with_slots(model, self.slots(model.get_model_object("diffusion_model")))
 
     def fill_attention(

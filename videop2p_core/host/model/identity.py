@@ -1,12 +1,14 @@
 """Which model a MODEL is: what an inversion or a tuning writes down, to be recognised by in a later session.
 
 It is a name for people, whose digests are others in another precision, and a fingerprint, by which a model is
-recognised in whatever precision it is loaded.
+recognised in whatever precision it is loaded. A pair of experts has the names and the fingerprints of both.
 """
 
 import hashlib
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -17,9 +19,10 @@ from torch import Tensor
 from ...diffusion import weight_fingerprint as fingerprint
 from ...diffusion.inversion import Inversion
 from ...diffusion.tuning import Tuning
-from ...diffusion.weight_fingerprint import UNREADABLE, Verdict, likeness
+from ...diffusion.weight_fingerprint import UNREADABLE, Verdict, apart, likeness, together
 from ...log import LOG
 from ..comfy.base_weights import layer_of, original_weights
+from ..comfy.expert_pair import pair_of
 from ..comfy.other_packs import as_in_its_file
 from ..comfy.quantised_weights import is_foreign, kind_of, row_of
 from .inflate import inflation_of
@@ -27,9 +30,19 @@ from .inflate import inflation_of
 TUNINGS = "videop2p_tunings"  # attachment: the tunings in a MODEL
 SAMPLES, VALUES = 32, 256  # weights looked at, and values of each tensor
 LORA = "LoRA or merge "
+PAIR = "{} down to noise {} and {} below"
 ROUNDED = (torch.bfloat16, torch.float8_e4m3fn, torch.float8_e5m2)  # in which weights may have been named
 
-Known = Inversion | Tuning  # what was made with a model, with its name and its fingerprint
+
+@dataclass(frozen=True)
+class Expert:
+    """One model of a pair, as what was made with both knows it."""
+
+    base_model: str
+    fingerprint: Tensor | None
+
+
+Known = Inversion | Tuning | Expert  # what was made with a model, with its name and its fingerprint
 
 
 def base_of(model: ModelPatcher, known: Known | None = None) -> str:
@@ -58,6 +71,10 @@ def identity_of(model: ModelPatcher, known: Known | None = None) -> str:
 
     Base and LoRAs have the names that they have in `known` where they are the same, whatever their precision is now.
     """
+    pair = pair_of(model)
+    if pair is not None:
+        of_high, of_low = _experts_of(known)
+        return PAIR.format(identity_of(pair.high, of_high), f"{pair.boundary:g}", identity_of(pair.low, of_low))
     inflation, tunings = inflation_of(model), model.get_attachment(TUNINGS) or ()
     parts = [base_of(model, known)]
     patches = _patches_of_others(model, tunings)
@@ -80,6 +97,11 @@ def tuning_digest(tuning: Tuning) -> str:
 def describe_mismatch(model: ModelPatcher, known: Known) -> tuple[str, str]:
     """(what tells the base model from the one that `known` was made with, in which precision to load that one), as ends
     of sentences: '' where there is nothing to say."""
+    pair = pair_of(model)
+    if pair is not None:
+        experts = zip((pair.high, pair.low), _experts_of(known), strict=True)
+        said = (unlikeness(one, expert) for one, expert in experts if expert is not None)
+        return next((each for each in said if any(each)), ("", ""))
     name, written = base_of(model, known), known.base_model.partition(",")[0]
     if name == written or _kind_of(name) != _kind_of(written):
         return "", ""
@@ -114,6 +136,9 @@ def fingerprint_of(model: ModelPatcher) -> Tensor:
 
 def full_fingerprint_of(model: ModelPatcher) -> Tensor:
     """The same with what other nodes patched onto them."""
+    pair = pair_of(model)
+    if pair is not None:
+        return together(full_fingerprint_of(pair.high), full_fingerprint_of(pair.low))
     patches = _patches_of_others(model, model.get_attachment(TUNINGS) or ())
     fingerprint = fingerprint_of(model)
     return torch.cat([fingerprint, _rows_of_patches(patches)]) if patches else fingerprint
@@ -160,6 +185,15 @@ def _names(model: ModelPatcher) -> tuple[str, set[str]]:
     kind = type(model.model.model_config).__name__
     rounded = {f"{kind} {_digest(names, (tensor.to(dtype) for tensor in tensors))}" for dtype in ROUNDED}
     return f"{kind} {_digest(names, tensors)}", rounded
+
+
+def _experts_of(known: Known | None) -> tuple[Expert | None, Expert | None]:
+    """What a pair of experts made, as of each of them; None where a single model made it."""
+    names = re.fullmatch(PAIR.format("(.*)", ".*", "(.*)"), "" if known is None else known.base_model)
+    if known is None or names is None:
+        return None, None
+    rows = (None, None) if known.fingerprint is None else apart(known.fingerprint)
+    return Expert(names[1], rows[0]), Expert(names[2], rows[1])
 
 
 def _kind_of(name: str) -> str:

@@ -18,6 +18,7 @@ from comfy.ldm.wan.model import CameraWanModel, VaceWanModel, WanAttentionBlock,
 from comfy.model_patcher import ModelPatcher
 from torch import Tensor, nn
 
+from ..comfy.expert_pair import on_each
 from .text_attention import ALL, Evaluation, Grid, Layout, OverriddenText, grid_of
 
 TEXT = "videop2p_text_attention"  # where a call's options say that an attention looks at the text
@@ -47,6 +48,9 @@ class SeparateText(OverriddenText):
         return type(network) in self.networks
 
     def prepared(self, model: ModelPatcher) -> ModelPatcher:
+        return on_each(model, self._marked)
+
+    def _marked(self, model: ModelPatcher) -> ModelPatcher:
         model = model.clone()
         for name, module in model.get_model_object("diffusion_model").named_modules():
             if isinstance(module, self.block):
