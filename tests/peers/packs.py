@@ -1,5 +1,6 @@
 """Other packs' checkouts, from the folder that VP2P_PEERS names, as packages of this process."""
 
+import asyncio
 import importlib.util
 import sys
 
@@ -20,3 +21,15 @@ def pack(name):
         sys.modules[package] = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(sys.modules[package])
     return sys.modules[package]
+
+
+def nodes_of(name):
+    """{id: class} of a checkout's nodes, in whichever of the host's ways it tells them."""
+    package = pack(name)
+    if hasattr(package, "NODE_CLASS_MAPPINGS"):
+        return package.NODE_CLASS_MAPPINGS
+
+    async def listed():
+        return await (await package.comfy_entrypoint()).get_node_list()
+
+    return {node.GET_SCHEMA().node_id: node for node in asyncio.run(listed())}

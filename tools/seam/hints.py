@@ -52,9 +52,20 @@ KIND_OF_NAME = {
         "block": BLOCK,
         "family": "",
     },
-    "host.comfy.other_packs": {"entry": LOADED, "other": MODEL, "holder": MODEL},
+    "host.comfy.other_packs": {"entry": LOADED, "other": MODEL, "holder": MODEL, "injection": ""},
     "host.model.feature_cache": {"in_file": MODEL},
-    "host.model.input_checks": {"control": CONTROL},
+    "host.model.input_checks": {"control": CONTROL, "hook": "comfy.hooks.TransformerOptionsHook"},
+    "host.comfy.conditioning": {"control": CONTROL},
+    "host.comfy.keyframes": {
+        "model": BASE,
+        "model.current_patcher": MODEL,
+        "model.model_sampling": SAMPLING,
+        "control": "comfy.controlnet.ControlNet",
+        "hook": "comfy.hooks.Hook",
+        "hook.hook_keyframe": "comfy.hooks.HookKeyframeGroup",
+        "group": "comfy.hooks.HookKeyframeGroup",
+        "cond": "comfy.conds.CONDRegular",
+    },
     "host.control.affinities": {"affinities": ""},
     "host.control.attention_slots": {"rows": ""},
     "host.control.attention_control": {
@@ -67,7 +78,7 @@ KIND_OF_NAME = {
         "self.source_maps[target]": "",
         "self.target_maps[target]": "",
     },
-    "host.demo_model": {"config": CONFIG, "patcher": MODEL, "model": BASE, "self.clip_l": TOKENIZER},
+    "host.demo_model": {"config": CONFIG, "patcher": MODEL, "model": BASE},
     "host.comfy.expert_pair": {
         "low": MODEL,
         "guider": GUIDER,
@@ -77,7 +88,12 @@ KIND_OF_NAME = {
         "wrappers": "",
     },
     "host.model.pair_experts": {"high": MODEL, "low": MODEL},
-    "host.comfy.denoiser": {"guider": GUIDER, "self.guider": GUIDER, "sampling": SAMPLING},
+    "host.comfy.denoiser": {
+        "guider": GUIDER,
+        "self.guider": GUIDER,
+        "sampling": SAMPLING,
+        "crossattn": "comfy.conds.CONDRegular",
+    },
     "host.edit.custom_sampler": {"guider": "DecoupledGuider", "EditGuider": "", "loop": ""},
     "host.edit.edit_inputs": {"clip": CLIP, "other": MODEL},
     "host.storage.files": {"foreign": ""},
@@ -89,8 +105,8 @@ KIND_OF_NAME = {
         "temporal": MODEL,
         "control": "comfy.controlnet.ControlNet",
     },
-    "host.model.frame_attention": {"executor.class_obj": GUIDER, "passes": "Passes"},
-    "host.model.temporal_layers": {"layers": ""},
+    "host.model.frame_attention": {"executor.class_obj": GUIDER, "passes": "Passes", "CLIP_CALL": ""},
+    "host.model.temporal_layers": {"layers": "", "layer": ""},
     "host.model.inflate": {"temporal": MODEL, "temporal.model": ""},
     "host.families.unet": {"block": "", "network": UNET, "executor.class_obj": BASE},
     "host.source.inversion": {"inversion": "", "settings": "", "sampling": "comfy.model_sampling.EPS"},
@@ -168,7 +184,8 @@ DICTIONARIES = {
     "args", "around_steps", "asked", "asked['transformer_options']", "audio",
     "base_model.model_config.unet_config", "call.options", "clip_vision.encode_image(frames)", "cond",
     "conditioning[0][1]", "conds", "denoise.guider.conds[SOURCE][0]", "entry", "evaluation.arguments", "extra_args",
-    "first", "graph.get_node(node_id)", "guider.model_options", "kwargs", "latent",
+    "first", "given", "graph.get_node(node_id)", "guider.model_options", "hook.transformers_dict",
+    "kwargs", "latent",
     "model.model.model_config.unet_config", "model.model_options",
     "model.model_options['transformer_options']", "model_options", "node", "model_options['transformer_options']",
     "options", "options['transformer_options']", "options['transformer_options']['patches']", "other.model_options",
@@ -177,8 +194,8 @@ DICTIONARIES = {
 }  # fmt: skip
 OWN_DICTIONARIES = {
     "MOST", "UNET", "colormaps", "config", "dict(enumerate(targets))", "fields",
-    "edit", "message", "metadata", "name", "question", "request.headers",
-    "self.clip_l.tokenizer(word)", "self.figures", "text", "values",
+    "held", "message", "metadata", "name", "question", "request.headers", "self.figures", "text",
+    "tokens_of(word)", "values",
 }  # fmt: skip
 OWN_KEYS = {
     "ad_params",
@@ -201,6 +218,7 @@ KEYS_IN = {
 # Modules that hand them on; of several the first.
 KEY_OWNERS = (
     "comfy.samplers",
+    "comfy.patcher_extension",
     "comfy.sampler_helpers",
     "comfy.clip_vision",
     "comfy.context_windows",

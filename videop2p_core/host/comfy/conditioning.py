@@ -1,6 +1,6 @@
 """What a CONDITIONING holds."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
@@ -14,6 +14,7 @@ ALIKE = 0.07
 SIZES = ("width", "height", "crop_w", "crop_h", "target_width", "target_height", "aesthetic_score", "frame_rate")
 
 Conditioning = list  # of entries [embedding [1, tokens, channels], options], as nodes pass it on
+Prepared = list[dict[str, Any]]  # a conditioning's entries as the host prepares them for a model
 
 
 def same_embedding(conditioning: Conditioning, embedding: Tensor) -> bool:
@@ -27,6 +28,14 @@ def same_embedding(conditioning: Conditioning, embedding: Tensor) -> bool:
     tokens, embedding = tokens.float().cpu(), embedding.float().cpu()
     size = torch.maximum(tokens.norm(dim=-1), embedding.norm(dim=-1))
     return bool(((tokens - embedding).norm(dim=-1) <= ALIKE * size).all())
+
+
+def control_nets(options: dict[str, Any]) -> Iterator[Any]:
+    """Those of an entry of a conditioning, the one that is applied last first."""
+    control = options.get("control")
+    while control is not None:
+        yield control
+        control = control.previous_controlnet
 
 
 def in_use(options: dict[str, Any]) -> tuple[float, float]:

@@ -14,13 +14,13 @@ import torch
 from comfy.model_patcher import ModelPatcher
 from torch import Tensor
 
-from .conditioning import Conditioning
+from .conditioning import Conditioning, Prepared
+from .keyframes import take_down
 from .latents import as_clip, as_latent
 from .other_packs import check_windows
 
 T = TypeVar("T")
 Run = Callable[["Denoiser", Tensor, Tensor], T]  # denoise, z0, sigmas -> what comes of it
-Prepared = list[dict[str, Any]]  # a conditioning's entries as the host prepares them for a model
 
 SOURCE = "positive"
 NULL = "negative"
@@ -80,6 +80,7 @@ def unguided(
     options = {name: value for name, value in model_options.items() if name not in GUIDANCE}
     cfg = float(unconditional is None)
     entries = conditional or []  # none, where others look through them
+    take_down(model, x, sigma, [*entries, *(unconditional or [])], options)
     return comfy.samplers.sampling_function(model, x, sigma, unconditional, entries, cfg, model_options=options)
 
 

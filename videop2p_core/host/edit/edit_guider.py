@@ -12,7 +12,9 @@ from torch import Tensor
 
 from ...diffusion.guidance import classifier_free_guidance, proximal
 from ...diffusion.inversion import Inversion
-from ..comfy.denoiser import Prepared, unguided
+from ..comfy.conditioning import Prepared
+from ..comfy.denoiser import unguided
+from ..comfy.keyframes import take_down
 from ..families.table import family_of
 from ..model.feature_cache import FeatureCache, cached
 from .target import PreparedEdit
@@ -101,6 +103,7 @@ class EditGuider(comfy.samplers.CFGGuider):
         options = dict(model_options)
         positive, negative, memory = options.pop(GUIDED)
         written = {**options, **memory}
+        take_down(self.inner_model, x, timestep, [*positive, *negative], written)
         denoised = comfy.samplers.sampling_function(
             self.inner_model, x, timestep, negative, positive, self.cfg, model_options=written, seed=seed
         )

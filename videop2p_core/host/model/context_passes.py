@@ -12,7 +12,7 @@ from torch.utils.checkpoint import checkpoint
 
 from ...device_transfer import sent
 from ...diffusion.windows import even_windows
-from ..comfy.denoiser import Prepared
+from ..comfy.conditioning import Prepared
 from ..comfy.other_packs import check_passes
 
 FRAME_AXIS = 0
@@ -189,7 +189,7 @@ def _with_hints_of(control: Any, window: Pass) -> Any:
     """The ControlNet with the pictures of a pass alone; one for all conditionings, as the host batches those alike."""
     if control not in window.controls:
         part = window.controls[control] = copy.copy(control)
-        if part.cond_hint_original is not None:
+        if isinstance(part.cond_hint_original, Tensor):
             part.cond_hint_original = window.get_tensor(part.cond_hint_original)
         part.cond_hint = None
         if hasattr(part, "control_input"):  # of an adapter, which keeps what it made of the pictures

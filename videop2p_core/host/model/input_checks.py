@@ -1,8 +1,8 @@
 """What a node is given, looked at before any long work: each fault gets a sentence."""
 
-from collections.abc import Iterator
 from typing import Any
 
+import comfy.hooks
 import comfy.model_base
 import torch
 from comfy.model_patcher import ModelPatcher
@@ -13,7 +13,7 @@ from torch import Tensor
 from ...diffusion.inversion import EXACT_METHODS, Inversion
 from ...diffusion.schedule import ddim_sigmas
 from ...finite import check_finite_input
-from ..comfy.conditioning import Conditioning, embedding_of, in_use
+from ..comfy.conditioning import Conditioning, control_nets, embedding_of, in_use
 from ..comfy.denoiser import model_sigmas, prediction_of
 from ..comfy.latents import as_clip, has_time_axis
 from ..comfy.model_patches import WEIGHTS
@@ -204,21 +204,24 @@ def check_hints(frames: int, **conditionings: Conditioning) -> None:
     begin anew with too few of the one, and spread the other over the clip."""
     check_frames(frames, **conditionings)
     for name, conditioning in conditionings.items():
-        for control in _control_nets(conditioning):
+        for control in (control for _, options in conditioning for control in control_nets(options)):
+            if _wraps_calls(control):
+                raise ValueError(
+                    f"a ControlNet on the {name} conditioning calls the model once more in every call, with a picture "
+                    "of its own (a reference ControlNet of Advanced-ControlNet, for instance), and an edit cannot tell "
+                    "those calls from the clip's: remove it"
+                )
             pictures = control.cond_hint_original
-            if pictures is not None and 1 < len(pictures) < frames:
+            if isinstance(pictures, Tensor) and 1 < len(pictures) < frames:
                 raise ValueError(
                     f"the ControlNet on the {name} conditioning has {len(pictures)} pictures, the clip {frames} "
                     "frames: give it one picture for each frame, or a single one for all"
                 )
 
 
-def _control_nets(conditioning: Conditioning) -> Iterator[Any]:
-    for _, options in conditioning:
-        control = options.get("control")
-        while control is not None:
-            yield control
-            control = control.previous_controlnet
+def _wraps_calls(control: Any) -> bool:
+    hooks = control.extra_hooks.get_type(comfy.hooks.EnumHookType.TransformerOptions) if control.extra_hooks else ()
+    return any("wrappers" in hook.transformers_dict for hook in hooks)
 
 
 def check_inversion(model: ModelPatcher, inversion: Inversion) -> None:

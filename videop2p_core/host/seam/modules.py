@@ -10,10 +10,14 @@ def host_module(name: str) -> ModuleType:
             import comfy.clip_model as module
         case "comfy.clip_vision":
             import comfy.clip_vision as module
+        case "comfy.conds":
+            import comfy.conds as module
         case "comfy.context_windows":
             import comfy.context_windows as module
         case "comfy.controlnet":
             import comfy.controlnet as module
+        case "comfy.hooks":
+            import comfy.hooks as module
         case "comfy.latent_formats":
             import comfy.latent_formats as module
         case "comfy.ldm.chroma.model":
