@@ -6,6 +6,7 @@ The file's text encoder holds only the token rows that its vocabulary uses; they
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -62,23 +63,26 @@ class DemoSD15(supported_models.SD15):
     edit_guidance = KeyFrames(((0.0, 5.0), (0.299, 5.0), (0.3, 2.5)))
 
 
-class DemoTokenizer(sd1_clip.SD1Tokenizer):
-    """CLIP's tokenizer, for a model that learnt a few words: others are refused by name.
+class LearntWords(sd1_clip.CLIPTokenizer):
+    """CLIP's tokenizer of words, for a model that learnt a few: others are refused by name, whoever reads a prompt's
+    markup. `known_tokens` and `vocabulary` come from the model's file."""
 
-    `known_tokens` and `vocabulary` come from the model's file.
-    """
+    known_tokens: frozenset[int]
+    vocabulary: list[str]
 
-    clip_l: Any  # the host sets it under this name
+    def __call__(self, text: Any = None, *args: Any, **kwargs: Any) -> Any:
+        tokens_of = super().__call__
+        for part in [text] if isinstance(text, str) else text or ():
+            unknown = unknown_words(part, self.known_tokens, lambda word: tokens_of(word)["input_ids"])
+            if unknown:
+                raise ValueError(never_learnt(unknown[0], self.vocabulary))
+        return tokens_of(text, *args, **kwargs)
 
-    def __init__(self, known_tokens: set[int], vocabulary: list[str], **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.known_tokens, self.vocabulary = known_tokens, vocabulary
 
-    def tokenize_with_weights(self, text: str, *args: Any, **kwargs: Any) -> dict[str, list]:
-        unknown = unknown_words(text, self.known_tokens, lambda word: self.clip_l.tokenizer(word)["input_ids"])
-        if unknown:
-            raise ValueError(never_learnt(unknown[0], self.vocabulary))
-        return super().tokenize_with_weights(text, *args, **kwargs)
+def demo_tokenizer(known_tokens: frozenset[int], vocabulary: list[str], **kwargs: Any) -> sd1_clip.SD1Tokenizer:
+    """The host's tokenizer of SD1.x, on LearntWords."""
+    words = type("LearntWords", (LearntWords,), {"known_tokens": known_tokens, "vocabulary": vocabulary})
+    return sd1_clip.SD1Tokenizer(tokenizer=partial(sd1_clip.SDTokenizer, tokenizer_class=words), **kwargs)
 
 
 def read_demo_file(path: str | Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
@@ -123,11 +127,7 @@ def load_text_encoder(path: str | Path = DEMO_FILE) -> comfy.sd.CLIP:
     text = with_prefix(tensors, TEXT_PREFIX)
     table = torch.zeros(sd1_clip.SDTokenizer().tokenizer.vocab_size, config["hidden_size"], dtype=torch.float16)
     table[rows] = text[TOKEN_TABLE]
-    known, vocabulary = set(rows), json.loads(metadata["vocabulary"])
-
-    def tokenizer(**kwargs: Any) -> DemoTokenizer:
-        return DemoTokenizer(known, vocabulary, **kwargs)
-
+    tokenizer = partial(demo_tokenizer, frozenset(rows), json.loads(metadata["vocabulary"]))
     return comfy.sd.CLIP(
         supported_models_base.ClipTarget(tokenizer, sd1_clip.SD1ClipModel),
         model_options={"clip_l_model_config": config},
