@@ -9,6 +9,7 @@ from comfy.patcher_extension import WrappersMP
 from comfy_api.torch_helpers.torch_compile import COMPILE_KEY
 from comfy_extras.nodes_torch_compile import TorchCompileModel
 from comfyui_videop2p.tests.host.calls import control, run, sample
+from comfyui_videop2p.tests.peers.packs import nodes_of
 from comfyui_videop2p.tests.peers.stock import CACHES, HYPERTILE, UNET, node
 from comfyui_videop2p.videop2p_core.host.comfy import other_packs as beside
 
@@ -108,8 +109,30 @@ def with_momentum(model):
     return patched
 
 
-def test_guidance_that_remembers_in_the_options_has_a_memory_for_each_edit(model, clip, inversion):
-    patched = with_momentum(model)
+def of_perturbed_attention(name, **settings):
+    """MODEL -> MODEL of a node of sd-perturbed-attention, with its defaults."""
+
+    def patch(model):
+        node = nodes_of("sd-perturbed-attention")[name]
+        if not hasattr(node, "execute"):
+            return node().patch(model, **settings)[0]
+        inputs = node.define_schema().inputs
+        defaults = {entry.id: entry.default for entry in inputs if hasattr(entry, "default")}
+        return node.execute(**defaults | settings | {"model": model}).result[0]
+
+    return patch
+
+
+REMEMBERING = {
+    "stand-in": with_momentum,
+    "MomentumGuidance": of_perturbed_attention("MomentumGuidance"),
+    "SMC-CFG": of_perturbed_attention("SlidingModeControlCFG"),
+}
+
+
+@pytest.mark.parametrize("name", REMEMBERING)
+def test_guidance_that_remembers_in_the_options_has_a_memory_for_each_edit(model, clip, inversion, name):
+    patched = REMEMBERING[name](model)
     edits = [control(clip, target)[0] for target in ("a blue ball on the beach", "a green ball on the beach")]
     alone = [sample(patched, inversion, edit)[0][0]["samples"] for edit in edits]
     together = [latent["samples"] for latent in sample(patched, inversion, *edits)[0]]
@@ -136,7 +159,9 @@ def test_an_object_that_remembers_is_told_by_what_it_does(model, clip, inversion
         sample(patched, inversion, *edits)
 
 
-def test_guidance_by_parts_of_the_picture_is_refused_for_what_it_is(model, clip, inversion):
+def by_parts(model):
+    """Guidance by a prediction of one half of the picture."""
+
     def sliding(args):
         (part,) = comfy.samplers.calc_cond_batch(
             args["model"], [args["cond"]], args["input"][..., :8], args["sigma"], args["model_options"]
@@ -147,8 +172,21 @@ def test_guidance_by_parts_of_the_picture_is_refused_for_what_it_is(model, clip,
 
     patched = model.clone()
     patched.set_model_sampler_post_cfg_function(sliding)
+    return patched
+
+
+BY_PARTS = {
+    "stand-in": by_parts,
+    "SlidingWindowGuidance": of_perturbed_attention(
+        "SlidingWindowGuidanceAdvanced", tile_width=64, tile_height=64, tile_overlap=16, sigma_end=0.0
+    ),
+}
+
+
+@pytest.mark.parametrize("name", BY_PARTS)
+def test_guidance_by_parts_of_the_picture_is_refused_for_what_it_is(model, clip, inversion, name):
     with pytest.raises(ValueError, match="predicts a part of the picture by itself .Sliding Window Guidance"):
-        sample(patched, inversion, control(clip, cross_window=1.0)[0])
+        sample(BY_PARTS[name](model), inversion, control(clip, cross_window=1.0)[0])
 
 
 @pytest.mark.parametrize("left_out", ["UNet", "layer"])
