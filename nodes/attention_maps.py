@@ -7,6 +7,7 @@ from torch import Tensor
 from ..videop2p_core.diffusion.inversion import Inversion as Inverted
 from ..videop2p_core.edit.edit_fields import parse_words
 from ..videop2p_core.host.comfy.conditioning import Conditioning
+from ..videop2p_core.host.cost.origins import origins_of
 from ..videop2p_core.host.edit.attention_maps import BRANCHES, attention_maps
 from ..videop2p_core.host.edit.edit_inputs import WordEdit, prepare_edit
 from .inputs import an_edit, replacements
@@ -83,6 +84,7 @@ class AttentionMaps(io.ComfyNode):
                 ),
                 io.Image.Output(id="grid", display_name="grid", tooltip="All in one picture: a row a word, by frame."),
             ],
+            hidden=[io.Hidden.dynprompt, io.Hidden.unique_id],
         )
 
     @classmethod
@@ -101,7 +103,9 @@ class AttentionMaps(io.ComfyNode):
         sharp: bool = False,
     ) -> io.NodeOutput:
         prepared = prepare_edit(model, inversion, [edit], source, [target], null)
-        maps = attention_maps(model, prepared, edit.plan, parse_words(words), branch, step, images, sharp)
+        maps = attention_maps(
+            model, prepared, edit.plan, parse_words(words), branch, step, images, sharp, origins_of(cls.hidden)
+        )
         return io.NodeOutput(maps.overlays, list(maps.masks), maps.grid)
 
 

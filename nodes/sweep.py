@@ -4,7 +4,7 @@ from comfy.sd import CLIP
 from comfy_api.latest import io
 from torch import Tensor
 
-from ..videop2p_core.edit.sweep import label, parse_numbers
+from ..videop2p_core.edit.sweep import label, parse_sweep
 from ..videop2p_core.host.edit.edit_inputs import WordEdit
 from ..videop2p_core.host.edit.sweep import sweep_edits
 from ..videop2p_core.host.images.contact_sheet import contact_sheet
@@ -91,12 +91,10 @@ class SweepEdits(io.ComfyNode):
         target_prompts: str,
         clip: CLIP | None = None,
     ) -> io.NodeOutput:
-        word, windows = word.strip(), parse_numbers(cross_windows, "cross_windows")
-        weights = parse_numbers(word_weights, "word_weights")
-        prompts = [line.strip() for line in target_prompts.splitlines() if line.strip()]
-        edits = sweep_edits(edit, clip, prompts, word=word, weights=weights, windows=windows)
-        labels = [label(swept.plan, word, prompt=bool(prompts)) for swept in edits]
-        return io.NodeOutput(edits, labels, max(len(windows), 1))
+        sweep = parse_sweep(cross_windows, word, word_weights, target_prompts)
+        edits = sweep_edits(edit, clip, sweep.prompts, word=sweep.word, weights=sweep.weights, windows=sweep.windows)
+        labels = [label(swept.plan, sweep.word, prompt=bool(sweep.prompts)) for swept in edits]
+        return io.NodeOutput(edits, labels, max(len(sweep.windows), 1))
 
 
 class ContactSheet(io.ComfyNode):

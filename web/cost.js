@@ -9,8 +9,8 @@ import { addShown, made, SILENT } from "./elements.js"
 import { linkedInputs, originOf, placeOf, valuesOf } from "./graph.js"
 import { texts } from "./texts.js"
 
-export const LONG = new Set(["VP2P_TuneOnVideo", "VP2P_DDIMInvert", "VP2P_DecoupledSample"])
-const CONTROLLER = "VP2P_AttentionController"
+export const LONG = new Set(["VP2P_TuneOnVideo", "VP2P_DDIMInvert", "VP2P_DecoupledSample", "VP2P_AttentionMaps"])
+const [CONTROLLER, SWEEP, LIST] = ["VP2P_AttentionController", "VP2P_SweepEdits", "CreateList"]
 const WORDS = new Set(["CONDITIONING", "CLIP", "STRING", "VP2P_EDIT"]) // links that cost nothing
 const CHECKED = ["vae", "images"] // with these DDIM Invert compares
 
@@ -26,11 +26,30 @@ function question(place) {
   const linked = linkedInputs(place)
   const values = valuesOf(place)
   if (CHECKED.every((name) => linked.includes(name))) values.checked = true
-  const controller = originOf(place, "edit")?.place
-  const edit = controller?.node.type === CONTROLLER ? { edit: valuesOf(controller) } : {}
-  return { node: place.node.type, values, ...edit, origins: ancestors(place).map(({ node, boxes }) => [
-    node.type, valuesOf({ node, boxes }),
-  ]) }
+  return { node: place.node.type, values, edits: editsOf(place, "edit"), origins: ancestors(place).map(
+    ({ node, boxes }) => [node.type, valuesOf({ node, boxes })],
+  ) }
+}
+
+/** [values of a controller, those of what sweeps it or null] of each edit that comes in; null where a run alone knows. */
+function editsOf(place, input) {
+  const origin = originOf(place, input)?.place
+  const inputs = origin ? linkedInputs(origin) : []
+  const listed = inputs.some((name) => name !== "edit" && originOf(origin, name)?.listed)
+  switch (origin?.node.type) {
+    case CONTROLLER:
+      return listed ? null : [[valuesOf(origin), null]]
+    case SWEEP: {
+      const edits = listed ? null : editsOf(origin, "edit")
+      return edits?.every(([, sweep]) => !sweep) ? edits.map(([values]) => [values, valuesOf(origin)]) : null
+    }
+    case LIST: {
+      const parts = inputs.map((name) => editsOf(origin, name))
+      return parts.includes(null) ? null : parts.flat()
+    }
+    default:
+      return null
+  }
 }
 
 /** The places that the links of a node come from, but for those of words; as videop2p_core/host/cost/origins.py. */

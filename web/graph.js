@@ -28,7 +28,8 @@ const everyGraph = () => [app.graph, ...(app.graph.subgraphs?.values() ?? [])]
 export const linkedInputs = ({ node }) =>
   (node.inputs ?? []).filter((_, slot) => node.isInputConnected(slot)).map((input) => input.name)
 
-/** Where an input's link begins: {place, type}, or {value} of a box's own widget; null where nothing is known of it. */
+/** Where an input's link begins: {place, type, listed: whether a list comes of it}, or {value} of a box's own widget;
+ * null where nothing is known of it. */
 export function originOf({ node, boxes }, name) {
   // A box's own getInputLink is of what lies inside of it.
   const id = node.inputs?.find((input) => input.name === name)?.link
@@ -58,7 +59,8 @@ function followed(link, graph, boxes) {
     const inner = node.subgraph.getLink(id)
     return inner ? followed(inner, node.subgraph, [...boxes, node]) : null
   }
-  return { place: { node, boxes }, type: node.outputs[link.origin_slot]?.type }
+  const output = node.outputs[link.origin_slot]
+  return { place: { node, boxes }, type: output?.type, listed: output?.shape === window.LiteGraph.GRID_SHAPE }
 }
 
 /** The value of a field, its own or that of a node of a single widget linked to it; undefined before the graph runs. */

@@ -4,16 +4,26 @@ import json
 import urllib.error
 import urllib.request
 
+import folder_paths
 import pytest
+import torch
 from comfy_execution.graph import DynamicPrompt
 from comfyui_videop2p.tests.host.graphs import Graph, succeeded
 from comfyui_videop2p.tools.host import LOCAL
+from comfyui_videop2p.videop2p_core.diffusion.inversion import Inversion
 from comfyui_videop2p.videop2p_core.host.cost import measured_runs as runs
 from comfyui_videop2p.videop2p_core.host.cost.cost_route import LARGEST, MOST, PATH, checked, cost
 from comfyui_videop2p.videop2p_core.host.cost.measured_runs import MeasuredRun, device_name, known, last_run, note
 from comfyui_videop2p.videop2p_core.host.cost.origins import ancestors, signature
+from comfyui_videop2p.videop2p_core.host.storage import files
 
 INVERT = {"method": "direct-exact", "steps": 20, "rounds": 0, "inner_steps": 10, "keep_source": "off"}
+INVERTED = [["VP2P_DDIMInvert", INVERT]]
+ONE = [[{}, None]]
+# 2 prompts x 2 weights x 3 windows, of one look at the source
+SWEEP = {"cross_windows": "0.1, 0.3, 0.7", "word": "kite", "word_weights": "0.5, 2", "target_prompts": "a kite\n\n"}
+MAPS = {"branch": "source", "step": 0, "words": ""}
+TARGETS = MAPS | {"branch": "target"}
 
 
 def asked(**question):
@@ -48,9 +58,37 @@ def folder(tmp_path, monkeypatch):
         ({"node": "VP2P_DDIMInvert", "values": INVERT | {"method": "virtual"}}, 20, 0, False),
         ({"node": "VP2P_DDIMInvert", "values": INVERT | {"method": "shared null-text"}}, 20, 20 * (1 + 12 + 2), True),
         ({"node": "VP2P_TuneOnVideo", "values": {"steps": 150, "patience": 50, "preview_every": 0}}, 150, 214, True),
-        ({"node": "VP2P_DecoupledSample", "edit": {}, "origins": [["VP2P_DDIMInvert", INVERT]]}, 20, 60, True),
-        ({"node": "VP2P_DecoupledSample", "origins": [["VP2P_DDIMInvert", INVERT]]}, 20, None, None),  # a list of edits
-        ({"node": "VP2P_DecoupledSample", "edit": {}}, None, None, None),  # a loaded inversion
+        ({"node": "VP2P_DecoupledSample", "edits": ONE, "origins": INVERTED}, 20, 60, True),
+        (
+            {"node": "VP2P_DecoupledSample", "edits": [[{"strength": 0.5}, None], *ONE], "origins": INVERTED},
+            20,
+            90,
+            True,
+        ),
+        ({"node": "VP2P_DecoupledSample", "edits": [[{}, SWEEP]], "origins": INVERTED}, 20, 20 * (1 + 2 * 12), True),
+        ({"node": "VP2P_DecoupledSample", "edits": [[{}, SWEEP | {"word": " "}]], "origins": INVERTED}, 20, 260, True),
+        ({"node": "VP2P_DecoupledSample", "origins": INVERTED}, 20, None, None),  # edits of another node
+        ({"node": "VP2P_DecoupledSample", "edits": [[{}, {}]], "origins": INVERTED}, None, None, None),  # over links
+        ({"node": "VP2P_DecoupledSample", "edits": [[{}, SWEEP | {"word": 1}]], "origins": INVERTED}, None, None, None),
+        (
+            {"node": "VP2P_DecoupledSample", "edits": [[{"strength": 1e400}, None]], "origins": INVERTED},
+            None,
+            None,
+            None,
+        ),
+        ({"node": "VP2P_DecoupledSample", "edits": ONE}, None, None, None),
+        ({"node": "VP2P_DecoupledSample", "edits": ONE, "origins": INVERTED * 2}, None, None, None),
+        ({"node": "VP2P_AttentionMaps", "values": MAPS, "origins": INVERTED}, 20, 20, False),
+        ({"node": "VP2P_AttentionMaps", "values": MAPS | {"step": 3}, "origins": INVERTED}, 1, 1, False),
+        ({"node": "VP2P_AttentionMaps", "values": MAPS | {"step": 3, "sharp": True}, "origins": INVERTED}, 2, 2, False),
+        (
+            {"node": "VP2P_AttentionMaps", "values": MAPS | {"step": 20, "sharp": True}, "origins": INVERTED},
+            1,
+            1,
+            False,
+        ),
+        ({"node": "VP2P_AttentionMaps", "values": TARGETS, "edits": ONE, "origins": INVERTED}, 20, 60, True),
+        ({"node": "VP2P_AttentionMaps", "values": TARGETS, "origins": INVERTED}, 20, None, None),
         ({"node": "VP2P_DDIMInvert", "values": {"method": "direct"}}, None, None, None),  # steps over a link
         ({"node": "KSampler", "values": {"steps": 20}}, None, None, None),
     ],
@@ -142,6 +180,40 @@ def test_a_page_tells_the_same_in_another_order_and_with_more_values():
     assert signature(page) == told()
 
 
+# --- loaded inversions ------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def saved(tmp_path, monkeypatch):
+    """The name of an inversion of 7 steps with a null text, in a folder of its own."""
+    folder = tmp_path / "inversions"
+    monkeypatch.setitem(folder_paths.folder_names_and_paths, "videop2p_inversions", ([str(folder)], {".safetensors"}))
+    latents, text = torch.zeros(8, 2, 4, 8, 8), torch.zeros(1, 77, 16)
+    inversion = Inversion(
+        "shared null-text", latents, torch.linspace(1, 0, 8), text, text, torch.zeros(7, 1, 77, 16), rounds=1
+    )
+    return files.save(files.INVERSIONS, inversion, "one")
+
+
+def test_a_loaded_inversion_says_what_an_edit_of_it_takes(saved):
+    origins = [["VP2P_LoadInversion", {"inversion_name": saved}]]
+    answer = asked(node="VP2P_DecoupledSample", edits=ONE, origins=origins)
+    assert (answer["steps"], answer["forwards"]) == (7, 7 * (2 + 2))  # of the source under its null text too
+    assert asked(node="VP2P_AttentionMaps", values=MAPS, origins=origins)["forwards"] == 7
+
+
+@pytest.mark.parametrize("name", ["two.safetensors", "../one.safetensors", "", None, 3])
+def test_one_that_is_not_there_says_nothing(saved, name):
+    origins = [["VP2P_LoadInversion", {"inversion_name": name}]]
+    assert asked(node="VP2P_DecoupledSample", edits=ONE, origins=origins)["steps"] is None
+
+
+def test_one_that_is_damaged_says_nothing(saved, tmp_path):
+    (tmp_path / "inversions" / saved).write_bytes(b"no such file")
+    origins = [["VP2P_LoadInversion", {"inversion_name": saved}]]
+    assert asked(node="VP2P_DecoupledSample", edits=ONE, origins=origins)["steps"] is None
+
+
 # --- over the wire ----------------------------------------------------------------------------------------------------
 
 
@@ -149,7 +221,8 @@ def test_a_page_tells_the_same_in_another_order_and_with_more_values():
     "question",
     [
         [], "x", None, {}, {"node": 1}, {"node": "x", "path": "y"}, {"node": "x", "values": []},
-        {"node": "x", "edit": 1}, {"node": "x", "origins": {}}, {"node": "x", "origins": [["a"]]},
+        {"node": "x", "edits": 1}, {"node": "x", "edits": [{}]}, {"node": "x", "edits": [[None, {}]]},
+        {"node": "x", "edits": ONE * (MOST + 1)}, {"node": "x", "origins": {}}, {"node": "x", "origins": [["a"]]},
         {"node": "x", "origins": [[1, {}]]}, {"node": "x", "origins": [["a", {}]] * (MOST + 1)},
     ],
 )  # fmt: skip

@@ -1,5 +1,6 @@
 """How many forwards of the clip an operation takes: what all of it costs. One with a backward pass counts as one."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from . import inversion as inversions
@@ -36,8 +37,23 @@ def of_inversion(settings: InversionSettings, checked: bool = False) -> Forwards
     return Forwards(steps, path + null_text + down + replay, settings.optimises_null_text)
 
 
-def of_edit(inversion: InversionSettings, *, strength: float = 1.0, emphasis: float = 0.0) -> Forwards:
-    """Of one edit, which looks at its source in every step at most, and is guided in all of them."""
+def of_edit(
+    inversion: InversionSettings, *, strength: float = 1.0, emphasis: float = 0.0, variants: int = 1
+) -> Forwards:
+    """Of one edit, which looks at its source in every step at most, and is guided in all of them. variants: how many
+    of it share that look."""
     steps = max(round(strength * inversion.steps), 1)
     source = 0 if inversion.record_settings else 1 + inversion.optimises_null_text
-    return Forwards(steps, steps * (source + 2 + 2 * (emphasis > 0)), at_most=True)
+    return Forwards(steps, steps * (source + variants * (2 + 2 * (emphasis > 0))), at_most=True)
+
+
+def of_edits(edits: Sequence[Forwards]) -> Forwards:
+    """Of several: those that begin alike share their source as well, and take fewer."""
+    return Forwards(max(edit.steps for edit in edits), sum(edit.forwards for edit in edits), at_most=True)
+
+
+def of_source_maps(inversion: InversionSettings, step: int = 0, sharp: bool = False) -> Forwards:
+    """A look at the source in one step (1 the noisiest), or in all (0). sharp: at what looks alike in the last too."""
+    steps = 1 if step else inversion.steps
+    looks = steps + (sharp and 0 < step < inversion.steps)
+    return Forwards(looks, looks)

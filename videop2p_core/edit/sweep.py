@@ -4,13 +4,35 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from .edit_fields import parse_words
 from .edit_plan import EditPlan
 from .prompt import Prompt, find_word, shortened
 
 MOST = 64  # edits in one sweep
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """What the fields of a sweep say. word: "" for none; prompts: further target prompts."""
+
+    word: str
+    weights: tuple[float, ...]
+    windows: tuple[float, ...]
+    prompts: tuple[str, ...]
+
+    @property
+    def count(self) -> int:
+        """Of its edits."""
+        return (1 + len(self.prompts)) * (len(self.weights) if self.word else 1) * max(len(self.windows), 1)
+
+
+def parse_sweep(cross_windows: str, word: str, word_weights: str, target_prompts: str) -> Sweep:
+    """The numbers separated by commas or lines, the prompts by lines. Raises ValueError, in a sentence, for others."""
+    windows, weights = parse_numbers(cross_windows, "cross_windows"), parse_numbers(word_weights, "word_weights")
+    prompts = tuple(line.strip() for line in target_prompts.splitlines() if line.strip())
+    return Sweep(word.strip(), weights, windows, prompts)
 
 
 def sweep_plans(

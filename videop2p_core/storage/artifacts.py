@@ -3,7 +3,7 @@
 import json
 import math
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import fields
 from pathlib import Path
 from types import UnionType
@@ -13,7 +13,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
-from ..diffusion.inversion import Inversion
+from ..diffusion.inversion import Inversion, InversionSettings
 from ..diffusion.tuning import Tuning, is_temporal, trained_names
 from . import atomic_files as places
 
@@ -81,6 +81,16 @@ def load_inversion(path: str | os.PathLike) -> Inversion:
     return _load(path, "inversion")
 
 
+def settings_of_inversion(path: str | os.PathLike) -> InversionSettings:
+    """What an edit's cost depends on, by the head of a file that `save` wrote. Raises WeightsError, in a sentence."""
+    shapes, metadata = _read(path, _shape)
+    try:
+        settings = json.loads(metadata["settings"])
+        return InversionSettings(settings["method"], shapes["sigmas"][0] - 1, settings["rounds"])
+    except (KeyError, IndexError, TypeError, ValueError) as error:  # RecursionError among them
+        raise WeightsError(f"{Path(path).name} is no saved inversion ({_cause(error)}): choose another") from error
+
+
 def load_tuning(path: str | os.PathLike) -> Tuning:
     """From a file that `save` wrote. Raises WeightsError, in a sentence."""
     return _load(path, "tuning")
@@ -93,12 +103,21 @@ def is_own(path: str | os.PathLike) -> bool:
 
 def read(path: str | os.PathLike, *, tensors: bool = True) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
     """(tensors, metadata) of any safetensors file."""
+    return _read(path, (lambda file, name: file.get_tensor(name)) if tensors else None)
+
+
+def _shape(file: Any, name: str) -> list[int]:
+    return file.get_slice(name).get_shape()
+
+
+def _read(path: str | os.PathLike, value_of: Callable[[Any, str], Any] | None) -> tuple[dict[str, Any], dict[str, str]]:
+    """({name: value_of(file, name)}, metadata) of any safetensors file."""
     path = Path(path)
     if not path.is_file():
         raise WeightsError(f"there is no file {path}: copy it there")
     try:
         with safe_open(path, "pt") as file:
-            values = {name: file.get_tensor(name) for name in file.keys()} if tensors else {}
+            values = {name: value_of(file, name) for name in file.keys()} if value_of else {}
             return values, file.metadata() or {}
     except OSError as error:
         raise WeightsError(f"{path.name} cannot be read ({error}): see to it that ComfyUI may read it") from error

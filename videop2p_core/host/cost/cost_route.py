@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from types import NoneType
 from typing import Any
 
 from aiohttp import web
@@ -12,14 +13,19 @@ from ...diffusion.attention_records import RecordSettings
 from ...diffusion.forwards import Forwards
 from ...diffusion.inversion import InversionSettings
 from ...diffusion.tuning import TuningSettings
+from ...edit.sweep import parse_sweep
 from ..prompts.difference_route import refusal
-from .measured_runs import EDIT, INVERSION, NULL_TEXT, TUNING, last_run
+from ..storage.files import settings_of_inversion
+from .measured_runs import EDIT, INVERSION, NULL_TEXT, SOURCE_MAPS, TARGET_MAPS, TUNING, last_run
 from .origins import Origin, signature
 
 PATH = "/videop2p/cost"
 LARGEST, MOST = 2**18, 1000  # bytes of a question, nodes in it
 NOT_KEPT = "off"
+INVERSIONS = {"VP2P_DDIMInvert", "VP2P_LoadInversion"}
+SWEPT = "cross_windows", "word", "word_weights", "target_prompts"  # fields of Sweep Edits
 Values = Mapping[str, Any]
+Edits = list[tuple[Values, Values | None]]
 
 
 def add_routes() -> None:
@@ -40,29 +46,35 @@ async def answer(request: web.Request) -> web.Response:
         return web.json_response({"error": str(error)}, status=400)
 
 
-def checked(question: Any) -> tuple[str, Values, Values | None, list[Origin]]:
-    """{"node": its class, "values": of its inputs, None where a link is in the place of one, "edit": those of the one
-    controller that it edits by, "origins": [[class, values], ...] of the nodes that model and clip come from}."""
-    if not isinstance(question, dict) or not set(question) <= {"node", "values", "edit", "origins"}:
-        raise ValueError("ask with an object of node, values, edit, origins")
-    node, edit = question.get("node"), question.get("edit")
-    values, origins = question.get("values", {}), question.get("origins", [])
-    if not isinstance(node, str) or not isinstance(values, dict) or not (edit is None or isinstance(edit, dict)):
-        raise ValueError("node is a text, values and edit are objects")
-    pairs = isinstance(origins, list) and len(origins) <= MOST and all(map(_is_origin, origins))
-    if not pairs:
+def checked(question: Any) -> tuple[str, Values, Edits | None, list[Origin]]:
+    """{"node": its class, "values": of its inputs, without those that a link is in the place of, "edits": [[values,
+    sweep], ...] of the controllers that it edits by and of what sweeps each, None for nothing, and None for edits that
+    only a run knows, "origins": [[class, values], ...] of the nodes that model and clip come from}."""
+    if not isinstance(question, dict) or not set(question) <= {"node", "values", "edits", "origins"}:
+        raise ValueError("ask with an object of node, values, edits, origins")
+    node, values = question.get("node"), question.get("values", {})
+    if not isinstance(node, str) or not isinstance(values, dict):
+        raise ValueError("node is a text, values are an object")
+    edits, origins = question.get("edits"), question.get("origins", [])
+    if not (edits is None or _are_pairs(edits, (dict,), (dict, NoneType))):
+        raise ValueError(f"edits are a list of [values, sweep], of {MOST} at most")
+    if not _are_pairs(origins, (str,), (dict,)):
         raise ValueError(f"origins are a list of [class, values], of {MOST} nodes at most")
-    return node, values, edit, [(kind, held) for kind, held in origins]
+    return node, values, edits and [(held, sweep) for held, sweep in edits], [(kind, held) for kind, held in origins]
 
 
-def _is_origin(entry: Any) -> bool:
-    return isinstance(entry, list) and list(map(type, entry)) == [str, dict]
+def _are_pairs(entries: Any, *kinds: tuple[type, ...]) -> bool:
+    return (
+        isinstance(entries, list)
+        and len(entries) <= MOST
+        and all(isinstance(pair, list) and len(pair) == 2 and all(map(isinstance, pair, kinds)) for pair in entries)
+    )
 
 
-def cost(node: str, values: Values, edit: Values | None, origins: list[Origin]) -> dict[str, Any]:
+def cost(node: str, values: Values, edits: Edits | None, origins: list[Origin]) -> dict[str, Any]:
     """{"steps", "forwards", "at_most"} as Forwards, and {"seconds", "bytes"} by the last run on this machine; each None
     where it is not known."""
-    counted = _counted(node, values, edit, origins)
+    counted = _counted(node, values, edits, origins)
     if counted is None:
         return dict.fromkeys(("steps", "forwards", "at_most", "seconds", "bytes"))
     operation, (steps, taken) = counted
@@ -77,7 +89,7 @@ def cost(node: str, values: Values, edit: Values | None, origins: list[Origin]) 
 
 
 def _counted(
-    node: str, values: Values, edit: Values | None, origins: list[Origin]
+    node: str, values: Values, edits: Edits | None, origins: list[Origin]
 ) -> tuple[str, tuple[int, Forwards | None]] | None:
     """The operation of a node, its steps and its forwards, as far as they are known."""
     try:
@@ -90,20 +102,34 @@ def _counted(
                 settings = _inversion(values)
                 taken = forwards.of_inversion(settings, checked=bool(values.get("checked")))
                 return NULL_TEXT if settings.optimises_null_text else INVERSION, (taken.steps, taken)
-            case "VP2P_DecoupledSample":
-                inversions = [held for kind, held in origins if kind == "VP2P_DDIMInvert"]
-                if len(inversions) != 1:  # a loaded one, for instance
-                    return None
-                settings = _inversion(inversions[0])
-                if edit is None:  # or several
-                    return EDIT, (settings.steps, None)
-                taken = forwards.of_edit(
-                    settings, strength=float(edit.get("strength", 1)), emphasis=float(edit.get("emphasis", 0))
-                )
-                return EDIT, (taken.steps, taken)
-    except (KeyError, TypeError, ValueError):  # a value over a link, or none that the node would take
+            case "VP2P_AttentionMaps" if values["branch"] == "source":
+                taken = forwards.of_source_maps(_inverted(origins), _whole(values, "step"), bool(values.get("sharp")))
+                return SOURCE_MAPS, (taken.steps, taken)
+            case "VP2P_DecoupledSample" | "VP2P_AttentionMaps":
+                settings = _inverted(origins)
+                taken = _of_edits(settings, edits)
+                operation = EDIT if node == "VP2P_DecoupledSample" else TARGET_MAPS
+                return operation, (taken.steps if taken else settings.steps, taken)
+    except (KeyError, TypeError, ValueError, OSError):  # a value over a link, or none that the node would take
         pass
     return None
+
+
+def _of_edits(inversion: InversionSettings, edits: Edits | None) -> Forwards | None:
+    return forwards.of_edits([_of_edit(inversion, *edit) for edit in edits]) if edits else None
+
+
+def _of_edit(inversion: InversionSettings, values: Values, sweep: Values | None) -> Forwards:
+    strength, emphasis = _number(values, "strength", 1), _number(values, "emphasis", 0)
+    variants = 1 if sweep is None else parse_sweep(*(_text(sweep, name) for name in SWEPT)).count
+    return forwards.of_edit(inversion, strength=strength, emphasis=emphasis, variants=variants)
+
+
+def _inverted(origins: list[Origin]) -> InversionSettings:
+    """Of the one inversion among them. Raises ValueError for none or several."""
+    (inversion,) = [(kind, held) for kind, held in origins if kind in INVERSIONS]
+    kind, held = inversion
+    return _inversion(held) if kind == "VP2P_DDIMInvert" else settings_of_inversion(_text(held, "inversion_name"))
 
 
 def _inversion(values: Values) -> InversionSettings:
@@ -118,3 +144,16 @@ def _whole(values: Values, name: str) -> int:
     if not isinstance(value, int) or not 0 <= value <= 10_000:
         raise ValueError(f"{name} is a whole number")
     return value
+
+
+def _number(values: Values, name: str, default: float) -> float:
+    value = values.get(name, default)
+    if not isinstance(value, int | float) or not 0 <= value <= 10_000:
+        raise ValueError(f"{name} is a number")
+    return value
+
+
+def _text(values: Values, name: str) -> str:
+    if not isinstance(values[name], str):
+        raise ValueError(f"{name} is a text")
+    return values[name]

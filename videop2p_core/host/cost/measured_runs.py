@@ -26,6 +26,7 @@ from ...storage import atomic_files
 KEY = "videop2p_measured"
 # Operations that are measured.
 INVERSION, NULL_TEXT, EDIT, TUNING = "DDIM inversion", "Null-text optimisation", "Decoupled Sample", "Tune on Video"
+SOURCE_MAPS, TARGET_MAPS = "Attention Maps of the source", "Attention Maps of the target"
 MOST = 200  # runs that are kept
 
 

@@ -67,11 +67,12 @@ def attention_maps(
     step: int = 0,
     images: Tensor | None = None,
     sharp: bool = False,
+    origins: str | None = None,
 ) -> WordAttention:
     """Where words of the source or the target prompt look: in one step (1 = the noisiest), or on the mean of all (0).
 
     prepared: of the one edit that was planned; words: see `words_of`; images: IMAGE of the clip's frames, or None;
-    sharp: whether maps are spread to the edges of what they look at (edit/places.py).
+    sharp: whether maps are spread to the edges of what they look at (edit/places.py); origins: as in `carried_out`.
     Raises ValueError for a word, a step or images that do not fit, before anything is sampled.
     """
     inversion = prepared.inversion
@@ -93,7 +94,7 @@ def attention_maps(
     if sharp:
         check_sharp(model, inversion, branch)
     first, end = (step - 1, step) if step else (0, inversion.steps)
-    maps = maps_within_memory(model, prepared, columns, first, end, branch, sharp).cpu()
+    maps = maps_within_memory(model, prepared, columns, first, end, branch, sharp, origins).cpu()
     check_finite(maps, "the attention to the words")
     factor = model.model.latent_format.spacial_downscale_ratio
     masks = masks_of(maps, [factor * side for side in size])
@@ -118,16 +119,24 @@ def columns_of(prompt: Prompt, words: Sequence[str], role: str) -> Tensor:
 
 
 def maps_within_memory(
-    model: ModelPatcher, prepared: PreparedEdit, columns: Tensor, first: int, end: int, branch: str, sharp: bool = False
+    model: ModelPatcher,
+    prepared: PreparedEdit,
+    columns: Tensor,
+    first: int,
+    end: int,
+    branch: str,
+    sharp: bool = False,
+    origins: str | None = None,
 ) -> Tensor:
     """`source_maps` or `target_maps`, the MODEL in smaller passes where memory is short."""
     if branch == "target":
         return within_memory(
-            model, prepared, lambda model: target_maps(model, prepared, columns, first, end, sharp), budget.TARGET_MAPS
-        )
+            model, prepared, lambda model: target_maps(model, prepared, columns, first, end, sharp), budget.TARGET_MAPS,
+            origins,
+        )  # fmt: skip
     return budget.run_within_memory(
         budget.SOURCE_MAPS, model, prepared.inversion.noise,
-        lambda model, _: source_maps(model, prepared, columns, first, end, sharp),
+        lambda model, _: source_maps(model, prepared, columns, first, end, sharp), origins=origins,
     )  # fmt: skip
 
 

@@ -51,8 +51,8 @@ class Operation:
 INVERSION = Operation(measured_runs.INVERSION, (2.0,))
 EDIT = Operation(measured_runs.EDIT, (4.0,))
 # Of the source one conditional prediction a step, as an inversion's; of the target an edit.
-SOURCE_MAPS = Operation("Attention Maps", INVERSION.peaks)
-TARGET_MAPS = Operation("Attention Maps", EDIT.peaks)
+SOURCE_MAPS = Operation(measured_runs.SOURCE_MAPS, INVERSION.peaks)
+TARGET_MAPS = Operation(measured_runs.TARGET_MAPS, EDIT.peaks)
 NULL_TEXT = Operation(measured_runs.NULL_TEXT, (20.0, 5.0), with_gradients=True)
 TUNING = Operation(measured_runs.TUNING, (18.0, 4.5), with_gradients=True)
 

@@ -16,7 +16,7 @@ import folder_paths
 from comfy.model_patcher import ModelPatcher
 from torch import Tensor
 
-from ...diffusion.inversion import Inversion
+from ...diffusion.inversion import Inversion, InversionSettings
 from ...diffusion.tuning import Tuning
 from ...finite import check_finite_input
 from ...storage import artifacts as weights
@@ -125,6 +125,11 @@ def load_inversion(name: str) -> Inversion:
         raise ValueError(f"{name} is damaged (its tensors have {dimensions} dimensions): invert the clip again")
     check_finite_input([tensor for tensor in tensors if tensor is not None], f"{name} holds", "invert the clip again")
     return inversion
+
+
+def settings_of_inversion(name: str) -> InversionSettings:
+    """Of a saved one, by the name that its loader offers. Raises ValueError or FileNotFoundError, in a sentence."""
+    return weights.settings_of_inversion(path_of(INVERSIONS, name))
 
 
 def load_tuning(name: str, model: ModelPatcher) -> Tuning:
