@@ -194,7 +194,7 @@ DICTIONARIES = {
 }  # fmt: skip
 OWN_DICTIONARIES = {
     "MOST", "UNET", "colormaps", "config", "dict(enumerate(targets))", "fields",
-    "held", "message", "metadata", "name", "question", "request.headers", "self.figures", "text",
+    "message", "metadata", "name", "question", "request.headers", "self.figures", "text",
     "tokens_of(word)", "values",
 }  # fmt: skip
 OWN_KEYS = {

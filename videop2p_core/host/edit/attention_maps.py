@@ -72,7 +72,8 @@ def attention_maps(
     """Where words of the source or the target prompt look: in one step (1 = the noisiest), or on the mean of all (0).
 
     prepared: of the one edit that was planned; words: see `words_of`; images: IMAGE of the clip's frames, or None;
-    sharp: whether maps are spread to the edges of what they look at (edit/places.py); origins: as in `carried_out`.
+    sharp: whether maps are spread to the edges of what they look at (edit/places.py); origins: as in
+    `run_within_memory`.
     Raises ValueError for a word, a step or images that do not fit, before anything is sampled.
     """
     inversion = prepared.inversion

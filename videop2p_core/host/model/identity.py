@@ -100,8 +100,8 @@ def describe_mismatch(model: ModelPatcher, known: Known) -> tuple[str, str]:
     pair = pair_of(model)
     if pair is not None:
         experts = zip((pair.high, pair.low), _experts_of(known), strict=True)
-        said = (unlikeness(one, expert) for one, expert in experts if expert is not None)
-        return next((each for each in said if any(each)), ("", ""))
+        sentences = (describe_mismatch(one, expert) for one, expert in experts if expert is not None)
+        return next((each for each in sentences if any(each)), ("", ""))
     name, written = base_of(model, known), known.base_model.partition(",")[0]
     if name == written or _kind_of(name) != _kind_of(written):
         return "", ""
