@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import numpy as np
-from einops import reduce
+from einops import rearrange, reduce
+from scipy.ndimage import convolve1d
 
 from . import things
 from .camera import Camera, project, project_direction, rays
@@ -21,6 +22,7 @@ from .trace import Solid, along, march, normal, openness, sunlight
 SHADE = np.array((0.46, 0.45, 0.62), np.float32)  # of the ground's colour in full shadow
 SOFTNESS = 0.3  # of shadows
 MARGIN = 0.12  # before what its neighbours meet, a ray on an outline begins
+SPREAD = 0.1  # of a point's light to the pixel beside it: what a lens does, and single samples leave undone
 SAMPLES = ((-0.125, -0.375), (0.375, -0.125), (-0.375, 0.125), (0.125, 0.375))  # of a pixel on an outline
 
 
@@ -134,6 +136,18 @@ def around(picture: np.ndarray) -> list[np.ndarray]:
     return [padded[..., i : i + height, j : j + width] for i in range(3) for j in range(3)]
 
 
+def through_lens(picture: np.ndarray) -> np.ndarray:
+    """A picture [..., height, width], each point spread to the pixels around it."""
+    kernel = (SPREAD, 1 - 2 * SPREAD, SPREAD)
+    return convolve1d(convolve1d(picture, kernel, -1, mode="nearest"), kernel, -2, mode="nearest")
+
+
+def photographed(image: np.ndarray, labels: np.ndarray, is_sky: np.ndarray, scene: Scene) -> np.ndarray:
+    """As `stylise`, through the lens [height, width, 3]."""
+    styled = rearrange(stylise(image, labels, is_sky, scene).astype(np.float32), "h w rgb -> rgb h w")
+    return np.ascontiguousarray(rearrange(through_lens(styled), "rgb h w -> h w rgb"))
+
+
 def render(scene: Scene, time: float = 0.5, size: int = SIZE) -> Frame:
     """The scene at `time` 0..1."""
     return drawn(stage_of(scene, time), size)
@@ -152,7 +166,7 @@ def render_empty(scene: Scene, time: float) -> np.ndarray:
     colours, far, _ = scenery(stage, rays(stage.camera, *pixel_centres(SIZE)))
     labels, is_sky = np.zeros((SIZE, SIZE), int), np.isinf(far).reshape(SIZE, SIZE)
     image = np.clip(colours, 0, 1).reshape(SIZE, SIZE, 3).astype(np.float32)
-    return stylise(image, labels, is_sky, scene).astype(np.float32)
+    return photographed(image, labels, is_sky, scene)
 
 
 def drawn(stage: Stage, size: int) -> Frame:
@@ -184,8 +198,11 @@ def drawn(stage: Stage, size: int) -> Frame:
         image[edge], shadow[edge], masks[:, edge] = colours[touched], shade[touched], covered[:, touched]
     image = image.reshape(size, size, 3).astype(np.float32)
     is_sky = np.isinf(seen.far).reshape(size, size)
-    styled = stylise(image, labels, is_sky, stage.scene).astype(np.float32)
-    return Frame(styled, masks.reshape(-1, size, size), shadow.reshape(size, size))
+    return Frame(
+        photographed(image, labels, is_sky, stage.scene),
+        through_lens(masks.reshape(-1, size, size)),
+        through_lens(shadow.reshape(size, size)),
+    )
 
 
 def clip(scene: Scene, frames: int = 8, size: int = SIZE) -> list[Frame]:
