@@ -4,7 +4,7 @@ from comfy.model_patcher import ModelPatcher
 from comfy_api.latest import io
 from torch import Tensor
 
-from ..videop2p_core.diffusion.inversion import Inversion as Inverted
+from ..videop2p_core.diffusion.inversion import Inversion as InversionData
 from ..videop2p_core.edit.edit_fields import parse_words
 from ..videop2p_core.host.comfy.conditioning import Conditioning
 from ..videop2p_core.host.cost.origins import origins_of
@@ -91,7 +91,7 @@ class AttentionMaps(io.ComfyNode):
     def execute(
         cls,
         model: ModelPatcher,
-        inversion: Inverted,
+        inversion: InversionData,
         edit: WordEdit,
         words: str,
         branch: str,

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ..videop2p_core.diffusion.attention_records import RecordSettings
 from ..videop2p_core.diffusion.inversion import DIRECT_EXACT, METHODS, InversionSettings
-from ..videop2p_core.diffusion.inversion import Inversion as Inverted
+from ..videop2p_core.diffusion.inversion import Inversion as InversionData
 from ..videop2p_core.host.comfy.conditioning import Conditioning
 from ..videop2p_core.host.comfy.latents import with_sound
 from ..videop2p_core.host.cost.origins import origins_of
@@ -280,7 +280,7 @@ class SaveInversion(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, inversion: Inverted, filename_prefix: str) -> io.NodeOutput:
+    def execute(cls, inversion: InversionData, filename_prefix: str) -> io.NodeOutput:
         left = "\nwithout the kept source: edits of it run the source again" * (inversion.records is not None)
         return io.NodeOutput(ui=ui.PreviewText(files.save(files.INVERSIONS, inversion, filename_prefix) + left))
 

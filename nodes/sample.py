@@ -6,7 +6,7 @@ from typing import Any
 from comfy.model_patcher import ModelPatcher
 from comfy_api.latest import io
 
-from ..videop2p_core.diffusion.inversion import Inversion as Inverted
+from ..videop2p_core.diffusion.inversion import Inversion as InversionData
 from ..videop2p_core.host.comfy.conditioning import Conditioning
 from ..videop2p_core.host.comfy.latents import latent_out, with_sound
 from ..videop2p_core.host.comfy.progress import edit_progress
@@ -103,7 +103,7 @@ class DecoupledSample(io.ComfyNode):
     def execute(
         cls,
         model: list[ModelPatcher],
-        inversion: list[Inverted],
+        inversion: list[InversionData],
         edit: list[WordEdit],
         guidance: list[str],
         cache_every: list[int],
@@ -162,7 +162,7 @@ class DecoupledGuiderNode(io.ComfyNode):
     def execute(
         cls,
         model: ModelPatcher,
-        inversion: Inverted,
+        inversion: InversionData,
         edit: WordEdit,
         cache_every: int,
         source: Conditioning | None = None,

@@ -46,7 +46,7 @@ FRAMES_ALONE = "This model sees every frame by itself, so that an edit will trem
 
 
 @dataclass(frozen=True)
-class Inverted:
+class InversionOutputs:
     """Latents as the host lays them out, in VAE units.
 
     noise           as a stock sampler would leave it halfway: one with add_noise off goes on from it
@@ -71,7 +71,7 @@ def invert(
     *,
     ancestors: str | None = None,
     origins: str | None = None,
-) -> Inverted:
+) -> InversionOutputs:
     """Invert a LATENT and run the source branch down again.
 
     source_frames: the pictures that it was encoded from; ancestors: as in `unfinished`; origins: as in
@@ -113,7 +113,7 @@ def invert(
             )
             message += f"\n{check.verdict()}"
         inversion = replace(inversion, sound=sound)
-        return Inverted(inversion, noise_latent(model, inversion), latent_out(model.model, z), message, check)
+        return InversionOutputs(inversion, noise_latent(model, inversion), latent_out(model.model, z), message, check)
 
 
 def _placed(model: ModelPatcher, source: Conditioning, clip: Tensor, settings: InversionSettings) -> InversionSettings:
@@ -125,7 +125,7 @@ def _placed(model: ModelPatcher, source: Conditioning, clip: Tensor, settings: I
     return replace(settings, record_settings=budget.place_of(settings.record_settings, expected, new_folder()))
 
 
-def inverted(
+def invert_and_replay(
     model: ModelPatcher,
     source: Conditioning,
     null: Conditioning,
@@ -278,20 +278,20 @@ def reconstruct(
     model: ModelPatcher,
     positive: Conditioning,
     negative: Conditioning,
-    inverted: Inversion,
+    inversion: Inversion,
     *,
     replay: bool = False,
     progress: Progress | None = None,
 ) -> Tensor:
     """The source branch run down again: z after each step, [steps, *latent]; `replay`: without a look at the stored
     path, which the direct method would put it back on."""
-    way = inversions.replay if replay else inversions.reconstruct
+    run_down = inversions.replay if replay else inversions.reconstruct
 
     def algorithm(denoise: Denoiser, z0: Tensor, _sigmas: Tensor) -> Tensor:
-        return way(denoise, inverted.on(z0.device), SOURCE, progress=progress)
+        return run_down(denoise, inversion.on(z0.device), SOURCE, progress=progress)
 
-    latent = as_clip(latent_out(model.model, inverted.trajectory[0]))
-    return run(model, positive, negative, latent, inverted.sigmas, algorithm)
+    latent = as_clip(latent_out(model.model, inversion.trajectory[0]))
+    return run(model, positive, negative, latent, inversion.sigmas, algorithm)
 
 
 def invert_latent(
