@@ -96,7 +96,9 @@ def invert(
 
         def run(model: ModelPatcher, way: int) -> tuple[Inversion, Tensor, Tensor]:
             chosen = replace(settings, checkpointing=way > 0)
-            return inverted(model, source, null, clip, chosen, unfinished_run, replayed=source_frames is not None)
+            return invert_and_replay(
+                model, source, null, clip, chosen, unfinished_run, replayed=source_frames is not None
+            )
 
         way = int(operation.with_gradients and settings.checkpointing)
         # An edit of a source that was kept takes the clip in the same passes, so these are the user's to choose.
