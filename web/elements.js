@@ -39,6 +39,7 @@ export function addShown(node, { name, className, lines, state, shown, silence }
 
   let asked, asking, timer
   async function look() {
+    join()
     fit()
     const signature = JSON.stringify(state())
     if (asking || signature === asked) return
@@ -51,6 +52,11 @@ export function addShown(node, { name, className, lines, state, shown, silence }
     if (answer === SILENT) setTimeout(() => (asked = undefined), LATER)
     content.replaceChildren(...(answer === SILENT ? silence() : answer))
     fit()
+  }
+  /** Older frontends make elements of those widgets of a box alone that it has by its inputs. */
+  function join() {
+    if (onCanvas() || !node.subgraph || frame.isConnected || node.graph !== app.canvas.graph) return
+    document.querySelector(`[data-node-id="${node.id}"] [data-testid=node-widgets]`)?.append(frame)
   }
   function fit() {
     if (!content.offsetHeight || content.offsetHeight === height) return
@@ -68,7 +74,7 @@ export function addShown(node, { name, className, lines, state, shown, silence }
   }
   function hide(hidden) {
     if (hidden === !!widget.hidden) return
-    widget.hidden = widget.options.hidden = hidden
+    widget.hidden = widget.options.hidden = frame.hidden = hidden
     node.setDirtyCanvas(true, true)
   }
 

@@ -8,6 +8,7 @@ import { addWordView, controllerOf } from "./word_view.js"
 const PLACED = [200, 1000, 3000] // ms until the host has made an animation's element, at rest or at work
 const STYLE = `
 .vp2p-difference { overflow-y: auto; font: 12px/1.35 Inter, Arial, sans-serif; color: var(--input-text, #ddd); }
+[data-testid=node-widgets] > .vp2p-difference { grid-column: 1 / -1; margin: 0 8px; }
 .vp2p-difference > div { display: grid; grid-template-columns: auto 1fr; gap: 6px 8px; padding: 2px 0; }
 .vp2p-cost { overflow: hidden; font: 12px/1.35 Inter, Arial, sans-serif; color: var(--descrip-text, #999); }
 .vp2p-label { color: var(--descrip-text, #999); line-height: 20px; }

@@ -7,6 +7,7 @@ from comfyui_videop2p.tests.host.graphs import succeeded
 from comfyui_videop2p.tools.workflows.write import SUBGRAPHS
 from playwright.sync_api import expect
 
+from .test_difference import VUE
 from .test_workflows import photograph
 
 NAME = "Video-P2P-edit"
@@ -97,14 +98,22 @@ def test_the_box_edits_a_clip(page, host):
     assert saved(host, graph).endswith(".mp4")
 
 
+@pytest.fixture(params=[False, True], ids=["canvas", "Nodes 2.0"])
+def renderer(request, page):
+    """Nodes painted on a canvas, or made of elements."""
+    page.evaluate(VUE, request.param)
+    yield "vue" if request.param else "canvas"
+    page.evaluate(VUE, False)
+
+
 @pytest.mark.parametrize("name", [NAME, "Video-P2P-4-Edit"])
-def test_the_words_of_an_edit_are_shown_on_its_box(page, name):
+def test_the_words_of_an_edit_are_shown_on_its_box(page, name, renderer):
     wired(page, name)
     expect(page.locator(".vp2p-swapped:visible")).to_have_text(["red", "blue← red"])
     page.evaluate(CHANGE, ["target_prompt", "a blue zeppelin on the beach"])
     expect(page.locator(".vp2p-swapped:visible").last).to_have_text("zeppelin← ball")
     expect(page.locator(".vp2p-fault:visible").first).to_contain_text("the demo model never learnt 'zeppelin'")
-    photograph(page, f"box-{name}")
+    photograph(page, f"box-{name}-{renderer}")
     saved = page.evaluate(SAVED)
     assert all(isinstance(value, (str, int, float)) for value in saved)
     assert not [text for text in page.complaints if "videop2p" in text.lower()]
