@@ -65,3 +65,36 @@ def test_it_is_said_in_the_language_of_the_page_and_in_nodes_of_the_new_kind(ope
     finally:
         opened.evaluate(VUE, False)
         opened.evaluate("() => app.extensionManager.setting.set('Comfy.Locale', 'en')")
+
+
+AMONG = """(type) => {
+    const of = type => app.graph._nodes.find(node => node.type === type)
+    const slot = (node, name) => node.inputs.findIndex(input => input.name === name)
+    const [controller, invert, sample] = ['AttentionController', 'DDIMInvert', 'DecoupledSample'].map(
+        name => of(`VP2P_${name}`))
+    const added = LiteGraph.createNode(type)
+    added.pos = [invert.pos[0], invert.pos[1] - 180]
+    app.graph.add(added)
+    if (type === 'CreateList') for (const place of [0, 1]) controller.connect(0, added, place)
+    else controller.connect(0, added, slot(added, 'edit'))
+    if (type === 'VP2P_AttentionMaps') invert.connect(0, added, slot(added, 'inversion'))
+    else added.connect(0, sample, slot(sample, 'edit'))
+}"""
+
+
+@pytest.mark.parametrize(
+    "kind, told",
+    [
+        ("VP2P_SweepEdits", "8 steps, 48 forwards at most"),
+        ("CreateList", "8 steps, 32 forwards at most"),
+        ("VP2P_AttentionMaps", "8 steps, 8 forwards"),
+    ],
+)
+def test_sweeps_lists_and_maps_are_counted(opened, kind, told):
+    opened.evaluate(AMONG, kind)
+    expect(costs(opened).filter(has_text=told).last).to_have_text(told)
+    if kind == "VP2P_AttentionMaps":
+        opened.evaluate(SET, [kind, "branch", "target"])
+        expect(costs(opened).filter(has_text="16 forwards at most")).to_have_count(2)
+    photograph(opened, f"cost-{kind}")
+    assert not ours(opened.complaints)
