@@ -29,7 +29,13 @@ export function addWordView(node) {
     return { ...Object.fromEntries(known), clip: clipOf(place) }
   }
   const silence = () => [made("div", "vp2p-fault", texts().silent)]
-  addShown(node, { name: "difference", className: "vp2p-difference", lines: 4, state, shown: difference, silence })
+  const shown = (fields) => difference(fields, (name) => labelOf(controllerOf(node) ?? node, name))
+  addShown(node, { name: "difference", className: "vp2p-difference", lines: 4, state, shown, silence })
+}
+
+/** What a field is called on the page, in its language. */
+function labelOf(controller, name) {
+  return (controller.widgets?.find((widget) => widget.name === name)?.label ?? name).replaceAll("_", " ")
 }
 
 /** The class of the node that the CLIP comes from, through those that patch one; "" where none is seen. */
@@ -40,9 +46,9 @@ function clipOf(place) {
 }
 
 /** What to show for the fields, in elements; null if the server has no such route now. */
-async function difference(fields) {
+async function difference(fields, called) {
   const unknown = FIELDS.filter((name) => fields[name] === undefined)
-  const notes = unknown.length ? [made("div", "vp2p-note", texts().unknown(unknown.join(", ")))] : []
+  const notes = unknown.length ? [made("div", "vp2p-note", texts().unknown(unknown.map(called).join(", ")))] : []
   if (PROMPTS.some((name) => unknown.includes(name))) return notes
   try {
     const body = JSON.stringify(fields)
@@ -53,13 +59,13 @@ async function difference(fields) {
     const told = await answer.json()
     // 413: too long to be followed here, which is no fault of the edit.
     const said = told.error && made("div", answer.status === 413 ? "vp2p-note" : "vp2p-fault", told.error)
-    return [...(said ? [said] : rows(told)), ...notes]
+    return [...(said ? [said] : rows(told, called)), ...notes]
   } catch {
     return SILENT
   }
 }
 
-function rows({ difference: { kind, source, target }, weights, windows, blended, faults }) {
+function rows({ difference: { kind, source, target }, weights, windows, blended, faults }, called) {
   const before = source.map(({ text, change }) => word(text, change))
   const after = target.map(({ text, change, partners }, i) => {
     const from = change === "swapped" ? [made("small", "", `← ${partners.map((j) => source[j].text).join(" ")}`)] : []
@@ -76,7 +82,7 @@ function rows({ difference: { kind, source, target }, weights, windows, blended,
       : []),
     ...(nothingChanges(source, target, weights) ? [made("div", "vp2p-note", unchanged)] : []),
     ...Object.entries(faults).flatMap(([field, messages]) =>
-      messages.map((message) => made("div", "vp2p-fault", `${field.replaceAll("_", " ")}: ${message}`)),
+      messages.map((message) => made("div", "vp2p-fault", `${called(field)}: ${message}`)),
     ),
   ]
 }

@@ -56,6 +56,24 @@ def test_the_difference_follows_the_typing(opened):
     assert not ours(opened.complaints)
 
 
+def test_fields_are_called_as_on_the_page(page):
+    """Their faults are told in English, the fields by their names in the page's language."""
+    try:
+        page.evaluate("() => app.extensionManager.setting.set('Comfy.Locale', 'ko')")
+        page.reload()  # nodes are named where they are made
+        page.wait_for_function("window.app?.graph?._nodes.length && window.app.extensionManager", timeout=60_000)
+        page.evaluate("workflow => app.loadGraphData(workflow)", read(graph_file(WORKFLOW)))
+        page.evaluate(CONTROLLER)
+        page.evaluate(FILL, ["blend_source", "bal"])
+        expect(page.locator(".vp2p-fault")).to_contain_text(
+            "원본 블렌드 단어: 'bal' is not a word of the source prompt"
+        )
+        photograph(page, "difference-ko")
+    finally:
+        page.evaluate("() => app.extensionManager.setting.set('Comfy.Locale', 'en')")
+    assert not ours(page.complaints)
+
+
 def test_prompts_that_say_the_same_are_noted(opened):
     opened.evaluate(FILL, ["target_prompt", "a red ball on the beach"])
     expect(opened.locator(".vp2p-note")).to_have_text("Both prompts say the same, so that nothing will change.")
@@ -91,7 +109,7 @@ def test_a_prompt_that_another_node_makes_is_not_guessed(opened):
             made.connect(0, {FIND}, {FIND}.inputs.findIndex(input => input.name === 'source_prompt'))
         }}"""
     )
-    expect(opened.locator(".vp2p-note")).to_have_text("Known only when the graph runs: source_prompt.")
+    expect(opened.locator(".vp2p-note")).to_have_text("Known only when the graph runs: source prompt.")
     expect(chips(opened, "kept")).to_have_count(0)
 
 
