@@ -166,11 +166,9 @@ def _lost(truth: Truth, edited: np.ndarray, where: np.ndarray) -> float:
     return of_arrays(truth.round_trip, truth.frames, weights) - of_arrays(edited, truth.frames, weights)
 
 
-def _thing_lost(truth: Truth, edited: np.ndarray) -> float | None:
-    """Of the thing itself, where all around it changes; of glass what is not seen through."""
-    inside = np.stack([binary_erosion(thing, iterations=NEAR) for thing in truth.old.covers])
-    unchanged = inside & (truth.frames == truth.true).all(axis=-1)
-    return _lost(truth, edited, unchanged) if unchanged.any() else None
+def _thing_lost(truth: Truth, edited: np.ndarray) -> float:
+    """Of the thing itself, where all around it changes."""
+    return _lost(truth, edited, np.stack([binary_erosion(thing, iterations=NEAR) for thing in truth.old.covers]))
 
 
 def _alike(some: np.ndarray, others: np.ndarray) -> float:

@@ -58,10 +58,11 @@ class AcceptedCase:
     @cached_property
     def source(self) -> Any:
         scene = self.scenes.random_scene(self.seed)
-        plain, made_of = self.kind == "refinement", self.scenes.EDITED["pattern"]
-        if plain or (self.kind == "pattern" and getattr(scene, made_of) == "plain"):
-            return replace(scene, **{made_of: "plain" if plain else "striped"})
-        return scene
+        surface = self.scenes.EDITED["pattern"]
+        if self.kind == "refinement":
+            return replace(scene, **{surface: "plain"})
+        is_plain = self.kind == "pattern" and getattr(scene, surface) == "plain"
+        return replace(scene, **{surface: "striped"}) if is_plain else scene
 
     @cached_property
     def target(self) -> Any:

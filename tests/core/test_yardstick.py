@@ -76,9 +76,9 @@ def posed(scene, **changes):
 EDITS = [
     (SCENE, SWAP),
     (SCENE, RECOLOURED),
-    (SCENE, {"material": "glass"}),
+    (SCENE, {"material": "origami"}),
     (replace(SCENE, object="bear", material="striped"), {"material": "furry"}),
-    (replace(SCENE, material="glass"), {"place": "snow"}),
+    (replace(SCENE, material="wooden"), {"place": "snow"}),
     (replace(SCENE, place="moon", style="night", colour="white"), {"object": "teapot"}),
     (replace(SCENE, place="snow", style="watercolour", colour="red"), {"object": "star"}),
 ]

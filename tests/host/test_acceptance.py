@@ -7,7 +7,9 @@ import pytest
 import torch
 from comfyui_videop2p.demo import scenes
 from comfyui_videop2p.demo.acceptance import Truth, accepted
+from comfyui_videop2p.demo.accepted_edits import KINDS, AcceptedCase
 from comfyui_videop2p.demo.editions import EDITIONS, FIRST
+from comfyui_videop2p.demo.evaluation_world import World
 from comfyui_videop2p.demo.judge import load_judge
 
 SCENE = scenes.Scene(1_000_007, "ball", "red", "plain", "beach")
@@ -90,3 +92,15 @@ def test_what_a_person_would_refuse_is_refused(truth_of, judge, spoil, words):
     truth = truth_of(object="star")
     edited = spoil(truth, truth.true_round_trip).clip(0, 1).astype(np.float32)
     assert words in accepted(truth, edited, judge).refused
+
+
+@pytest.mark.parametrize("edition", EDITIONS.values(), ids=EDITIONS)
+def test_each_kind_of_edit_changes_its_own_field(edition):
+    world = World(edition, None, None, None, None, [], 0, None, None)
+    first = edition.scenes.FIRST_EVALUATION_SEED
+    for case in (AcceptedCase(world, None, first + i) for i in range(4 * len(KINDS))):
+        before, after = vars(case.source), vars(case.target)
+        assert [name for name in before if before[name] != after[name]] == [edition.scenes.EDITED[case.kind]]
+        assert "plain" != after[case.field] in edition.scenes.FIELDS[case.field]
+        if case.kind in ("pattern", "refinement"):
+            assert (before[case.field] == "plain") == (case.kind == "refinement")
