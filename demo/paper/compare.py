@@ -25,6 +25,7 @@ from .claims import Row, findings
 from .figures import measured
 from .methods import METHODS, TUNING_STEPS, TUNINGS, Method, shortened
 from .runs import Run
+from .steadiness import flows
 
 GUIDANCE, INNER_STEPS = 7.5, 10  # the paper's
 LABEL = 14  # pixels, above each clip of a sheet
@@ -39,10 +40,11 @@ def compared(
     for scene in world.scenes:
         run, clips = Run(world, scene.seed, guidance, inner_steps), {}
         case, row = run.case, {}
+        moved = flows(world.edition, case.target, len(case.frames))
         for name, method in methods.items():
             clips[name], seconds = run.edited(method)
             rebuilt = run.reconstruction(method)
-            row[name] = measured(case.truth, case.field, clips[name], world.judge, rebuilt, seconds)
+            row[name] = measured(case.truth, moved, case.field, clips[name], world.judge, rebuilt, seconds)
             flicker, changed = row[name].flicker, row[name].changed
             print(f"{scene.seed} {case.kind}: {name}: flicker {flicker:.2f}, changed word {changed:.0f}", flush=True)
         rows.append(row)

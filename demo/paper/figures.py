@@ -15,7 +15,7 @@ from ...videop2p_core.host.images.edit_metrics import object_square
 from ...videop2p_core.images.metrics import object_semantic_variance, psnr
 from ..acceptance import FAR, Truth, accepted
 from ..judge import Judge, probabilities
-from .steadiness import flicker, flows
+from .steadiness import Flow, flicker
 
 
 @dataclass(frozen=True)
@@ -43,10 +43,16 @@ class Figures:
 
 
 def measured(
-    truth: Truth, field: str, frames: Tensor, judge: Judge, rebuilt: Tensor | None = None, seconds: float | None = None
+    truth: Truth,
+    moved: list[Flow],
+    field: str,
+    frames: Tensor,
+    judge: Judge,
+    rebuilt: Tensor | None = None,
+    seconds: float | None = None,
 ) -> Figures:
-    """field: of the scene, which the edit changes; frames, rebuilt: [frames, height, width, 3], the edit and the source
-    as the method reconstructs it."""
+    """moved: the true target's flow; field: of the scene, which the edit changes; frames, rebuilt: [frames, height,
+    width, 3], the edit and the source as the method reconstructs it."""
     edited, source = frames.numpy(), torch.from_numpy(truth.frames)
     likely = {name: likelihood(judge, truth, name, frames) for name in judge.fields}
     place = torch.from_numpy(truth.edited(truth.old) | truth.edited(truth.new)).float()
@@ -54,7 +60,7 @@ def measured(
     if truth.keeps_place:
         background = psnr(frames, source, 1 - place)
         distance = feature_distance(judge, torch.lerp(frames, source, place[..., None]), source)
-    moved, near = flows(truth.edition, truth.target, len(edited)), truth.away <= FAR
+    near = truth.away <= FAR
     return Figures(
         100 * float(np.mean(list(likely.values()))),
         100 * likely[field],
