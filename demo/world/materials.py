@@ -126,7 +126,7 @@ def paint(scene: Scene, index: int, thing: Thing, sight: Sight) -> tuple[np.ndar
         strewn, up = sites(thing.object, (scene.seed, index, 3), SITES["origami"])
         first, _, margin = nearest_site(sight.body, strewn)
         normals = world_normals(sight, up[first])
-        tone = 0.74 + 0.44 * rng.random(len(strewn), dtype=np.float32)[first] + 0.2 * (1 - ramp(0.0, 0.06, margin))
+        tone = 0.6 + 0.66 * rng.random(len(strewn), dtype=np.float32)[first] + 0.2 * (1 - ramp(0.0, 0.06, margin))
     elif thing.material == "furry":
         noise = Noise(rng)
         parting = 1.6 * noise(2.5 * x, 2.5 * z) + 0.8 * y
