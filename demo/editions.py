@@ -15,8 +15,8 @@ HERE = Path(__file__).parent
 @dataclass(frozen=True)
 class Edition:
     """`scenes` draws and words it; `silhouettes` tells where its things are in clips (`true_place`, `best_place`);
-    `runs` holds pictures and checkpoints; `results` the model and the judge; `steps` are those of each stage that is
-    trained by steps."""
+    `runs` holds pictures and checkpoints; `results` the model and the judge; `steps` are those of each stage, of the
+    judge its passes over all pictures."""
 
     scenes: ModuleType
     silhouettes: ModuleType
@@ -76,9 +76,16 @@ class Edition:
 
 
 CACHE = home() / "scenes2"  # git-ignored folders are lost with a clone; its training takes longer than one keeps
-STEPS = {"vae": 2400, "unet": 6600, "decoder": 1200, "lcm": 2000}
 EDITIONS = {
-    "scenes": Edition(scenes, silhouettes, HERE / "runs", HERE, STEPS),
-    "scenes2": Edition(world, world.silhouettes, CACHE, CACHE, STEPS | {"vae": 800, "unet": 20000, "decoder": 800}),
+    "scenes": Edition(
+        scenes,
+        silhouettes,
+        HERE / "runs",
+        HERE,
+        {"vae": 2400, "unet": 6600, "decoder": 1200, "judge": 4, "lcm": 2000},
+    ),  # fmt: skip
+    "scenes2": Edition(
+        world, world.silhouettes, CACHE, CACHE, {"vae": 2100, "unet": 12000, "decoder": 800, "judge": 8, "lcm": 2000}
+    ),
 }
 FIRST = "scenes"

@@ -137,6 +137,5 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--world", choices=EDITIONS, default=FIRST)
     parser.add_argument("--pictures", type=int, default=16000)
-    parser.add_argument("--epochs", type=int, default=4)
     a = parser.parse_args()
-    train(EDITIONS[a.world], a.pictures, a.epochs)
+    train(EDITIONS[a.world], a.pictures, EDITIONS[a.world].steps["judge"])

@@ -41,7 +41,7 @@ def train(
             workers.launch("demo.train_lcm", arguments)
             shutil.copyfile(edition.lcm, edition.distilled)
         elif stage == "judge" and not (resume and edition.judge.exists()):
-            judge.train(edition, pictures, epochs=4)
+            judge.train(edition, pictures, edition.steps["judge"])
         elif stage == "export":
             export.export(edition, training)
 
