@@ -20,7 +20,7 @@ from .scene import SIZE, Scene
 from .staging import camera, pose, sun
 from .things import Points
 
-FAINT = 0.05  # of the sunlight: less shadow changes nothing
+FAINT = 0.03  # colour distance from the empty scene: less of a shadow or of a drawn line is none
 GRID = 64  # cells a side of the pictures that poses are compared in
 POINTS = 4000  # of a surface
 HUES = 24  # colours of a thing that are held against the scenery
@@ -30,29 +30,33 @@ MOST = 0.4  # radians of lean and of pitch
 
 
 def true_place(clip: list[Frame], without: np.ndarray) -> Place:
-    """Of the first thing of a rendered clip, and of the shadow of all; without: the empty scene [frames, size, size,
-    3]."""
+    """Of the first thing of a rendered clip, which touches all that is not as in the empty scene `without` [frames,
+    size, size, 3]: its shadow, and the line around it in a sketch."""
     covered = np.stack([frame.mask for frame in clip]) > 0.5
-    shaded = np.stack([frame.shadow for frame in clip]) > FAINT
+    changed = np.linalg.norm(np.stack([frame.image for frame in clip]) - without, axis=-1) > FAINT
     seen = np.stack([place_of(frame.image, empty) for frame, empty in zip(clip, without, strict=True)])
-    return Place(covered, covered | shaded, seen)
+    return Place(covered, covered | changed, seen)
 
 
 def best_place(scene: Scene, clip: np.ndarray, without: np.ndarray) -> Place:
     """Of a thing as the scene's, in the pose that fits best what a clip [frames, size, size, 3] shows: place, size and
     turn about all three axes are free. without: as in `true_place`."""
     times = np.linspace(0, 1, len(clip))
-    poses = [best_pose(scene, *shown) for shown in zip(times, clip, without, strict=True)]
-    return true_place([render_posed(scene, *posed) for posed in zip(times, poses, strict=True)], without)
+    return true_place([best_frame(scene, *shown) for shown in zip(times, clip, without, strict=True)], without)
 
 
-def best_pose(scene: Scene, time: float, picture: np.ndarray, without: np.ndarray) -> Pose:
-    """The pose of the scene's thing in which it overlaps most what a picture shows beside the empty scene."""
-    place = coarse(place_of(picture, without))
-    true, view = pose(scene, 0, time), camera(scene, time)
+def best_frame(scene: Scene, time: float, picture: np.ndarray, without: np.ndarray) -> Frame:
+    """The scene with its thing where that overlaps most what a picture shows beside the empty scene."""
+    place, true = place_of(picture, without), render(scene, time)
     if not place.any():
         return true
-    visible = sets_off(scene, time, without)
+    posed = render_posed(scene, time, best_pose(scene, time, coarse(place), sets_off(true, without)))
+    return max(true, posed, key=lambda frame: overlap(place_of(frame.image, without), place))
+
+
+def best_pose(scene: Scene, time: float, place: np.ndarray, visible: tuple[np.ndarray, np.ndarray]) -> Pose:
+    """The pose of the scene's thing in which it overlaps a place [GRID, GRID] most; visible: as `sets_off` gives it."""
+    true, view = pose(scene, 0, time), camera(scene, time)
     light, surface = sun(scene), surface_points(scene.object)
 
     def lost(start: Pose, change: np.ndarray) -> float:
@@ -97,9 +101,8 @@ def coarse(place: np.ndarray) -> np.ndarray:
     return place.reshape(GRID, side, GRID, side).mean(axis=(1, 3)) >= 0.5
 
 
-def sets_off(scene: Scene, time: float, without: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Where (the thing, its shadow) would be seen before the empty scene: bool [GRID, GRID] each."""
-    frame = render(scene, time)
+def sets_off(frame: Frame, without: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Where (a thing as the frame's, its shadow) would be seen before the empty scene: bool [GRID, GRID] each."""
     colours = frame.image[frame.mask > 0.9]
     hues = colours[np.linspace(0, len(colours) - 1, HUES).astype(int)] if len(colours) else np.zeros((1, 3), np.float32)
     side = SIZE // GRID
