@@ -86,6 +86,7 @@ def test_default_word_positions_find_all_that_the_reference_finds(read):
     [
         ("кот, бежит", ["кот", "бежит"]),
         ("1girl,red hair,beach", ["1girl", "red", "hair", "beach"]),
+        ("2boys,(blue umbrella:1.3),rainy street", ["2boys", "blue", "umbrella", "rainy", "street"]),
         ("a red|cat! 1,000.", ["a", "red", "cat", "1,000"]),
         ("a red(cat:1.2)", ["a", "red", "cat"]),
         ("кот бежит", ["кот", "бежит"]),
@@ -114,6 +115,13 @@ def test_words_of_a_script_without_spaces_are_found_by_their_characters(read):
         assert spelt.encode("utf-8", "surrogateescape").decode() == part
     with pytest.raises(ValueError, match="'狗' is not a word of the prompt: 一只红色的猫, 在沙滩上"):
         word_tokens(prompt, "狗")
+
+
+@pytest.mark.parametrize(
+    "text, words", [("夕焼けの海、白い船", [*"夕焼けの海白い船"]), ("a boat（red）；sea", ["a", "boat", "red", "sea"])]
+)
+def test_words_end_at_full_width_punctuation(read, text, words):
+    assert [word.text for word in read(text).words] == words
 
 
 def test_weights_are_no_words(read):
