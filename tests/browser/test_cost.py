@@ -92,7 +92,7 @@ AMONG = """(type) => {
 )
 def test_sweeps_lists_and_maps_are_counted(opened, kind, told):
     opened.evaluate(AMONG, kind)
-    expect(costs(opened).filter(has_text=told).last).to_have_text(told)
+    expect(costs(opened).filter(has_text=told).last).to_contain_text(told)  # after a run, its time too
     if kind == "VP2P_AttentionMaps":
         opened.evaluate(SET, [kind, "branch", "target"])
         expect(costs(opened).filter(has_text="16 forwards at most")).to_have_count(2)

@@ -115,7 +115,7 @@ def test_attention_maps_go_on_in_smaller_passes_without_what_they_had_collected(
     asked = {"inversion": long_inversion, "edit": control(clip, blend_source="ball")[0], "branch": branch}
     _, masks, _ = run("AttentionMaps", model=room.around(model), **asked)
     assert max(room.rows[calls + 1 :]) <= 2 * 4 < min(room.rows[:calls])
-    assert warnings_in(log) == [f"Attention Maps {PASSES}"]
+    assert warnings_in(log) == [f"Attention Maps of the {branch} {PASSES}"]
     _, expected, _ = run("AttentionMaps", model=in_fours(demo[0]), **asked)
     assert all(map(torch.equal, masks, expected))
 
@@ -126,7 +126,7 @@ def test_attention_maps_step_down_to_smaller_passes(model, clip, long, long_inve
     free(operation.peaks[-1] * budget._forward(model, long["samples"][:5], operation))
     run("AttentionMaps", model=watched, inversion=long_inversion, edit=control(clip)[0], branch=branch)
     assert max(rows) <= 2 * 4
-    assert warnings_in(log) == ["Attention Maps saves memory: it takes the clip in passes of 4 frames"]
+    assert warnings_in(log) == [f"Attention Maps of the {branch} saves memory: it takes the clip in passes of 4 frames"]
 
 
 def test_an_inversion_goes_on_in_smaller_passes(inverting, long, log):

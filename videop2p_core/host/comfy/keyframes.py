@@ -4,7 +4,7 @@ Such a place moves on while the noise falls and never back. An inversion climbs,
 halfway, so before each prediction everything is taken from the top down to its level, as sampling would.
 """
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from typing import Any
 
@@ -64,7 +64,7 @@ def _take_control_down(
 
 
 @contextmanager
-def _asleep(entry: dict[str, Any]) -> Iterator[None]:
+def _asleep(entry: dict[str, Any]) -> Generator[None, None, None]:
     """The ControlNets of an entry hear of noise levels and do no work."""
     controls = list(control_nets(entry))
     ranges = [control.timestep_range for control in controls]
