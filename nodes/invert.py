@@ -16,7 +16,7 @@ from ..videop2p_core.host.cost.origins import origins_of
 from ..videop2p_core.host.source.graph_signature import ancestors_of
 from ..videop2p_core.host.source.inversion import invert, new_folder
 from ..videop2p_core.host.source.reconstruction import SourceFrames
-from ..videop2p_core.host.storage import files
+from ..videop2p_core.host.storage import files, saved_names
 from .inputs import filename_prefix
 from .types import CATEGORY, KEEPING, MEMORY, Inversion
 
@@ -282,7 +282,7 @@ class SaveInversion(io.ComfyNode):
     @classmethod
     def execute(cls, inversion: InversionData, filename_prefix: str) -> io.NodeOutput:
         left = "\nwithout the kept source: edits of it run the source again" * (inversion.records is not None)
-        return io.NodeOutput(ui=ui.PreviewText(files.save(files.INVERSIONS, inversion, filename_prefix) + left))
+        return io.NodeOutput(ui=ui.PreviewText(files.save(saved_names.INVERSIONS, inversion, filename_prefix) + left))
 
 
 class LoadInversion(io.ComfyNode):
@@ -297,7 +297,7 @@ class LoadInversion(io.ComfyNode):
             inputs=[
                 io.Combo.Input(
                     "inversion_name",
-                    options=files.saved_names(files.INVERSIONS),
+                    options=saved_names.saved_names(saved_names.INVERSIONS),
                     tooltip="A file in models/videop2p/inversions.",
                 )
             ],
@@ -306,11 +306,11 @@ class LoadInversion(io.ComfyNode):
 
     @classmethod
     def validate_inputs(cls, inversion_name: str | None) -> bool | str:
-        return files.validated(files.INVERSIONS, inversion_name)
+        return saved_names.validated(saved_names.INVERSIONS, inversion_name)
 
     @classmethod
     def fingerprint_inputs(cls, inversion_name: str) -> str:
-        return files.changed(files.INVERSIONS, inversion_name)
+        return saved_names.changed(saved_names.INVERSIONS, inversion_name)
 
     @classmethod
     def execute(cls, inversion_name: str) -> io.NodeOutput:

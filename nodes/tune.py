@@ -12,7 +12,7 @@ from ..videop2p_core.host.cost.origins import origins_of
 from ..videop2p_core.host.images.plots import loss_plot
 from ..videop2p_core.host.source.graph_signature import ancestors_of
 from ..videop2p_core.host.source.tuning import tune, tuned
-from ..videop2p_core.host.storage import files
+from ..videop2p_core.host.storage import files, saved_names
 from .inputs import filename_prefix
 from .types import CATEGORY, MEMORY, Tuning
 
@@ -144,7 +144,7 @@ class SaveTuning(io.ComfyNode):
 
     @classmethod
     def execute(cls, tuning: Tuned, filename_prefix: str) -> io.NodeOutput:
-        return io.NodeOutput(ui=ui.PreviewText(files.save(files.TUNINGS, tuning, filename_prefix)))
+        return io.NodeOutput(ui=ui.PreviewText(files.save(saved_names.TUNINGS, tuning, filename_prefix)))
 
 
 class LoadTuning(io.ComfyNode):
@@ -163,7 +163,7 @@ class LoadTuning(io.ComfyNode):
                 io.Model.Input("model", tooltip="The same checkpoint, inflated as it was for the tuning."),
                 io.Combo.Input(
                     "tuning_name",
-                    options=files.saved_names(files.TUNINGS),
+                    options=saved_names.saved_names(saved_names.TUNINGS),
                     tooltip=(
                         "A file in models/videop2p/tunings, or a diffusers folder there: of a whole pipeline or of its "
                         "UNet."
@@ -178,11 +178,11 @@ class LoadTuning(io.ComfyNode):
 
     @classmethod
     def validate_inputs(cls, tuning_name: str | None) -> bool | str:
-        return files.validated(files.TUNINGS, tuning_name)
+        return saved_names.validated(saved_names.TUNINGS, tuning_name)
 
     @classmethod
     def fingerprint_inputs(cls, tuning_name: str, **_inputs: Any) -> str:
-        return files.changed(files.TUNINGS, tuning_name)
+        return saved_names.changed(saved_names.TUNINGS, tuning_name)
 
     @classmethod
     def execute(cls, model: ModelPatcher, tuning_name: str) -> io.NodeOutput:

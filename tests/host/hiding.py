@@ -59,7 +59,8 @@ def without(path):
 @contextmanager
 def without_key(key):
     """Without a key of dictionaries, in all files."""
-    with reading("text", None, rf"{key}\b(?<![\w.]{key})"):  # an attribute of the name stays
+    # An attribute of the name stays, a buffer's too.
+    with reading("text", None, rf"{key}\b(?<![\w.]{key})(?<!register_buffer\(.{key})"):
         yield
 
 

@@ -16,7 +16,7 @@ from comfyui_videop2p.tests.core.fuzzing import everything_in
 from comfyui_videop2p.tests.host.saving import SAVE, THREADS, TIMES, together, use
 from comfyui_videop2p.tools.pack import host_path
 from comfyui_videop2p.videop2p_core.host.storage import export_tuning as export
-from comfyui_videop2p.videop2p_core.host.storage import files
+from comfyui_videop2p.videop2p_core.host.storage import files, saved_names
 from comfyui_videop2p.videop2p_core.storage import artifacts as weights
 from comfyui_videop2p.videop2p_core.storage import atomic_files as places
 from safetensors.torch import load_file
@@ -180,7 +180,7 @@ def test_what_a_killed_process_left_is_not_listed_and_removed_a_day_later(proces
     monkeypatch.setattr(folder_paths, "folder_names_and_paths", dict(folder_paths.folder_names_and_paths))
     use(folder)
     tunings = folder / files.TUNINGS
-    listed = files.saved_names(files.TUNINGS)
+    listed = saved_names.saved_names(files.TUNINGS)
     assert listed == ["clips/a_00001_.safetensors", "clips/u_00001_"]  # the one that had its name already
     assert all(value_in(tunings / name) == 1.0 for name in listed)
     assert value_in(folder / files.LORAS / "clips" / "a_00001_.safetensors") == 1.0

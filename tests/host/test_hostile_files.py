@@ -29,7 +29,7 @@ from comfyui_videop2p.tests.host.guarded_folders import INVERSION, REFERENCE, TU
 from comfyui_videop2p.tests.parity.model import load_tensors
 from comfyui_videop2p.videop2p_core.diffusion.inversion import Inversion
 from comfyui_videop2p.videop2p_core.diffusion.tuning import Tuning
-from comfyui_videop2p.videop2p_core.host.storage import files
+from comfyui_videop2p.videop2p_core.host.storage import files, saved_names
 from comfyui_videop2p.videop2p_core.storage import artifacts as weights
 from comfyui_videop2p.videop2p_core.storage.official_checkpoint import WEIGHTS
 from hypothesis import given
@@ -55,7 +55,7 @@ def opened(world, load, name, kind):
         check_sentence(error)
     except FileNotFoundError:
         folder_paths.filename_list_cache.clear()
-        assert name not in files.saved_names(files.TUNINGS)
+        assert name not in saved_names.saved_names(files.TUNINGS)
     finally:
         assert everything_in(world) == before
     return None
@@ -285,16 +285,16 @@ def test_folders_of_any_make(world, tunings, official, base, data):
     if data.draw(st.integers(0, 9)) == 0:
         tree = {"rider/unet": data.draw(st.just(b"") | some)}
     placed(tunings, tree)
-    listed = files.saved_names(files.TUNINGS)
+    listed = saved_names.saved_names(files.TUNINGS)
     for name in {"rider", *listed}:
         opened(world, of(base), name, Tuning)
 
 
 def test_a_link_in_a_folder_that_leads_nowhere_is_no_change(tunings, official):
     placed(tunings, {f"rider/{IN_FOLDER}.safetensors": official[".safetensors"]})
-    before = files.changed(files.TUNINGS, "rider").count(",")
+    before = saved_names.changed(files.TUNINGS, "rider").count(",")
     (tunings / "rider" / "dead").symlink_to(tunings / "nowhere")
-    assert files.changed(files.TUNINGS, "rider").count(",") == before
+    assert saved_names.changed(files.TUNINGS, "rider").count(",") == before
 
 
 def test_a_configuration_of_any_kind_changes_nothing(tunings, official, base):

@@ -14,7 +14,7 @@ from comfyui_videop2p.tests.core.fuzzing import (
 )
 from comfyui_videop2p.tests.host.calls import NODES, run
 from comfyui_videop2p.tests.host.guarded_folders import INVERSION, KINDS, TUNING, base, of, world
-from comfyui_videop2p.videop2p_core.host.storage import files
+from comfyui_videop2p.videop2p_core.host.storage import files, saved_names
 from comfyui_videop2p.videop2p_core.storage import artifacts as weights
 from hypothesis import given
 from hypothesis import strategies as st
@@ -75,7 +75,7 @@ def test_a_prefix_is_a_new_name_in_the_folder_or_refused(world, data):
     assert inside.startswith(f"models/{kind}/")
     if kind != files.LORAS:
         folder_paths.filename_list_cache.clear()
-        assert files.saved_names(kind) == [name]
+        assert saved_names.saved_names(kind) == [name]
     assert save(prefix) != name
 
 
@@ -118,7 +118,7 @@ def test_links_that_the_user_made_are_followed(world, base):
     link.parent.mkdir(parents=True, exist_ok=True)
     link.symlink_to(world / "elsewhere", target_is_directory=True)
     folder_paths.filename_list_cache.clear()
-    assert "linked/secret.safetensors" in files.saved_names(files.INVERSIONS)
+    assert "linked/secret.safetensors" in saved_names.saved_names(files.INVERSIONS)
     assert files.load_inversion("linked/secret.safetensors").steps == INVERSION.steps
     with pytest.raises(ValueError, match="'linked/a' is no place in"):
         files.save(files.INVERSIONS, INVERSION, "linked/a")

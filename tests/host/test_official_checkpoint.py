@@ -30,7 +30,7 @@ from comfyui_videop2p.tests.parity.model import OFFICIAL, image_model, load_json
 from comfyui_videop2p.videop2p_core.diffusion.tuning import is_temporal
 from comfyui_videop2p.videop2p_core.host.model.inflate import inflate
 from comfyui_videop2p.videop2p_core.host.source.tuning import tuned
-from comfyui_videop2p.videop2p_core.host.storage import files
+from comfyui_videop2p.videop2p_core.host.storage import files, saved_names
 from comfyui_videop2p.videop2p_core.host.storage import official_checkpoint as foreign
 from comfyui_videop2p.videop2p_core.storage import artifacts as weights
 from comfyui_videop2p.videop2p_core.storage import official_checkpoint as names_and_config
@@ -56,7 +56,7 @@ CASE = "d_oneframe"  # the smallest of the reference's forward passes
 def test_an_official_checkpoint_predicts_what_the_official_code_does(tunings, base, official, place, name):
     put(official, tunings / place)
     put({"encoder.weight": torch.zeros(1)}, tunings / "rider" / "vae" / FILE)
-    assert name in files.saved_names(files.TUNINGS)
+    assert name in saved_names.saved_names(files.TUNINGS)
     model, tuning = load(base, name)
     assert not tuning.deltas and len(tuning.temporal) == 16 * 7
     expected = load_tensors(REFERENCE, g1.NAME)["a.eps"]
@@ -122,10 +122,10 @@ def test_a_lora_before_it_is_reckoned_with(tunings, official, trained, merged):
 
 def test_a_folder_that_changed_is_read_again(tunings, official):
     put(official, tunings / "rider" / "unet" / FILE)
-    before = files.changed(files.TUNINGS, "rider")
-    assert files.changed(files.TUNINGS, "rider") == before
+    before = saved_names.changed(files.TUNINGS, "rider")
+    assert saved_names.changed(files.TUNINGS, "rider") == before
     put(dict(list(official.items())[1:]), tunings / "rider" / "unet" / FILE)
-    assert files.changed(files.TUNINGS, "rider") != before
+    assert saved_names.changed(files.TUNINGS, "rider") != before
 
 
 # --- refused ----------------------------------------------------------------------------------------------------------
@@ -185,7 +185,7 @@ def test_bin_files_are_read_as_weights_and_nothing_else(tunings, base, official,
 def test_files_that_are_cut_off_or_gone_are_named(tunings, base, official):
     path = tunings / "rider" / "unet" / FILE
     put(official, path)
-    files.saved_names(files.TUNINGS)
+    saved_names.saved_names(files.TUNINGS)
     path.write_bytes(path.read_bytes()[:-10])
     with refused("is not a complete safetensors file"):
         load(base, "rider")

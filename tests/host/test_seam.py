@@ -195,8 +195,6 @@ def test_a_signature_that_cannot_be_read_is_no_fault(start):
 def test_without_a_key(start):
     found = []
     for key, need in KEYS.items():
-        if any(path.endswith(f".{key}") for path in SYMBOLS):  # the same word hides a buffer of a class
-            continue
         with without_key(key):
             found.append(wrong(start(), need, f"'{key}' in {need['of']}"))
     assert not any(found), sentences_of(found)
@@ -300,11 +298,11 @@ def test_a_start_without_a_base_of_all_nodes_ends_in_a_sentence(starts):
 def test_what_nobody_foresaw_leaves_out_what_it_strikes(starts):
     alone = {"clip", "compare", "composite", "crop", "demo", "region"}
     assert starts["import"]["nodes"] == sorted(without_nodes(alone))
-    *of_nodes, of_routes = starts["import"]["log"]
-    assert len(of_nodes) == len(NAMES) - len(alone)
+    assert len(starts["import"]["log"]) == len(NAMES) - len(alone)
     for sentence in starts["import"]["log"]:
-        assert re.match(rf"ComfyUI {VERSION} is no host for \w+\.py \(TypeError: it is final\), so ", sentence)
-    assert all("so these nodes" in sentence for sentence in of_nodes) and "words are not compared" in of_routes
+        assert re.match(
+            rf"ComfyUI {VERSION} is no host for \w+\.py \(TypeError: it is final\), so these nodes", sentence
+        )
     assert starts["schema"]["nodes"] == sorted(ALL - {"VP2P_EditMetrics"})
     (sentence,) = starts["schema"]["log"]
     assert "refuses EditMetrics of Video-P2P (ValueError: it has too many inputs)" in sentence

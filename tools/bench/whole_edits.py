@@ -11,7 +11,7 @@ from comfy.patcher_extension import WrappersMP
 
 from ...videop2p_core.diffusion.attention_records import RecordSettings
 from ...videop2p_core.diffusion.inversion import DIRECT, DIRECT_EXACT, VIRTUAL, InversionSettings
-from ...videop2p_core.edit.curves import CROSS_WINDOW, cross_grain, opened
+from ...videop2p_core.edit.curves import CROSS_WINDOW, cross_grain, steps_before
 from ...videop2p_core.edit.matrices import Edit, no_edit
 from ...videop2p_core.host.edit.decoupled_sampling import decoupled_sample
 from ...videop2p_core.host.edit.target import PreparedEdit, Target
@@ -34,7 +34,7 @@ class WholeEdit:
 
     def edit(self) -> Edit:
         """Half of either map in the cross window."""
-        inside = torch.arange(self.steps) < opened(CROSS_WINDOW, cross_grain(self.steps))
+        inside = torch.arange(self.steps) < steps_before(CROSS_WINDOW, cross_grain(self.steps))
         source, target = no_edit(TOKENS, TOKENS)
         source = torch.where(inside[:, None, None], torch.eye(TOKENS) / 2, source)
         target = torch.where(inside[:, None], 0.5, target)

@@ -185,13 +185,14 @@ UNSEEN = {f"{CONTROL}.control_input"}
 
 # Dictionaries that the host and the pack hand to each other, as the code spells them, and those of its own.
 DICTIONARIES = {
-    "args", "around_steps", "asked", "asked['transformer_options']", "audio",
+    "args", "around_steps", "audio",
     "base_model.model_config.unet_config", "call.options", "clip_vision.encode_image(frames)", "cond",
     "conditioning[0][1]", "conds", "denoise.guider.conds[SOURCE][0]", "entry", "evaluation.arguments", "extra_args",
-    "first", "given", "graph.get_node(node_id)", "guider.model_options", "hook.transformers_dict",
+    "conditions", "first", "graph.get_node(node_id)", "guider.model_options", "hook.transformers_dict",
     "kwargs", "latent",
     "model.model.model_config.unet_config", "model.model_options",
-    "model.model_options['transformer_options']", "model_options", "node", "model_options['transformer_options']",
+    "model.model_options['transformer_options']", "model_options", "node", "of_call",
+    "of_call['transformer_options']", "model_options['transformer_options']",
     "options", "options['transformer_options']", "options['transformer_options']['patches']", "other.model_options",
     "patches", "self.guider.conds", "self.options", "self.sampling_options", "self.unprocessed[key][0]", "slots",
     "sounding", "transformer_options", "_told(window, model_options)",

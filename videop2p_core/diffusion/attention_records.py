@@ -18,7 +18,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from ..edit.curves import cross_grain, opened
+from ..edit.curves import cross_grain, steps_before
 from ..edit.edit_plan import EditPlan
 from ..edit.matrices import Edit
 
@@ -53,13 +53,13 @@ class RecordSettings:
 
     def cross_steps(self, steps: int) -> int:
         """For how many of so many steps those of cross attention are kept."""
-        return min(opened(self.cross, cross_grain(steps)), steps)
+        return min(steps_before(self.cross, cross_grain(steps)), steps)
 
     def temporal_steps(self, steps: int) -> int:
-        return opened(self.temporal, steps)
+        return steps_before(self.temporal, steps)
 
     def structure_steps(self, steps: int) -> int:
-        return opened(self.structure, steps)
+        return steps_before(self.structure, steps)
 
 
 class AttentionRecords:

@@ -45,7 +45,7 @@ def cross_grain(steps: int) -> int:
     return steps + 1
 
 
-def opened(share: float, grain: int) -> int:
+def steps_before(share: float, grain: int) -> int:
     """The number of steps that begin before this share of a run."""
     return int(share * grain)
 
@@ -54,7 +54,7 @@ def window_curve(window: Window, steps: int, grain: int) -> Tensor:
     """A window as a value per step: [steps].
 
     window: an end, (start, end) as fractions of the run, or key-frames. It is open at the steps from
-    opened(start, grain) up to, not including, opened(end, grain); grain: the steps, or their `cross_grain`.
+    steps_before(start, grain) up to, not including, steps_before(end, grain); grain: the steps, or their `cross_grain`.
     """
     if isinstance(window, KeyFrames):
         return window.curve(steps)
@@ -62,7 +62,7 @@ def window_curve(window: Window, steps: int, grain: int) -> Tensor:
     if not 0 <= start <= end <= 1:
         raise ValueError(f"a window lies between 0 and 1 and ends after its start, not {start} to {end}")
     step = torch.arange(steps)
-    return ((step >= opened(start, grain)) & (step < opened(end, grain))).double()
+    return ((step >= steps_before(start, grain)) & (step < steps_before(end, grain))).double()
 
 
 def values_of(value: float | KeyFrames) -> tuple[float, ...]:

@@ -101,10 +101,10 @@ class Experts:
 
     def _options_of_low(self, options: dict[str, Any]) -> dict[str, Any]:
         """What the low-noise MODEL brings itself, and what is asked of this call beyond what the high-noise one did."""
-        asked = beyond(options, options_of(self.pair.high))
-        around_steps = asked["transformer_options"]["wrappers"][WrappersMP.CALC_COND_BATCH]
+        of_call = beyond(options, options_of(self.pair.high))
+        around_steps = of_call["transformer_options"]["wrappers"][WrappersMP.CALC_COND_BATCH]
         around_steps.pop(PAIR)
-        return merge_nested_dicts(options_of(self.pair.low), asked)
+        return merge_nested_dicts(options_of(self.pair.low), of_call)
 
 
 def options_of(model: ModelPatcher) -> dict[str, Any]:

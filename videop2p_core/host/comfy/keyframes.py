@@ -55,12 +55,12 @@ def _take_control_down(
     control = entry["control"]
     control.pre_run(model, model.model_sampling.percent_to_sigma)
     conds = {name: cond.process_cond(batch_size=len(x), area=None) for name, cond in entry["model_conds"].items()}
-    given: dict[str, Any] = {name: cond.cond for name, cond in conds.items()}
+    conditions: dict[str, Any] = {name: cond.cond for name, cond in conds.items()}
     alone = {**options, "cond_or_uncond": [0], "uuids": [entry["uuid"]], "sigmas": sigma}
-    given["transformer_options"] = alone
+    conditions["transformer_options"] = alone
     with _asleep(entry):
         for level in levels:
-            control.get_control(x, torch.full_like(sigma, level), given, 1, alone)
+            control.get_control(x, torch.full_like(sigma, level), conditions, 1, alone)
 
 
 @contextmanager

@@ -14,15 +14,16 @@ from ...diffusion.forwards import Forwards
 from ...diffusion.inversion import InversionSettings
 from ...diffusion.tuning import TuningSettings
 from ...edit.sweep import parse_sweep
+from ...storage.artifacts import settings_of_inversion
 from ..prompts.difference_route import refusal
-from ..storage.files import settings_of_inversion
+from ..storage.saved_names import INVERSIONS, path_of
 from .measured_runs import EDIT, INVERSION, NULL_TEXT, SOURCE_MAPS, TARGET_MAPS, TUNING, last_run
 from .origins import Origin, signature
 
 PATH = "/videop2p/cost"
 LARGEST, MOST = 2**18, 1000  # bytes of a question, nodes in it
 NOT_KEPT = "off"
-INVERSIONS = {"VP2P_DDIMInvert", "VP2P_LoadInversion"}
+INVERTING = {"VP2P_DDIMInvert", "VP2P_LoadInversion"}
 SWEPT = "cross_windows", "word", "word_weights", "target_prompts"  # fields of Sweep Edits
 Values = Mapping[str, Any]
 Edits = list[tuple[Values, Values | None]]
@@ -127,9 +128,11 @@ def _of_edit(inversion: InversionSettings, values: Values, sweep: Values | None)
 
 def _inverted(origins: list[Origin]) -> InversionSettings:
     """Of the one inversion among them. Raises ValueError for none or several."""
-    (inversion,) = [(kind, held) for kind, held in origins if kind in INVERSIONS]
+    (inversion,) = [(kind, held) for kind, held in origins if kind in INVERTING]
     kind, held = inversion
-    return _inversion(held) if kind == "VP2P_DDIMInvert" else settings_of_inversion(_text(held, "inversion_name"))
+    if kind == "VP2P_DDIMInvert":
+        return _inversion(held)
+    return settings_of_inversion(path_of(INVERSIONS, _text(held, "inversion_name")))
 
 
 def _inversion(values: Values) -> InversionSettings:

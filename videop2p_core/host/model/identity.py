@@ -30,7 +30,7 @@ from .inflate import inflation_of
 TUNINGS = "videop2p_tunings"  # attachment: the tunings in a MODEL
 SAMPLES, VALUES = 32, 256  # weights looked at, and values of each tensor
 LORA = "LoRA or merge "
-PAIR = "{} down to noise {} and {} below"
+PAIR_NAME = "{} down to noise {} and {} below"
 ROUNDED = (torch.bfloat16, torch.float8_e4m3fn, torch.float8_e5m2)  # in which weights may have been named
 
 
@@ -74,7 +74,7 @@ def identity_of(model: ModelPatcher, known: Known | None = None) -> str:
     pair = pair_of(model)
     if pair is not None:
         of_high, of_low = _experts_of(known)
-        return PAIR.format(identity_of(pair.high, of_high), f"{pair.boundary:g}", identity_of(pair.low, of_low))
+        return PAIR_NAME.format(identity_of(pair.high, of_high), f"{pair.boundary:g}", identity_of(pair.low, of_low))
     inflation, tunings = inflation_of(model), model.get_attachment(TUNINGS) or ()
     parts = [base_of(model, known)]
     patches = _patches_of_others(model, tunings)
@@ -189,7 +189,7 @@ def _names(model: ModelPatcher) -> tuple[str, set[str]]:
 
 def _experts_of(known: Known | None) -> tuple[Expert | None, Expert | None]:
     """What a pair of experts made, as of each of them; None where a single model made it."""
-    names = re.fullmatch(PAIR.format("(.*)", ".*", "(.*)"), "" if known is None else known.base_model)
+    names = re.fullmatch(PAIR_NAME.format("(.*)", ".*", "(.*)"), "" if known is None else known.base_model)
     if known is None or names is None:
         return None, None
     rows = (None, None) if known.fingerprint is None else apart(known.fingerprint)

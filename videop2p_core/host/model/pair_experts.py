@@ -74,5 +74,5 @@ def _file_of(model: ModelPatcher) -> str:
 
 def _noise_in(name: str) -> str | None:
     """Which noise a file's name says that it is for."""
-    said = set(re.findall(r"(high|low)[-_ ]?noise", name.lower()))
-    return said.pop() if len(said) == 1 else None
+    noises = set(re.findall(r"(high|low)[-_ ]?noise", name.lower()))
+    return noises.pop() if len(noises) == 1 else None

@@ -15,7 +15,9 @@ from types import FunctionType, ModuleType
 from typing import Any
 
 USES = {"calls", "takes", "places"}
-# In a text: a name among arguments, what sets an attribute of it, where a class of it begins and where any class ends.
+# In a text: a name as a key, but not as a buffer's, a name among arguments, what sets an attribute of it, where a
+# class of it begins and where any class ends.
+QUOTED = r"""(?<!register_buffer\()(["']){name}\1"""
 ARGUMENT = r"[(,]\s*{name}\s*[=:,)]"
 SETTING = r"""(?m)\.{name}\b[^=\n]*=(?!=)|^\s+{name}\s*:|register_(buffer|parameter)\(\s*["']{name}\b"""
 CLASS = r"(?m)^class {name}\b"
@@ -105,7 +107,7 @@ def _ends(path: str) -> list[int]:
 
 
 def _names(text: str, key: str) -> bool:
-    quoted = f'"{key}"' in text or f"'{key}'" in text
+    quoted = re.search(QUOTED.format(name=key), text) is not None
     return quoted or re.search(ARGUMENT.format(name=key), text) is not None
 
 

@@ -6,25 +6,25 @@ Checkpoints of others lie among the tunings: single files, and diffusers folders
 import json
 import os
 import re
-import unicodedata
 from collections.abc import Iterator, Mapping
 from itertools import count
-from pathlib import Path, PurePath
+from pathlib import Path
 from typing import Any
 
 import folder_paths
 from comfy.model_patcher import ModelPatcher
 from torch import Tensor
 
-from ...diffusion.inversion import Inversion, InversionSettings
+from ...diffusion.inversion import Inversion
 from ...diffusion.tuning import Tuning
 from ...finite import check_finite_input
 from ...storage import artifacts as weights
 from ...storage import atomic_files as places
-from ...storage.official_checkpoint import WEIGHTS, checkpoint_folders
+from ...storage.official_checkpoint import WEIGHTS
 from . import official_checkpoint as foreign
+from .saved_names import INVERSIONS, TUNINGS, folder_of, path_of
 
-INVERSIONS, TUNINGS, LORAS = "inversions", "tunings", "loras"
+LORAS = "loras"
 LONGEST = 200  # bytes of a prefix: most file systems have room for 255, with the number and the ending
 HIGHEST = 10**9  # number that is counted on from
 # What is no part of a name on one system or another, so that a workflow saves on all of them or on none.
@@ -32,66 +32,10 @@ _STRANGE = re.compile(r'[<>:"|?*\x00-\x1f\x7f-\x9f\ud800-\udfff]')
 _DEVICE = re.compile(r"(con|prn|aux|nul|(com|lpt)[0-9¹²³])\s*(\.|$)", re.IGNORECASE)
 
 
-def register_folders() -> None:
-    """models/videop2p/inversions and models/videop2p/tunings; extra_model_paths.yaml may name more of them."""
-    for kind in (INVERSIONS, TUNINGS):
-        path = os.path.join(folder_paths.models_dir, "videop2p", kind)
-        folder_paths.add_model_folder_path(_folder(kind), path, is_default=True)
-
-
-def saved_names(kind: str) -> list[str]:
-    """What a loader of this kind (INVERSIONS or TUNINGS) offers: files, and folders in diffusers' layout."""
-    files = folder_paths.get_filename_list(_folder(kind))
-    files = [name for name in files if not any(part.startswith(".") for part in PurePath(name).parts)]
-    folders = checkpoint_folders(files) if kind == TUNINGS else []
-    alone = [name for name in files if not any(name.startswith(folder + os.sep) for folder in folders)]
-    return sorted([name for name in alone if name.endswith(".safetensors")] + folders)
-
-
-def listed_name(kind: str, name: str) -> str:
-    """The name as a loader here offers it, of a workflow from a system with other separators, Unicode forms or case;
-    as it is where none or several are alike."""
-    names = saved_names(kind)
-    alike = [] if name in names else [other for other in names if _plain(other) == _plain(name)]
-    return alike[0] if len(alike) == 1 else name
-
-
-def validated(kind: str, name: str | None) -> bool | str:
-    """Whether there is such a file, as the host asks before anything runs: True, or what is wrong. name: None where
-    another node gives it."""
-    try:
-        return name is None or bool(path_of(kind, name))
-    except FileNotFoundError as error:
-        return str(error)
-
-
-def _plain(name: str) -> str:
-    return unicodedata.normalize("NFC", name.replace("\\", "/")).casefold()
-
-
-def path_of(kind: str, name: str) -> str:
-    """Of a name that a loader offers, see `listed_name`. Raises FileNotFoundError, in a sentence."""
-    name = listed_name(kind, name)
-    path = folder_paths.get_full_path(_folder(kind), name)
-    if path is None and kind == TUNINGS:
-        roots = map(Path, folder_paths.get_folder_paths(_folder(kind)))
-        path = next((str(root / name) for root in roots if name in saved_names(kind) and (root / name).is_dir()), None)
-    if path is None:
-        raise FileNotFoundError(f"there is no {name} in models/videop2p/{kind}: choose another, or copy it there")
-    return path
-
-
-def changed(kind: str, name: str) -> str:
-    """Another text whenever the file is another one, or one of a folder's."""
-    path = Path(path_of(kind, name))
-    states = [file.stat() for file in (sorted(path.rglob("*")) if path.is_dir() else [path]) if file.exists()]
-    return ", ".join(f"{status.st_mtime_ns} {status.st_size}" for status in states)
-
-
 def save(kind: str, value: Inversion | Tuning, prefix: str) -> str:
     """Write to a new file, prefix_00001_.safetensors or the next number; returns its name."""
     tensors, metadata = weights.packed(value)
-    return _write(_folder(kind), tensors, metadata, prefix or kind.removesuffix("s"))
+    return _write(folder_of(kind), tensors, metadata, prefix or kind.removesuffix("s"))
 
 
 def save_lora(tensors: Mapping[str, Tensor], metadata: Mapping[str, str], prefix: str) -> str:
@@ -101,7 +45,7 @@ def save_lora(tensors: Mapping[str, Tensor], metadata: Mapping[str, str], prefix
 
 def save_unet(config: Mapping[str, Any], tensors: Mapping[str, Tensor], prefix: str) -> str:
     """Write a diffusers folder to a new place among the tunings, in one move; returns its name."""
-    root, folder, names = _places(_folder(TUNINGS), prefix)
+    root, folder, names = _places(folder_of(TUNINGS), prefix)
     with places.begun(folder) as begun:
         unet = begun / "unet"
         weights.write(tensors, unet / f"{WEIGHTS}.safetensors", {"format": "pt"})
@@ -113,7 +57,7 @@ def save_unet(config: Mapping[str, Any], tensors: Mapping[str, Tensor], prefix: 
 
 def check_prefix(kind: str, prefix: str) -> None:
     """Whether files with this prefix have a place; before long work."""
-    _places(kind if kind == LORAS else _folder(kind), prefix)
+    _places(kind if kind == LORAS else folder_of(kind), prefix)
 
 
 def load_inversion(name: str) -> Inversion:
@@ -125,11 +69,6 @@ def load_inversion(name: str) -> Inversion:
         raise ValueError(f"{name} is damaged (its tensors have {dimensions} dimensions): invert the clip again")
     check_finite_input([tensor for tensor in tensors if tensor is not None], f"{name} holds", "invert the clip again")
     return inversion
-
-
-def settings_of_inversion(name: str) -> InversionSettings:
-    """Of a saved one, by the name that its loader offers. Raises ValueError or FileNotFoundError, in a sentence."""
-    return weights.settings_of_inversion(path_of(INVERSIONS, name))
 
 
 def load_tuning(name: str, model: ModelPatcher) -> Tuning:
@@ -187,10 +126,3 @@ def _no_place(prefix: str, root: str) -> str:
         f"'{prefix}' is no place in {root}: give a name, or folders and a name, without '..', without a drive and "
         "without a dot before a name or after a folder's"
     )
-
-
-def _folder(kind: str) -> str:
-    return f"videop2p_{kind}"
-
-
-register_folders()
