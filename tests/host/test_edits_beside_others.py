@@ -20,8 +20,7 @@ from comfyui_videop2p.tests.host.random_edits import (
 from comfyui_videop2p.videop2p_core.diffusion import attention
 from comfyui_videop2p.videop2p_core.edit.local_blend import Blend, word_columns
 from comfyui_videop2p.videop2p_core.host.comfy.model_patches import AttentionCall
-from comfyui_videop2p.videop2p_core.host.control.attention_control import AttentionControl
-from comfyui_videop2p.videop2p_core.host.control.controlled_target import ControlledTarget
+from comfyui_videop2p.videop2p_core.host.control.attention_control import AttentionControl, ControlledTarget
 
 __all__ = ["model", "seed"]
 
