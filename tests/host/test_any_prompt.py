@@ -77,6 +77,9 @@ def pair(read, data):
 @example(text="(" * 999 + "a" + ")" * 999)
 @example(text="一只猫在跑" * (LONGEST // 5))
 @example(text="embedding:mystyle " * (LONGEST // 18))
+@example(text=':) a "sign:"( ...')
+@example(text="猫:犬 1,(000) a,")
+@example(text="1,(0:1.2),5:(:1.3)b")
 def test_every_token_is_of_a_word_and_every_word_is_found(read, text):
     note(ascii(text))
     prompt = in_time(read, text)

@@ -17,10 +17,11 @@ WITHOUT_SPACES = (
 ENDS_WORDS = re.compile(
     r"""[()\[\]{}<>|";!?“”«»]          # wherever it stands
       | (?<!\d),|,(?!\d)               # but 1,000
-      | (?<!\S)[.:]+(?!\S)|(?<=\w)[.:]+(?=[\s,;!?)\]]|$)  # but 3.5, ../name, 12:30, embedding:name
       | [、。，；：！？（）【】「」『』《》〈〉｛｝［］…—・·\uff5e]""",
     re.VERBOSE,
 )
+# So that a word is the same unit in a text and alone, by which name it is found. But 3.5, ../name, embedding:name.
+BEFORE_WORDS, AFTER_WORDS = re.compile(r"\A,+"), re.compile(r"(?:(?<=\w)|\A)[.:,]+\Z")
 
 
 @dataclass(frozen=True)
@@ -38,27 +39,38 @@ def segmented(text: str, edges: Collection[int] = ()) -> tuple[list[Unit], list[
 
     edges: places in the text where a word ends whatever stands there, as where markup was taken out.
     """
+    units: list[Unit] = []
+    owners = [-1] * len(text)
+    end = None  # of the unit before
+    for first, last, unspaced in _spans(text, edges):
+        without_comma = BEFORE_WORDS.sub("", text[first:last])
+        spelling = AFTER_WORDS.sub("", without_comma)
+        if not spelling:
+            continue
+        first = last - len(without_comma)
+        units.append(Unit(spelling, unspaced, joined=first == end and first not in edges))
+        end = first + len(spelling)
+        owners[first:end] = [len(units) - 1] * len(spelling)
+    return units, owners
+
+
+def _spans(text: str, edges: Collection[int]) -> list[tuple[int, int, bool]]:
+    """(first, last + 1, of a script without spaces) of what stands between separators and edges."""
     separators = {i for match in ENDS_WORDS.finditer(text) for i in range(*match.span())}
-    spellings: list[str] = []
-    kinds: list[tuple[bool, bool]] = []
-    owners: list[int] = []
+    spans: list[tuple[int, int, bool]] = []
     before = None  # the kind of the character before this one, None between words
     for i, letter in enumerate(text):
         if letter.isspace() or i in separators:
-            owners.append(-1)
             before = None
             continue
         unspaced = _is_unspaced(letter)
         is_mark = before is not None and unicodedata.category(letter).startswith("M")
-        goes_on = before is not None and i not in edges and (is_mark or not (before or unspaced))
-        if goes_on:
-            spellings[-1] += letter
+        if before is not None and i not in edges and (is_mark or not (before or unspaced)):
+            spans[-1] = (spans[-1][0], i + 1, spans[-1][2])
         else:
-            spellings.append(letter)
-            kinds.append((unspaced, before is not None and i not in edges))
-        owners.append(len(spellings) - 1)
+            spans.append((i, i + 1, unspaced))
         before = unspaced if not is_mark else before
-    return [Unit(spelling, *kind) for spelling, kind in zip(spellings, kinds, strict=True)], owners
+    return spans
 
 
 def runs(text: str) -> list[str]:
