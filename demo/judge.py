@@ -21,6 +21,7 @@ SHAPES = {  # of each edition: the side that pictures are judged at, and channel
     "scenes": (64, (24, 48, 96, 128)),
     "scenes2": (128, (32, 64, 112, 160)),  # what a thing is made of shows in its finest marks
 }
+EDGE = 8  # pixels that a picture is moved by at most
 
 
 class Judge(torch.nn.Module):
@@ -84,9 +85,13 @@ def labels(edition: Edition, scenes: list) -> dict[str, torch.Tensor]:
 
 
 def spoiled(pictures: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-    """Half of the pictures blurred, with other light and with noise [batch, 3, height, width]."""
-    batch = len(pictures)
+    """Pictures [batch, 3, height, width] moved by up to EDGE pixels, half of them blurred more or less, with other light
+    and with noise."""
+    batch, _, height, width = pictures.shape
+    down, right = torch.randint(2 * EDGE + 1, (2,), generator=generator).tolist()
+    pictures = F.pad(pictures, (EDGE,) * 4, mode="reflect")[..., down : down + height, right : right + width]
     blurred = F.interpolate(F.avg_pool2d(pictures, 2), scale_factor=2, mode="bilinear")
+    blurred = torch.lerp(pictures, blurred, torch.rand(batch, 1, 1, 1, generator=generator))
     light = 1 + 0.15 * (torch.rand(batch, 1, 1, 1, generator=generator) - 0.5)
     shift = 0.08 * (torch.rand(batch, 3, 1, 1, generator=generator) - 0.5)
     noise = 0.04 * torch.rand(batch, 1, 1, 1, generator=generator) * torch.randn(pictures.shape, generator=generator)
