@@ -85,8 +85,8 @@ def labels(edition: Edition, scenes: list) -> dict[str, torch.Tensor]:
 
 
 def spoiled(pictures: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-    """Pictures [batch, 3, height, width] moved by up to EDGE pixels, half of them blurred more or less, with other light
-    and with noise."""
+    """Pictures [batch, 3, height, width] moved by up to EDGE pixels, half of them blurred by more or less, with other
+    light and with noise."""
     batch, _, height, width = pictures.shape
     down, right = torch.randint(2 * EDGE + 1, (2,), generator=generator).tolist()
     pictures = F.pad(pictures, (EDGE,) * 4, mode="reflect")[..., down : down + height, right : right + width]

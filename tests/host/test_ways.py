@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 import pytest
-from comfyui_videop2p.demo import evaluate, measured_ways, scenes
+from comfyui_videop2p.demo import evaluate, evaluation_world, measured_ways, scenes
 from comfyui_videop2p.demo.accepted_edits import KINDS
 from comfyui_videop2p.demo.editions import EDITIONS, FIRST
 from comfyui_videop2p.demo.ways import DEFAULT_WAY, WAYS, Way
@@ -15,6 +15,8 @@ UNGUIDED = KeyFrames(((0.0, 1.0),))
 
 def test_each_way_pays_for_its_steps(monkeypatch):
     """Where it is guided, three forwards a step, inversion included: the source never runs twice."""
+    for module in (evaluation_world, measured_ways):  # what a forward is, whatever its number of frames
+        monkeypatch.setattr(module, "FRAMES", 2)
     monkeypatch.setattr(measured_ways, "WAYS", {"short": Way(2, 3), "unguided": Way(2, 2, UNGUIDED), HALF: WAYS[HALF]})
     ways = evaluate.evaluate(scenes.FIRST_EVALUATION_SEED, len(KINDS), ["ways"], None, None)["ways"]
     steps = {kind: 3 if kind in ("object", "background") else 2 for kind in KINDS}

@@ -29,6 +29,8 @@ SLOW = (
 # The longest take fewer steps here; `dev.py gallery` takes all of them.
 STEPS = dict.fromkeys(("demo_null_text", "demo_ablation_coupled_guidance"), 20) | dict.fromkeys(COMPARED, 10)
 STEPS["demo_sweep"] = 10
+WHOLE = 1000  # steps: no workflow has as many
+TUNING_STEPS = 20  # of all, as they share one tuning
 # These show no edit, or on one sheet many that need not all succeed.
 WITHOUT_EDIT = ("demo_keep", "demo_export", "demo_attention_maps", "demo_sweep", "demo_word_weights")
 
@@ -38,10 +40,11 @@ def api_text(name):
 
 
 def shorten(graph, steps):
-    """Inversion and edit; a tuning is shared with other workflows."""
+    """Inversion and edit."""
     for node in graph.values():
-        if "steps" in node["inputs"] and node["class_type"] != "VP2P_TuneOnVideo":
-            node["inputs"]["steps"] = min(node["inputs"]["steps"], steps)
+        if "steps" in node["inputs"]:
+            most = TUNING_STEPS if node["class_type"] == "VP2P_TuneOnVideo" else steps
+            node["inputs"]["steps"] = min(node["inputs"]["steps"], most)
 
 
 # Re-editing needs what `keep` kept.
@@ -53,9 +56,7 @@ ORDER = sorted((name for name in RECIPES if name.startswith("demo_")), key="demo
 )
 def test_a_demo_workflow_does_what_it_says(host, name):
     graph = with_frames_shown(json.loads(api_text(name)))
-    fewest = [STEPS[start] for start in STEPS if name.startswith(start)]
-    if fewest:
-        shorten(graph, fewest[0])
+    shorten(graph, next((STEPS[start] for start in STEPS if name.startswith(start)), WHOLE))
     clips = edited_clips(host.url, graph, run_graph(host.url, graph))
     assert bool(clips) == (name not in WITHOUT_EDIT)
     blended = [
