@@ -20,7 +20,8 @@ from comfyui_videop2p.tests.host.random_edits import (
 from comfyui_videop2p.videop2p_core.diffusion import attention
 from comfyui_videop2p.videop2p_core.edit.local_blend import Blend, word_columns
 from comfyui_videop2p.videop2p_core.host.comfy.model_patches import AttentionCall
-from comfyui_videop2p.videop2p_core.host.control.attention_control import AttentionControl, ControlledTarget
+from comfyui_videop2p.videop2p_core.host.control.attention_control import AttentionControl
+from comfyui_videop2p.videop2p_core.host.control.controlled_target import ControlledTarget
 
 __all__ = ["model", "seed"]
 

@@ -157,7 +157,7 @@ def test_steps_that_leave_nothing_of_the_clip_are_refused(models, text):
 
 def test_an_edit_without_memory_for_a_step_of_the_source_is_refused(models, text, monkeypatch):
     inversion, *_ = inverted(models["t2v"], text)
-    monkeypatch.setattr(budget, "free_memory", lambda device: 2**18)
+    monkeypatch.setattr(budget, "free_memory", lambda device: 2**16)
     edited(models["t2v"], inversion, controlled(text, BLUE))
     with pytest.raises(ValueError, match="set the temporal window to 0, which takes two thirds of it"):
         edited(models["t2v"], inversion, controlled(text, BLUE, cross_window=1.0, temporal_window=1.0))

@@ -14,8 +14,8 @@ Wan sees all frames together, so there is no Inflate UNet and no Tune on Video: 
 for the attention over time. The inversion is *direct*; keep_source, passes and cache_every are for image models.
 
 **blend words** are found by the middle half of the model's blocks; *blend blocks* of Attention Controller names others.
-*temporal window* keeps the motion. What the source's attention sees in a step is kept in main memory, two thirds of it
-for this window: 0 where memory is short.""",
+*temporal window* keeps the motion. While a window is open, the source goes through the model block by block beside its
+target: one block of it is kept in main memory at a time.""",
     WAN,
     WAN22,
 )

@@ -4,50 +4,44 @@ A control lives for one sampling call, in that call's own options. A wrapper aro
 all other patches are known, wraps whatever sits in them, and leaves nothing behind.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable, Generator, Hashable, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from copy import copy
+from dataclasses import replace
 from functools import cache, partial
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 from uuid import UUID
 
-import torch
 from torch import Tensor
 
-from ...device_transfer import Ferry, sent
+from ...device_transfer import sent
 from ...diffusion.attention import Attend, attention, edited_attention, word_probabilities
 from ...diffusion.attention_records import WHOLE, AttentionRecords, FileLayers, QueryKey
 from ...edit.local_blend import Blend
-from ...edit.matrices import Edit
-from ..comfy.model_patches import AttentionCall, host_attention, may_lock_pages
-from ..families.family import WordMapLayers
+from ..comfy.model_patches import AttentionCall, host_attention, options_of
 from ..families.table import family_of_network
 from .affinities import Affinities, places_of
-from .attention_slots import check_rows, frame_layer, once, only_seen, rows_of, seen_alone, splice, with_frames_read
+from .attention_slots import (
+    around,
+    check_rows,
+    frame_layer,
+    once,
+    only_seen,
+    rows_of,
+    seen_alone,
+    splice,
+    with_frames_read,
+)
+from .controlled_target import ControlledTarget, Looking
+from .in_step import InStep
+from .source_recording import SourceRecording
 from .word_maps import WordMaps
 
 T = TypeVar("T")
+Lead = Callable[[InStep], Tensor]  # a prediction of the source that leads one of a target
 RECORD, REPLAY = "record", "replay"
-
-
-@dataclass(frozen=True)
-class ControlledTarget:
-    """One target: its edit, its blend, and the uuid of the conditioning entry that the edit belongs to.
-
-    layers: those that make the word maps of the blend
-    """
-
-    edit: Edit
-    entry: UUID
-    blend: Blend | None = None
-    layers: WordMapLayers | None = None
-
-
-class Looking(NamedTuple):
-    """Words that look for a mask: their blend, and the layers that make their maps."""
-
-    blend: Blend
-    layers: WordMapLayers
 
 
 class AttentionControl:
@@ -66,13 +60,13 @@ class AttentionControl:
         full: Callable[[int], bool] = lambda step: True, on_cpu: bool = False, finds_places: bool = False,
     ) -> None:  # fmt: skip
         self.source, self.targets, self.records, self.full = source, targets, records, full
-        self.on_cpu, self.ferry, self.finds_places = on_cpu, Ferry(may_lock_pages()), finds_places
+        self.finds_places, self.recording = finds_places, SourceRecording(on_cpu)
         self.step, self.mode = 0, RECORD
         self.target = 0  # the one that is replayed, where one is
         self.matrices: dict[Hashable, Any] = {}  # what the layers of this branch multiply by, on their device
-        self.recording: dict[str, QueryKey] = {}  # layer -> (q, k) of the source in this step and pass
-        self.recorded = None  # the step and pass
-        self.source_mask: Tensor | None = None  # which of its tokens the source sees, as AttentionCall has it
+        self.lead: Lead | None = None  # what the source is predicted by, where it leads this target
+        self.led: Tensor | None = None  # the first that it gave
+        self.in_step: InStep | None = None  # during a call that leads or is led
         self.inverted: Mapping[str, QueryKey] | FileLayers = {}  # what an inversion kept of the same
         self.recalled = None  # the step and pass whose records these are
         self.unseen = None  # layers that did not run since, None before the model did
@@ -83,20 +77,23 @@ class AttentionControl:
     # --- what the sampler says and asks ------------------------------------------------------------------------------
 
     @contextmanager
-    def evaluation(self, step: int, target: int | None = None, part: str = WHOLE) -> Generator[None, None, None]:
+    def evaluation(
+        self, step: int, target: int | None = None, part: str = WHOLE, lead: Lead | None = None
+    ) -> Generator[None, None, None]:
         """One call of the model: of the source, which is recorded, or of a target, in which it is replayed.
 
-        part: the pass, as the records name it. Raises ValueError, in a sentence, where another node left out layers
-        that the edit looks into.
+        part: the pass, as the records name it; lead: predicts the source in step with this target. Raises ValueError,
+        in a sentence, where another node left out layers that the edit looks into.
         """
-        if target is None or self.recorded != (step, part):
-            self.recording, self.recorded = {}, (step, part)
+        if target is None or self.recording.at != (step, part):
+            self.recording.begin(step, part)
         if target is not None:
-            self.ferry.land()  # what was recorded
+            self.recording.ferry.land()
             if self.records is not None and self.recalled != (step, part):
                 self.inverted, self.recalled = self.records.read(step, part), (step, part)
         self.mode = RECORD if target is None else REPLAY
         self.step, self.target, self.unseen, self.matrices = step, target or 0, None, {}
+        self.lead, self.led = lead, None
         yield
         self._check_seen()
 
@@ -106,6 +103,10 @@ class AttentionControl:
         if self.records is None and looked_at:
             return True
         return not self._structure_kept(step) and (self._structured(step) or self._shows_places(step, RECORD))
+
+    def of_source(self) -> AttentionControl:
+        """A control of the source alone that reports to the same places, for one that leads."""
+        return copy(self)
 
     def end_step(self) -> None:
         """Add the step's word maps to the sums."""
@@ -130,7 +131,31 @@ class AttentionControl:
     # --- what the host calls -----------------------------------------------------------------------------------------
 
     def __call__(self, executor: Any, *args: Any, **kwargs: Any) -> Tensor:
-        """Around the model: fill the cross-attention slots of this call."""
+        """Around the model: fill the cross-attention slots of this call, in step with the source where it leads."""
+        x, options = args[0], options_of(args, kwargs)
+        if self.lead is None or self._own_rows(len(x), options) is None:
+            return self._acting(executor, *args, **kwargs)
+        try:
+            with InStep(self.lead, x.device) as self.in_step:
+                denoised = self._acting(executor, *args, **kwargs)
+        finally:
+            in_step, self.in_step = self.in_step, None
+        if self.led is None and in_step is not None:
+            self.led = in_step.result
+        return denoised
+
+    def block(self, name: str, rows: int, options: dict[str, Any]) -> None:
+        """Before each block of a network whose blocks have slots."""
+        if self.in_step is None or self._own_rows(rows, options) is None:
+            return
+        if self.mode == RECORD:
+            self.in_step.wait(name)
+            self.recording.layers.clear()
+        else:
+            self.in_step.follow(name)
+            self.recording.ferry.land()
+
+    def _acting(self, executor: Any, *args: Any, **kwargs: Any) -> Tensor:
         cross = self.cross_attention if self._acts_on_cross_attention() else None
         frame = self.frame_attention if self._acts_on_frame_attention() else None
         if cross is None and frame is None:
@@ -153,9 +178,9 @@ class AttentionControl:
             return call.attended()
         if self.mode == RECORD:
             source_k = once(call.k[rows], self.targets[0].edit.source.shape[1], "source")
-            self.source_mask = call.mask_of(rows)
+            self.recording.mask = call.mask_of(rows)
             if self._cross_edited(self.step):
-                self._keep(layer, q[rows], source_k)
+                self.recording.keep(str(layer), q[rows], source_k)
             for index in range(len(self.targets)):
                 self._add_source_words(index, layer, q[rows], source_k, options)
             return call.attended()
@@ -175,14 +200,12 @@ class AttentionControl:
         if target.edit.is_identity(self.step) or self._left_out(layer):
             return call.attended()
         pair = self._matrix(("pair", v.dtype), lambda: target.edit.pair(self.step, v))
-        attend, of_source = host_attention(options, mask), host_attention(options, self.source_mask)
+        attend, of_source = host_attention(options, mask), host_attention(options, self.recording.mask)
         edited = edited_attention(*qkv, *recorded(), *pair, heads, attend, of_source)
         if call.occupant:
             whole = call.attended()
             return splice(whole, rows, whole[rows] + edited - attend(*qkv, heads))
-        around = slice(0, rows.start), slice(rows.stop, len(q))
-        before, after = ([call.attended(part)] if part.start < part.stop else [] for part in around)
-        return torch.cat([*before, edited, *after])
+        return around(edited, rows, len(q), call.attended)
 
     def frame_attention(self, call: AttentionCall) -> Tensor:
         """An attn1 slot, of each frame itself; what it reads of others is added here."""
@@ -192,7 +215,7 @@ class AttentionControl:
             source = self._recorded(layer, q[: len(q) // len(options["uuids"])])
             q, k = (x.repeat(len(q) // len(x), 1, 1) for x in source)  # of all conditioning entries alike
         elif rows is not None and self.mode == RECORD and self._structured(self.step):
-            self._keep(layer, q[rows], k[rows])
+            self.recording.keep(layer, q[rows], k[rows])
         if rows is not None and self._shows_places(self.step, self.mode):
             affinities = self.source_affinities if self.mode == RECORD else self.target_affinities[self.target]
             affinities.add(q[rows], k[rows], options)
@@ -204,21 +227,21 @@ class AttentionControl:
         """attend(q, k, v, heads) of a temporal layer: [rows, frames, channels], rows = entries x places; of a video
         model's own attention over all frames [entries, places of all frames, channels]."""
 
-        def edited(q: Tensor, k: Tensor, v: Tensor, heads: int) -> Tensor:
+        def looking(q: Tensor, k: Tensor, v: Tensor, heads: int) -> Tensor:
             rows = self._own_rows(len(q), options)
             if rows is not None and self.mode == RECORD and self._temporal_edited(self.step):
-                self._keep(layer, q[rows], k[rows])
+                self.recording.keep(str(layer), q[rows], k[rows])
             elif (
                 rows is not None
                 and self.mode == REPLAY
                 and self.targets[self.target].edit.temporal[self.step]
                 and not self._left_out(layer)
             ):
-                source_q, source_k = self._recorded(layer, q[rows])
-                q, k = splice(q, rows, source_q), splice(k, rows, source_k)
+                edited = attend(*self._recorded(layer, q[rows]), v[rows], heads)
+                return around(edited, rows, len(q), lambda part: attend(q[part], k[part], v[part], heads))
             return attend(q, k, v, heads)
 
-        return edited
+        return looking
 
     # --- the parts ---------------------------------------------------------------------------------------------------
 
@@ -236,12 +259,8 @@ class AttentionControl:
         return any(target.edit.temporal[step] for target in self.targets)
 
     def _looking(self, target: ControlledTarget, step: int) -> Looking | None:
-        """A target's blend and the layers that make its word maps; None where its words do not look in this step."""
-        if target.blend is None or not (target.blend.looks(step, target.edit.steps) and self.full(step)):
-            return None
-        if target.layers is None:
-            raise ValueError("a blend needs the layers that make its word maps")
-        return Looking(target.blend, target.layers)
+        """Which words of a target look for a mask in this step."""
+        return target.looking(step) if self.full(step) else None
 
     def _maps_count(self, step: int) -> bool:
         return any(self._looking(target, step) is not None for target in self.targets)
@@ -280,18 +299,12 @@ class AttentionControl:
         """The rows of the conditioning entry that the edit belongs to, None where this call does not hold it."""
         return rows_of(self.source if self.mode == RECORD else self.targets[self.target].entry, rows, options)
 
-    def _keep(self, layer: Hashable, q: Tensor, k: Tensor) -> None:
-        if str(layer) not in self.recording:  # the first evaluation of a step counts, as in WordMaps.add
-            # A slice would keep the other half of the batch alive for the whole step.
-            q, k = (self.ferry.out(x, x.dtype) if self.on_cpu else x.clone() for x in (q, k))
-            self.recording[str(layer)] = q, k
-
     def _left_out(self, layer: Hashable) -> bool:
         """Whether the source left this layer out of a step in which the target, new to its features, does not."""
         return not self.full(self.step) and self._of_source(layer) is None
 
     def _of_source(self, layer: Hashable) -> QueryKey | None:
-        return self.recording.get(str(layer)) or self.inverted.get(str(layer))
+        return self.recording.layers.get(str(layer)) or self.inverted.get(str(layer))
 
     def _recorded(self, layer: Hashable, q: Tensor) -> QueryKey:
         record = self._of_source(layer)
@@ -305,14 +318,14 @@ class AttentionControl:
                 "another node on this model predicts a part of the picture by itself (Sliding Window Guidance, for "
                 "instance), where an edit sees the whole: take it off this model"
             )
-        source_q, source_k = (self.ferry.back(x, q) for x in record)
+        source_q, source_k = (self.recording.ferry.back(x, q) for x in record)
         return source_q, source_k
 
     def _add_source_words(self, index: int, layer: Hashable, q: Tensor, k: Tensor, options: dict[str, Any]) -> None:
         looking = self._looking(self.targets[index], self.step)
         if looking and looking.layers.feed(layer, options):
             columns = self._matrix(("source", index), lambda: sent(looking.blend.source, q.device))
-            words = word_probabilities(q, *seen_alone(k, columns, self.source_mask), options["n_heads"])
+            words = word_probabilities(q, *seen_alone(k, columns, self.recording.mask), options["n_heads"])
             self.source_maps[index].add(layer, looking.layers.by_frame(words, options), options)
 
     def _target_words(
@@ -326,7 +339,7 @@ class AttentionControl:
             return word_probabilities(q, *seen_alone(k, columns, mask), heads)
         pair = self._matrix("edited", lambda: [sent(x, q.device) for x in target.edit.values(self.step, words)])
         source_q, source_k = recorded()
-        of_source = word_probabilities(source_q, *seen_alone(source_k, pair[0], self.source_mask), heads)
+        of_source = word_probabilities(source_q, *seen_alone(source_k, pair[0], self.recording.mask), heads)
         return of_source + word_probabilities(q, *seen_alone(k, pair[1], mask), heads)
 
     def _matrix(self, name: Hashable, make: Callable[[], T]) -> T:

@@ -1,6 +1,6 @@
 """Where an attention call is told what to do, among a call's options."""
 
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from dataclasses import replace
 from typing import Any
 from uuid import UUID
@@ -67,6 +67,15 @@ def seen_alone(k: Tensor, columns: Tensor, mask: Tensor | None) -> tuple[Tensor,
 def splice(x: Tensor, rows: slice, replacement: Tensor) -> Tensor:
     """x [rows, ...] with other values in these rows."""
     return torch.cat([x[: rows.start], replacement, x[rows.stop :]])
+
+
+def around(middle: Tensor, rows: slice, length: int, attended: Callable[[slice], Tensor]) -> Tensor:
+    """[length, ...] of what is known for these rows, and of `attended` for those before and behind."""
+    if len(middle) == length:
+        return middle
+    others = slice(0, rows.start), slice(rows.stop, length)
+    before, after = ([attended(part)] if part.start < part.stop else [] for part in others)
+    return torch.cat([*before, middle, *after])
 
 
 def with_frames_read(call: AttentionCall) -> Tensor:

@@ -28,7 +28,8 @@ from ..comfy.latents import as_clip, for_pictures, latent_out, left_over, pictur
 from ..comfy.model_patches import install
 from ..comfy.progress import edit_progress, latent_progress
 from ..control.affinities import Affinities, sharpened
-from ..control.attention_control import AttentionControl, ControlledTarget
+from ..control.attention_control import AttentionControl
+from ..control.controlled_target import ControlledTarget
 from ..control.word_maps import word_map_layers
 from ..families.table import family_of
 from ..images.frames import frames_of

@@ -26,7 +26,9 @@ from ..comfy.latents import as_clip, as_latent
 from ..comfy.model_patches import install
 from ..comfy.other_packs import check_windows
 from ..comfy.remembered_guidance import RememberedGuidance
-from ..control.attention_control import AttentionControl, ControlledTarget
+from ..control.attention_control import AttentionControl, Lead
+from ..control.controlled_target import ControlledTarget
+from ..control.in_step import InStep
 from ..control.word_maps import word_map_layers
 from ..families.table import family_of
 from ..model.context_passes import Pass, cut, cut_conditioning, during, merged, passes_of
@@ -69,7 +71,8 @@ class EditRun:
         self.remembered = RememberedGuidance(self.sampling_options) if in_turns else None
         self.memories: dict[Hashable, dict[str, Any]] = {}  # of each branch and pass, what guidance wrote down
         null = SOURCE if has_source_for_null(inversion, coupled) else NULL
-        self.whole_clip = family_of(guider.model_patcher).sees_whole_clip
+        family = family_of(guider.model_patcher)
+        self.whole_clip, self.in_step = family.sees_whole_clip, family.goes_in_step
         # Wan 2.2 would take what a mask keeps for clean already; here it is brought back after each step.
         self.pairs = guider.pairs(noise, latent_image, None if self.whole_clip else denoise_mask, self.seed, null)
         self.control = AttentionControl(
@@ -80,8 +83,9 @@ class EditRun:
             on_cpu=self.whole_clip,
             finds_places=self.inversion.is_exact,
         )
-        self.model_options = create_model_options_clone(self.sampling_options)
-        install(self.control, self.model_options)
+        self.model_options = self._controlled_by(self.control)
+        self.leading = self.control.of_source()
+        self.leading_options = self._controlled_by(self.leading)
         self.user_masks = [
             None if target.mask is None else fit_mask(target.mask.to(noise), len(self.clip), self.size)
             for target in self.targets
@@ -114,7 +118,7 @@ class EditRun:
     def denoise(self, sigma: Tensor, predictions: Predictions) -> list[Tensor]:
         """denoised of every (branch, x) that is asked for, the clip in passes where the host cuts it."""
         windows = passes_of(self.clip, sigma.expand(len(self.clip)), self.guider.inner_model, self.model_options)
-        predicted = [[self._predict(window, sigma, branch, x) for branch, x in predictions] for window in windows]
+        predicted = [self._predicted(window, sigma, predictions) for window in windows]
         clips = [merged(zip(windows, parts, strict=True)) for parts in zip(*predicted, strict=True)]
         self.denoised = clips[-1]
         return clips
@@ -127,6 +131,29 @@ class EditRun:
 
     # --- the parts ---------------------------------------------------------------------------------------------------
 
+    def _controlled_by(self, control: AttentionControl) -> dict[str, Any]:
+        options = create_model_options_clone(self.sampling_options)
+        install(control, options)
+        return options
+
+    def _predicted(self, window: Pass | None, sigma: Tensor, predictions: Predictions) -> list[Tensor]:
+        """denoised of every branch of a pass. A source that leads is predicted with each target that looks at it, and
+        by itself where none does."""
+        (first, shown), *others = predictions
+        if first.target is not None or first.unedited or not self.in_step:
+            return [self._predict(window, sigma, branch, x) for branch, x in predictions]
+
+        def lead(in_step: InStep) -> Tensor:
+            self.leading.in_step = in_step
+            return self._predict(window, sigma, first, shown, self.leading)
+
+        source, targets = None, []
+        for branch, x in others:
+            looks = not branch.unedited and self.control.targets[branch.target].takes_from_source(branch.step)
+            targets.append(self._predict(window, sigma, branch, x, lead=lead if looks else None))
+            source = self.control.led if source is None and looks else source
+        return [self._predict(window, sigma, first, shown) if source is None else source, *targets]
+
     def _controlled(self, index: int) -> ControlledTarget:
         target, model = self.targets[index], self.guider.model_patcher
         layers = None if target.blend is None else word_map_layers(model, self.size, target.blend_blocks)
@@ -137,7 +164,9 @@ class EditRun:
         return SOURCE if branch.target is None else self.keys[branch.target]
 
     @contextmanager
-    def _evaluation(self, branch: Branch, window: Pass | None) -> Generator[None, None, None]:
+    def _evaluation(
+        self, branch: Branch, window: Pass | None, control: AttentionControl, lead: Lead | None
+    ) -> Generator[None, None, None]:
         """One prediction of the model, which knows in it whose it is."""
         comfy.model_management.throw_exception_if_processing_interrupted()
         part = None if window is None else window.key
@@ -145,23 +174,33 @@ class EditRun:
         if branch.unedited:
             yield
             return
-        with self.control.evaluation(branch.step, branch.target, WHOLE if part is None else part):
+        with control.evaluation(branch.step, branch.target, WHOLE if part is None else part, lead):
             yield
 
-    def _predict(self, window: Pass | None, sigma: Tensor, branch: Branch, x: Tensor) -> Tensor:
+    def _predict(
+        self,
+        window: Pass | None,
+        sigma: Tensor,
+        branch: Branch,
+        x: Tensor,
+        control: AttentionControl | None = None,
+        lead: Lead | None = None,
+    ) -> Tensor:
+        """control: in the place of that of all branches; lead: as AttentionControl.evaluation has it"""
         positive, negative = self.pairs[SOURCE if branch.unedited else self._key(branch)]
         # A video model's is never optimised, and the host may have made more of it than its embedding.
         if branch.null is not None and not self.whole_clip:
             negative = with_embedding(negative, branch.null)
         positive, negative = (cut_conditioning(cond, x, window, self.model_options) for cond in (positive, negative))
-        options = during(window, self.sampling_options if branch.unedited else self.model_options)
+        edited = self.model_options if control is None else self.leading_options
+        options = during(window, self.sampling_options if branch.unedited else edited)
         proximal = Proximal(self.inversion)
         is_proximal = branch.proximal and branch.cfg != 1
         if is_proximal:
             options = with_pre_cfg(options, proximal)
         x = self._latent(cut(x, window))
         prediction = x, sigma.expand(len(x)), positive, negative, branch.cfg, options
-        with self._evaluation(branch, window):
+        with self._evaluation(branch, window, control or self.control, lead):
             if branch.target is None:
                 denoised = self.guider.as_inverted(*prediction)
             else:

@@ -33,6 +33,7 @@ class Family(ABC):
 
     name, called      in tables, and in sentences: "Wan", "a Wan model"
     sees_whole_clip   whether the network takes a clip as one latent [1, channels, frames, height, width]
+    goes_in_step      whether its blocks have slots, so that of a step's source one block is kept at a time
     supports          what works beside the edit itself; the others are refused by sentences made from this
     inversions        the methods of DDIM Invert that there are
     """
@@ -40,6 +41,7 @@ class Family(ABC):
     name: ClassVar[str]
     called: ClassVar[str]
     sees_whole_clip: ClassVar[bool] = False
+    goes_in_step: ClassVar[bool] = False
     supports: ClassVar[frozenset[Feature]]
     inversions: ClassVar[tuple[str, ...]]
 
@@ -103,6 +105,6 @@ class Family(ABC):
         return None
 
     def recorded_values(self, network: nn.Module, clip: Tensor, tokens: int, cross: bool, temporal: bool) -> int:
-        """Numbers that an edit keeps in main memory for one step of its source, clip [frames, channels, height, width],
+        """Numbers that an edit keeps in main memory at once of a step's source, clip [frames, channels, height, width],
         text of so many tokens; cross, temporal: whether a window of either is open."""
         return 0

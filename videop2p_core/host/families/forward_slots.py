@@ -66,6 +66,30 @@ class CrossAttentionSlot(AttentionSlot):
         return override
 
 
+@dataclass(frozen=True)
+class BlockSlot:
+    """An object patch on the `forward` of one block, before which a control may wait for another call. forward: what
+    was there."""
+
+    name: str
+    forward: Callable[..., Any]
+
+    def __call__(self, x: Any, /, *args: Any, transformer_options: dict[str, Any], **kwargs: Any) -> Any:
+        control = transformer_options.get(CONTROL)
+        if control is not None:
+            control.block(self.name, len(x), transformer_options)
+        return self.forward(x, *args, transformer_options=transformer_options, **kwargs)
+
+
+def with_block_slots(model: ModelPatcher, blocks: Iterable[str]) -> ModelPatcher:
+    """A clone of MODEL whose blocks ask a control where there is one."""
+    model = model.clone()
+    for name in blocks:
+        path = f"diffusion_model.{name}.forward"
+        model.add_object_patch(path, BlockSlot(name, model.get_model_object(path)))
+    return model
+
+
 def with_slots(model: ModelPatcher, slots: Iterable[AttentionSlot]) -> ModelPatcher:
     """A clone of MODEL whose attentions ask a control where there is one. Raises ValueError where another node holds
     one of them."""

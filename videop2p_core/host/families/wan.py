@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from .chosen_blocks import ChosenBlocks, chosen_numbers
 from .family import WordMapLayers
-from .forward_slots import AttentionSlot, CrossAttentionSlot, SelfAttentionSlot
+from .forward_slots import AttentionSlot, CrossAttentionSlot, SelfAttentionSlot, with_block_slots
 from .support import Feature
 from .unet import PICTURE
 from .whole_clip import WholeClip
@@ -26,6 +26,7 @@ class Wan(WholeClip):
 
     name, called = "Wan 2.1 or 2.2", "a Wan model"
     supports = frozenset({Feature.EXPERTS})
+    goes_in_step = True
 
     def has(self, network: nn.Module) -> bool:
         return type(network) in NETWORKS
@@ -50,7 +51,10 @@ class Wan(WholeClip):
         frames, _, height, width = clip.shape
         _, rows, columns = network.patch_size
         places = frames * -(-height // rows) * -(-width // columns)
-        return len(wan_blocks(network)) * network.dim * (cross * (places + tokens) + temporal * 2 * places)
+        return network.dim * (cross * (places + tokens) + temporal * 2 * places)
+
+    def _with_slots(self, model: ModelPatcher) -> ModelPatcher:
+        return with_block_slots(super()._with_slots(model), wan_blocks(model.get_model_object("diffusion_model")))
 
 
 def wan_blocks(network: nn.Module) -> dict[str, WanAttentionBlock]:
