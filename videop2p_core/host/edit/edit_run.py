@@ -149,7 +149,8 @@ class EditRun:
 
         source, targets = None, []
         for branch, x in others:
-            looks = not branch.unedited and self.control.targets[branch.target].takes_from_source(branch.step)
+            target = None if branch.target is None or branch.unedited else self.control.targets[branch.target]
+            looks = target is not None and target.takes_from_source(branch.step)
             targets.append(self._predict(window, sigma, branch, x, lead=lead if looks else None))
             source = self.control.led if source is None and looks else source
         return [self._predict(window, sigma, first, shown) if source is None else source, *targets]
