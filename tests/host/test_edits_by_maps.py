@@ -22,7 +22,7 @@ from comfyui_videop2p.tests.host.random_edits import (
 )
 from comfyui_videop2p.tests.parity.model import unet_config
 from comfyui_videop2p.videop2p_core.host.control import attention_control as controls
-from comfyui_videop2p.videop2p_core.host.control.attention_control import AttentionControl
+from comfyui_videop2p.videop2p_core.host.control.source_recording import SourceRecording
 from comfyui_videop2p.videop2p_core.host.families.unet import UNet
 from comfyui_videop2p.videop2p_core.host.model.frame_attention import Inflation
 from comfyui_videop2p.videop2p_core.host.model.inflate import inflate
@@ -78,13 +78,15 @@ def test_edits_reach_every_block_of_a_deep_transformer(monkeypatch):
     assert torch.equal(plain_sample(deep, (1, 8, 8)), plain_sample(image, (1, 8, 8)))
 
     used, change = [], edit()
-    keep = AttentionControl._keep
+    keep = SourceRecording.keep
     monkeypatch.setattr(
-        AttentionControl, "_keep", lambda self, layer, q, k: used.append(layer) or keep(self, layer, q, k)
+        SourceRecording, "keep", lambda self, layer, q, k: used.append(layer) or keep(self, layer, q, k)
     )
     ours = sample(deep, [change])
-    cross = [layer for layer in used if isinstance(layer, tuple)]
-    assert cross == layers * STEPS and len(used) == 2 * len(cross)  # each block has its temporal layer, too
+    cross = [layer for layer in used if layer in map(str, layers)]
+    assert cross == [str(layer) for layer in layers] * STEPS and len(used) == 2 * len(
+        cross
+    )  # each block has its temporal layer, too
     monkeypatch.setattr(controls, "edited_attention", edited_by_maps)
     assert_close(deep, sample(deep, [change]).targets[0], ours.targets[0])
     result = sample(deep, [take_the_source()], target=first_prompt(), coupled=True)

@@ -1,9 +1,11 @@
 """On Wan a source goes block by block beside its target: the same edit, and of the source one block is kept."""
 
+import gc
 import threading
 import weakref
 from collections import Counter
 
+import comfy.model_management
 import comfy.samplers
 import pytest
 import torch
@@ -119,10 +121,11 @@ def test_each_target_that_looks_costs_one_forward_of_the_source(models, text):
 
 @pytest.mark.parametrize("fails", ["source", "target"])
 def test_a_fault_on_either_side_is_told_and_leaves_nothing(models, text, fails):
-    model, before = models["t2v"].clone(), threading.active_count()
+    model = models["t2v"].clone()
     inversion, *_ = inverted(model, text)
     edit = controlled(text, BLUE, **FULL)
     whole, _ = edited(model, inversion, edit)
+    before = threading.active_count()  # that of the host's progress bars among them
 
     def broken(function, *args, **kwargs):
         options = kwargs["transformer_options"]
@@ -137,6 +140,38 @@ def test_a_fault_on_either_side_is_told_and_leaves_nothing(models, text, fails):
         edited(faulty, inversion, edit)
     assert threading.active_count() == before
     assert torch.equal(edited(model, inversion, edit)[0], whole)
+
+
+@pytest.mark.parametrize("fails", [None, "source", "target"])
+def test_models_of_an_edit_are_gone_with_it(text, fails):
+    """By themselves: where a garbage collector finds a clone and what it was cloned from in one go, the host takes the
+    model for lost."""
+    model, patchers = wan.tiny_wan(), []
+
+    def watch(executor, *args, **kwargs):
+        patchers.append(weakref.ref(executor.class_obj.current_patcher))
+        return executor(*args, **kwargs)
+
+    def broken(function, *args, **kwargs):
+        source = threading.current_thread() is not threading.main_thread()
+        if kwargs["transformer_options"]["block_index"] == 2 and source == (fails == "source"):
+            raise RuntimeError("a fault")
+        return function(*args, **kwargs)
+
+    inversion, *_ = inverted(model, text)
+    model.add_wrapper_with_key(WrappersMP.APPLY_MODEL, "watch", watch)
+    if fails:
+        model.model_options["transformer_options"]["optimized_attention_override"] = broken
+    gc.collect()
+    gc.disable()
+    try:
+        edited(model, inversion, controlled(text, BLUE, **FULL))
+    except RuntimeError:
+        assert fails
+    finally:
+        gc.enable()
+    assert patchers and not any(patcher() for patcher in patchers)
+    assert model in [loaded.model for loaded in comfy.model_management.current_loaded_models]
 
 
 def test_nodes_that_call_the_model_once_more_are_led_again(models, text):

@@ -40,7 +40,7 @@ from .source_recording import SourceRecording
 from .word_maps import WordMaps
 
 T = TypeVar("T")
-Lead = Callable[[InStep], Tensor]  # a prediction of the source that leads one of a target
+Lead = Callable[[InStep], None]  # makes a prediction of the source that leads one of a target
 RECORD, REPLAY = "record", "replay"
 
 
@@ -65,7 +65,6 @@ class AttentionControl:
         self.target = 0  # the one that is replayed, where one is
         self.matrices: dict[Hashable, Any] = {}  # what the layers of this branch multiply by, on their device
         self.lead: Lead | None = None  # what the source is predicted by, where it leads this target
-        self.led: Tensor | None = None  # the first that it gave
         self.in_step: InStep | None = None  # during a call that leads or is led
         self.inverted: Mapping[str, QueryKey] | FileLayers = {}  # what an inversion kept of the same
         self.recalled = None  # the step and pass whose records these are
@@ -93,8 +92,11 @@ class AttentionControl:
                 self.inverted, self.recalled = self.records.read(step, part), (step, part)
         self.mode = RECORD if target is None else REPLAY
         self.step, self.target, self.unseen, self.matrices = step, target or 0, None, {}
-        self.lead, self.led = lead, None
-        yield
+        self.lead = lead
+        try:
+            yield
+        finally:
+            self.lead = None  # it holds the run that holds this
         self._check_seen()
 
     def source_needed(self, step: int) -> bool:
@@ -137,12 +139,9 @@ class AttentionControl:
             return self._acting(executor, *args, **kwargs)
         try:
             with InStep(self.lead, x.device) as self.in_step:
-                denoised = self._acting(executor, *args, **kwargs)
+                return self._acting(executor, *args, **kwargs)
         finally:
-            in_step, self.in_step = self.in_step, None
-        if self.led is None and in_step is not None:
-            self.led = in_step.result
-        return denoised
+            self.in_step = None
 
     def block(self, name: str, rows: int, options: dict[str, Any]) -> None:
         """Before each block of a network whose blocks have slots."""

@@ -10,7 +10,6 @@ from types import TracebackType
 
 import torch
 from comfy.model_management import cuda_device_context
-from torch import Tensor
 
 
 class Stopped(BaseException):
@@ -22,13 +21,11 @@ class InStep:
     host's network cannot be left in the middle; it runs while the follower waits, and never beside it.
 
     lead: makes the call; its blocks ask `wait`, those of the follower `follow`; device: that both run on
-    result: what it gave, once the follower is through
     """
 
-    def __init__(self, lead: Callable[[InStep], Tensor], device: torch.device) -> None:
+    def __init__(self, lead: Callable[[InStep], None], device: torch.device) -> None:
         self.lead, self.device = lead, device
-        self.result: Tensor | None = None
-        self.error: BaseException | None = None
+        self.errors: list[BaseException] = []  # of the leader, until it is raised: its frames hold this
         self.block: str | None = None  # that the leader is in
         self.passed: set[str] = set()
         self.over = self.stops = self.runs_on = False
@@ -42,8 +39,10 @@ class InStep:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self.stops, self.runs_on = error is not None, True
-        self._turn()
-        self.thread.join()
+        try:
+            self._turn()
+        finally:
+            self.thread.join()
 
     def follow(self, block: str) -> None:
         """Before a block of the follower: the leader goes through the same one. Raises what the leader raises."""
@@ -64,8 +63,8 @@ class InStep:
         if not self.over:
             self.turn_of_leader.release()
             self.turn_of_follower.acquire()
-        if self.error is not None and not self.stops:
-            raise self.error
+        if self.errors:
+            raise self.errors.pop()
 
     def _run(self) -> None:
         self.turn_of_leader.acquire()
@@ -75,11 +74,10 @@ class InStep:
                     torch.inference_mode(self.inference), torch.set_grad_enabled(self.grad),
                     cuda_device_context(self.device),
                 ):  # fmt: skip
-                    self.result = self.lead(self)
-        except Stopped:
-            pass
+                    self.lead(self)
         except BaseException as error:  # an interruption as well
-            self.error = error
+            if not self.stops:
+                self.errors.append(error)
         finally:
             self.over = True
             self.turn_of_follower.release()

@@ -143,17 +143,20 @@ class EditRun:
         if first.target is not None or first.unedited or not self.in_step:
             return [self._predict(window, sigma, branch, x) for branch, x in predictions]
 
-        def lead(in_step: InStep) -> Tensor:
-            self.leading.in_step = in_step
-            return self._predict(window, sigma, first, shown, self.leading)
+        sources, targets = list[Tensor](), []
 
-        source, targets = None, []
+        def lead(in_step: InStep) -> None:
+            self.leading.in_step = in_step
+            try:
+                sources.append(self._predict(window, sigma, first, shown, self.leading))
+            finally:
+                self.leading.in_step = None  # it holds what holds this run
+
         for branch, x in others:
             target = None if branch.target is None or branch.unedited else self.control.targets[branch.target]
             looks = target is not None and target.takes_from_source(branch.step)
             targets.append(self._predict(window, sigma, branch, x, lead=lead if looks else None))
-            source = self.control.led if source is None and looks else source
-        return [self._predict(window, sigma, first, shown) if source is None else source, *targets]
+        return [sources[0] if sources else self._predict(window, sigma, first, shown), *targets]
 
     def _controlled(self, index: int) -> ControlledTarget:
         target, model = self.targets[index], self.guider.model_patcher
