@@ -19,8 +19,9 @@ from comfyui_videop2p.videop2p_core.host.storage import files
 
 INVERT = {"method": "direct-exact", "steps": 20, "rounds": 0, "inner_steps": 10, "keep_source": "off"}
 INVERTED = [["VP2P_DDIMInvert", INVERT]]
+INFLATED = [*INVERTED, ["VP2P_InflateUNet", {}]]
 ONE = [[{}, None]]
-# 2 prompts x 2 weights x 3 windows, of one look at the source
+# 2 prompts x 2 weights x 3 windows, of one look at the source on an image model
 SWEEP = {"cross_windows": "0.1, 0.3, 0.7", "word": "kite", "word_weights": "0.5, 2", "target_prompts": "a kite\n\n"}
 MAPS = {"branch": "source", "step": 0, "words": ""}
 TARGETS = MAPS | {"branch": "target"}
@@ -65,8 +66,9 @@ def folder(tmp_path, monkeypatch):
             90,
             True,
         ),
-        ({"node": "VP2P_DecoupledSample", "edits": [[{}, SWEEP]], "origins": INVERTED}, 20, 20 * (1 + 2 * 12), True),
-        ({"node": "VP2P_DecoupledSample", "edits": [[{}, SWEEP | {"word": " "}]], "origins": INVERTED}, 20, 260, True),
+        ({"node": "VP2P_DecoupledSample", "edits": [[{}, SWEEP]], "origins": INFLATED}, 20, 20 * (1 + 2 * 12), True),
+        ({"node": "VP2P_DecoupledSample", "edits": [[{}, SWEEP | {"word": " "}]], "origins": INFLATED}, 20, 260, True),
+        ({"node": "VP2P_DecoupledSample", "edits": [[{}, SWEEP]], "origins": INVERTED}, 20, 20 * 3 * 12, True),
         ({"node": "VP2P_DecoupledSample", "origins": INVERTED}, 20, None, None),  # edits of another node
         ({"node": "VP2P_DecoupledSample", "edits": [[{}, {}]], "origins": INVERTED}, None, None, None),  # over links
         ({"node": "VP2P_DecoupledSample", "edits": [[{}, SWEEP | {"word": 1}]], "origins": INVERTED}, None, None, None),

@@ -27,7 +27,9 @@ from comfyui_videop2p.tests.host.wan_edits import (
     told,
 )
 from comfyui_videop2p.videop2p_core.device_transfer import Ferry
+from comfyui_videop2p.videop2p_core.diffusion import forwards
 from comfyui_videop2p.videop2p_core.diffusion.attention import attention
+from comfyui_videop2p.videop2p_core.diffusion.inversion import InversionSettings
 from comfyui_videop2p.videop2p_core.host.control.source_recording import SourceRecording
 from comfyui_videop2p.videop2p_core.host.families.table import family_of
 from comfyui_videop2p.videop2p_core.host.families.wan import Wan
@@ -116,6 +118,9 @@ def test_each_target_that_looks_costs_one_forward_of_the_source(models, text):
         edited_by = run("DecoupledSample", model=[model], inversion=[inversion], edit=chosen)
         assert Counter(map(len, calls)) == Counter({1: source, 2: 2 * (looking + idle)} if source else {2: 2 * idle})
         assert len(edited_by[0]) == looking + idle
+        if not idle:
+            told = forwards.of_edit(InversionSettings("direct", 2), variants=looking, shared=False)
+            assert sum(map(len, calls)) == told.forwards
     assert threading.active_count() == before
 
 

@@ -76,7 +76,6 @@ KIND_OF_NAME = {
         "self.recording.ferry": "",
         "self.recording.layers": "",
         "self.in_step": "",
-        "in_step": "",
         "self.source_maps[target]": "",
         "self.target_maps[target]": "",
     },

@@ -38,17 +38,23 @@ def of_inversion(settings: InversionSettings, checked: bool = False) -> Forwards
 
 
 def of_edit(
-    inversion: InversionSettings, *, strength: float = 1.0, emphasis: float = 0.0, variants: int = 1
+    inversion: InversionSettings,
+    *,
+    strength: float = 1.0,
+    emphasis: float = 0.0,
+    variants: int = 1,
+    shared: bool = True,
 ) -> Forwards:
     """Of one edit, which looks at its source in every step at most, and is guided in all of them. variants: how many
-    of it share that look, as they do on an image model; on Wan each has a look of its own."""
+    there are of it; shared: whether they share that look, or each has one of its own, as on Wan."""
     steps = max(round(strength * inversion.steps), 1)
     source = 0 if inversion.record_settings else 1 + inversion.optimises_null_text
-    return Forwards(steps, steps * (source + variants * (2 + 2 * (emphasis > 0))), at_most=True)
+    looks = source if shared else source * variants
+    return Forwards(steps, steps * (looks + variants * (2 + 2 * (emphasis > 0))), at_most=True)
 
 
 def of_edits(edits: Sequence[Forwards]) -> Forwards:
-    """Of several: on an image model those that begin alike share their source as well, and take fewer."""
+    """Of several: those that begin alike share their source as well, but on Wan, and take fewer."""
     return Forwards(max(edit.steps for edit in edits), sum(edit.forwards for edit in edits), at_most=True)
 
 

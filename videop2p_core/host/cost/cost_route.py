@@ -24,6 +24,7 @@ PATH = "/videop2p/cost"
 LARGEST, MOST = 2**18, 1000  # bytes of a question, nodes in it
 NOT_KEPT = "off"
 INVERTING = {"VP2P_DDIMInvert", "VP2P_LoadInversion"}
+INFLATING = "VP2P_InflateUNet"  # makes of an image model one whose edits share a look at the source
 SWEPT = "cross_windows", "word", "word_weights", "target_prompts"  # fields of Sweep Edits
 Values = Mapping[str, Any]
 Edits = list[tuple[Values, Values | None]]
@@ -108,7 +109,7 @@ def _counted(
                 return SOURCE_MAPS, (taken.steps, taken)
             case "VP2P_DecoupledSample" | "VP2P_AttentionMaps":
                 settings = _inverted(origins)
-                taken = _of_edits(settings, edits)
+                taken = _of_edits(settings, edits, shared=any(kind == INFLATING for kind, _ in origins))
                 operation = EDIT if node == "VP2P_DecoupledSample" else TARGET_MAPS
                 return operation, (taken.steps if taken else settings.steps, taken)
     except (KeyError, TypeError, ValueError, OSError):  # a value over a link, or none that the node would take
@@ -116,14 +117,14 @@ def _counted(
     return None
 
 
-def _of_edits(inversion: InversionSettings, edits: Edits | None) -> Forwards | None:
-    return forwards.of_edits([_of_edit(inversion, *edit) for edit in edits]) if edits else None
+def _of_edits(inversion: InversionSettings, edits: Edits | None, shared: bool) -> Forwards | None:
+    return forwards.of_edits([_of_edit(inversion, *edit, shared) for edit in edits]) if edits else None
 
 
-def _of_edit(inversion: InversionSettings, values: Values, sweep: Values | None) -> Forwards:
+def _of_edit(inversion: InversionSettings, values: Values, sweep: Values | None, shared: bool) -> Forwards:
     strength, emphasis = _number(values, "strength", 1), _number(values, "emphasis", 0)
     variants = 1 if sweep is None else parse_sweep(*(_text(sweep, name) for name in SWEPT)).count
-    return forwards.of_edit(inversion, strength=strength, emphasis=emphasis, variants=variants)
+    return forwards.of_edit(inversion, strength=strength, emphasis=emphasis, variants=variants, shared=shared)
 
 
 def _inverted(origins: list[Origin]) -> InversionSettings:

@@ -212,7 +212,7 @@ def within_memory(
     temporal = any(bool(edit.temporal.any()) for edit in edits)
     recorded = budget.recorded_bytes(model, inversion.noise, tokens, cross, temporal)
     if recorded:
-        budget.check_room_for_step(recorded)
+        budget.check_room_for_source(recorded)
     may_cut = inversion.records is None
     return budget.run_within_memory(
         operation, model, inversion.noise, lambda model, _: run(model), may_cut=may_cut, origins=origins

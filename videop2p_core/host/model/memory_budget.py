@@ -188,18 +188,18 @@ def kept_bytes(model: ModelPatcher, clip: Tensor, settings: RecordSettings, step
 
 
 def recorded_bytes(model: ModelPatcher, clip: Tensor, tokens: int, cross: bool, temporal: bool) -> int:
-    """Of what an edit keeps in main memory for one step of its source, as Family.recorded_values has it."""
+    """Of what an edit keeps in main memory at once of its source, as Family.recorded_values has it."""
     values = family_of(model).recorded_values(model.get_model_object("diffusion_model"), clip, tokens, cross, temporal)
     return values * comfy.model_management.dtype_size(computed_in(model))
 
 
-def check_room_for_step(needed: int) -> None:
-    """Whether the main memory has room for what a step keeps, in a sentence."""
+def check_room_for_source(needed: int) -> None:
+    """Whether the main memory has room for what an edit keeps of its source, in a sentence."""
     free = free_memory(torch.device("cpu"))
-    LOG.info(f"Each step keeps {needed / GIB:.2f} GiB of the source in main memory, {free / GIB:.2f} GiB are free")
+    LOG.info(f"Of the source {needed / GIB:.2f} GiB are kept at once in main memory, {free / GIB:.2f} GiB are free")
     if needed > free:
         raise ValueError(
-            f"each step keeps {needed / GIB:.1f} GiB of the source, but {free / GIB:.1f} GiB of main memory are free: "
+            f"{needed / GIB:.1f} GiB of the source are kept at once, but {free / GIB:.1f} GiB of main memory are free: "
             "set the temporal window to 0, which takes two thirds of it, or give fewer or smaller frames"
         )
 
