@@ -150,7 +150,7 @@ class EditRun:
             try:
                 sources.append(self._predict(window, sigma, first, shown, self.leading))
             finally:
-                self.leading.in_step = None  # it holds what holds this run
+                self.leading.in_step = None  # it holds `lead`, and so this run
 
         for branch, x in others:
             target = None if branch.target is None or branch.unedited else self.control.targets[branch.target]
