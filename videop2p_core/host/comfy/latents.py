@@ -4,12 +4,15 @@ An image model takes frames on the batch axis, a video model one clip [1, channe
 made one latent frame of the first picture and of every few that follow.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from comfy.nested_tensor import NestedTensor
 from einops import rearrange
 from torch import Tensor
+
+Grid = tuple[int, int, int]  # (frames, rows, columns) of the places of a picture or clip, which is a row of a batch
 
 
 def has_time_axis(base_model: Any) -> bool:
@@ -84,3 +87,12 @@ def for_latent_frames(base_model: Any, mask: Tensor, frames: int) -> Tensor:
 
 def _pictures_a_frame(base_model: Any) -> int:
     return base_model.latent_format.temporal_downscale_ratio if has_time_axis(base_model) else 1
+
+
+def grid_of(latent: Tensor, patch: Sequence[int]) -> Grid:
+    """Of a latent [rows, channels, (frames,) height, width] of which so many (frames, rows, columns) are one place."""
+    *frames, height, width = latent.shape[2:]
+    steps, rows, columns = (
+        -(-side // step) for side, step in zip((*(frames or (1,)), height, width), patch, strict=True)
+    )
+    return steps, rows, columns

@@ -14,7 +14,8 @@ from comfy.ldm.modules.diffusionmodules.mmdit import OpenAISignatureMMDITWrapper
 from comfy.ldm.qwen_image.model import QwenImageTransformer2DModel
 from torch import nn
 
-from .text_attention import Evaluation, Grid, Layout, OverriddenText, grid_of
+from ..comfy.latents import Grid, grid_of
+from .text_attention import Evaluation, Layout, OverriddenText
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,8 @@ from comfy.model_patcher import ModelPatcher
 from torch import Tensor, nn
 
 from ..comfy.expert_pair import on_each
-from .text_attention import ALL, Evaluation, Grid, Layout, OverriddenText, grid_of
+from ..comfy.latents import Grid, grid_of
+from .text_attention import ALL, Evaluation, Layout, OverriddenText
 
 TEXT = "videop2p_text_attention"  # where a call's options say that an attention looks at the text
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from math import prod
@@ -14,13 +14,13 @@ from torch import Tensor, nn
 
 from ...edit.local_blend import blend_grid, check_grid
 from ...edit.places import LARGEST
+from ..comfy.latents import Grid
 from ..comfy.model_patches import OVERRIDE, AttentionCall, ControlledSlot, host_attention
 from ..control.attention_slots import check_rows
 from ..families.unet import UNet, cells_of, slot, transformer_blocks
 from .picture_call import Act, PictureCall
 
 ALL = slice(None)
-Grid = tuple[int, int, int]  # (frames, rows, columns) of the places of a picture or clip, which is a row of a batch
 
 
 @dataclass(frozen=True)
@@ -184,12 +184,3 @@ class OverriddenText(TextAttention):
             )  # fmt: skip
 
         return {**options, OVERRIDE: override}
-
-
-def grid_of(latent: Tensor, patch: Sequence[int]) -> Grid:
-    """Of a latent [rows, channels, (frames,) height, width] of which so many (frames, rows, columns) are one place."""
-    *frames, height, width = latent.shape[2:]
-    steps, rows, columns = (
-        -(-side // step) for side, step in zip((*(frames or (1,)), height, width), patch, strict=True)
-    )
-    return steps, rows, columns

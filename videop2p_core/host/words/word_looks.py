@@ -16,9 +16,10 @@ from einops import rearrange, reduce
 from torch import Tensor
 
 from ...diffusion.attention import attention, word_probabilities
+from ..comfy.latents import Grid
 from ..comfy.model_patches import context_of, options_of, with_options
 from .picture_call import PictureCall
-from .text_attention import Evaluation, Grid, TextAttention
+from .text_attention import Evaluation, TextAttention
 
 
 @dataclass
