@@ -8,7 +8,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from comfy.model_patcher import create_model_options_clone
-from comfyui_videop2p.tests.families.worlds import BIG, BLUE, CFG, FRAMES, RED
+from comfyui_videop2p.tests.families.worlds import BIG, BLUE, CFG, RED
 from comfyui_videop2p.videop2p_core.host.comfy.latents import as_latent, latent_out
 from comfyui_videop2p.videop2p_core.host.control import attention_control as controls
 from comfyui_videop2p.videop2p_core.host.edit.decoupled_sampling import decoupled_sample
@@ -30,7 +30,7 @@ class Maps:
         if kwargs["transformer_options"]["cond_or_uncond"] != [0]:
             return function(q, k, v, heads, **given, **kwargs)
         cross = k.shape[1] == self.pair[1].shape[-1] and k.shape[1] != q.shape[1]
-        over_frames = self.temporal and q.shape[1] == k.shape[1] == self.places
+        over_frames = self.temporal and q.shape[1] == k.shape[1] == self.places and q.ndim == 3
         call, self.call = self.call, self.call + 1  # both branches call the same attentions in the same order
         if not over_frames and not (cross and q.shape[1] != self.sound):
             return function(q, k, v, heads, **given, **kwargs)
@@ -81,10 +81,8 @@ def test_a_step_is_that_of_the_maps_written_out(world, prompt, weights):
         prepared = prepare_edit(model, inversion, [edit], given["source"], [given["target"]], given["null"])
         ours = decoupled_sample(model, prepared).targets[0]
         compiled = prepared.targets[0].edit
-        places, sound = FRAMES * world.size[0] * world.size[1], None if world.heard is None else world.heard.shape[2]
-        maps = Maps((compiled.source[0], compiled.target[0]), places, world.video, sound)
-        if world.name == "Wan":
-            maps.places //= 4  # of 2 x 2 cells
+        sound = None if world.heard is None else world.heard.shape[2]
+        maps = Maps((compiled.source[0], compiled.target[0]), world.tokens, world.video, sound)
         guider = comfy.samplers.CFGGuider(family_of(model).with_sound(model, inversion.sound))
         guider.inner_set_conds(given)
         step, nothing = OneStep(inversion, maps), as_latent(model.model, torch.zeros_like(inversion.noise))

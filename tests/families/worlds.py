@@ -4,13 +4,14 @@ To add a family is a line in WORLDS.
 """
 
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property, partial
+from math import prod
 from typing import Any
 
 import comfy.samplers
 import torch
 from comfy.utils import pack_latents, unpack_latents
-from comfyui_videop2p.tests.host import ltx, models, wan
+from comfyui_videop2p.tests.host import ltx, models, wan, wan_kinds
 from comfyui_videop2p.tests.host.calls import encode, run
 from comfyui_videop2p.videop2p_core.diffusion import schedule
 from comfyui_videop2p.videop2p_core.host.comfy.latents import as_clip, as_latent, has_time_axis, latent_out, with_sound
@@ -23,13 +24,15 @@ STEPS, CFG, FRAMES = 2, 3.0, 3
 @dataclass(eq=False)
 class World:
     """make: gives MODEL and CLIP; size: of a latent; told: what its CONDITIONING says beside the text; sound: whether
-    the clip has one."""
+    the clip has one; cells: of a latent that are one place; beside: tokens that stand beside the clip's."""
 
     name: str
     make: Any
     size: tuple[int, int] = (6, 4)
     told: dict | None = None
     sound: bool = False
+    cells: int = 1
+    beside: int = 0
 
     @cached_property
     def parts(self):
@@ -60,6 +63,11 @@ class World:
     @cached_property
     def heard(self):
         return drawn(1, 8, 5, 16, seed=5) if self.sound else None
+
+    @property
+    def tokens(self):
+        """That a video model's network sees of a clip, and beside it."""
+        return FRAMES * prod(self.size) // self.cells + self.beside
 
     @property
     def latent(self):
@@ -135,9 +143,22 @@ def pictures_of(latent):
     return samples.unbind()[0] if samples.is_nested else samples
 
 
+@cache
+def wan_world(kind):
+    """A Wan that looks at more than its text, and what the host's nodes show it."""
+    size = (8, 8) if kind == "dancer" else wan_kinds.SIZE  # it hears by eighths of a frame's places
+    made = partial(lambda kind: (wan_kinds.model_of(kind), wan.tiny_text(wan.SHORT)), kind)
+    return World(f"Wan {kind}", made, size, wan_kinds.TOLD[kind], cells=4, beside=wan_kinds.BESIDE.get(kind, 0))
+
+
+WAN_KINDS = (
+    "i2v", "vace", "2.2 5b", "2.2 fun control", "camera", "humo 17b", "s2v", "animate", "scail 2", "dancer", "phantom",
+    "bernini",
+)  # fmt: skip
 WORLDS = [
     World("image UNet", lambda: models.tiny("sd15"), (12, 10)),
-    World("Wan", lambda: (wan.tiny_wan(), wan.tiny_text())),
+    World("Wan", lambda: (wan.tiny_wan(), wan.tiny_text()), cells=4),
+    *map(wan_world, WAN_KINDS),
     World("LTXV", lambda: (ltx.tiny_ltx(), ltx.tiny_t5()), told={"frame_rate": 8.0}),
     World("LTX-2", lambda: (ltx.tiny_ltx("ltx-2"), ltx.tiny_gemma("ltx-2")), told={"frame_rate": 8.0}),
     World("LTX-2.3", lambda: (ltx.tiny_ltx("ltx-2.3"), ltx.tiny_gemma("ltx-2.3")), sound=True),

@@ -80,12 +80,19 @@ def test_what_an_edit_cannot_run_under_is_refused(models, text):
         edited(windowed, inversion, edit)
 
 
-def test_a_wan_that_attends_to_more_is_refused(models, text):
-    other = wan.tiny_wan("camera")
-    with pytest.raises(
-        ValueError, match="cannot edit with a WAN21_Camera model: connect one of these families: Stable"
-    ):
-        inverted(other, text, latent_for(models["t2v"]))
+@pytest.mark.parametrize(
+    "kind, sentence",
+    [
+        (
+            "causal",
+            "a WAN21_CausalAR model, which draws a clip block by block .*: connect one of these families: Stable",
+        ),
+        ("flow rvs", "a WAN21_FlowRVS model: connect one of these families: Stable"),
+    ],
+)
+def test_a_wan_that_draws_otherwise_is_refused(models, text, kind, sentence):
+    with pytest.raises(ValueError, match=f"cannot edit with {sentence}"):
+        inverted(wan.tiny_wan(kind), text, latent_for(models["t2v"]))
 
 
 def test_blocks_are_chosen_on_a_video_model_alone(model, clip, inversion):
@@ -119,7 +126,6 @@ def test_pictures_that_the_branches_do_not_share_are_refused(models, text):
         ("vace", video(FRAMES + 1), "4 latent frames of VACE control, the clip 3 latent frames"),
         ("vace", video(controls=2), "2 VACE controls and an edit takes one"),
         ("2.2 i2v", {"concat_latent_image": torch.zeros(1, 16, 5, 6, 4)}, "5 pictures to paint in, the clip 3"),
-        ("t2v", {"time_dim_concat": torch.zeros(1, 16, 2, 6, 4)}, "reference pictures beside the clip"),
     ],
 )
 def test_pictures_of_another_number_are_refused(models, text, kind, added, sentence):

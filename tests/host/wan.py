@@ -29,7 +29,25 @@ CLASSES = {
     "2.2 i2v": (supported.WAN21_T2V, {"model_type": "t2v", "in_dim": 36, "out_dim": 16}),
     "2.2 5b": (supported.WAN22_T2V, {"model_type": "t2v", "in_dim": 48, "out_dim": 48}),
     "vace": (supported.WAN21_Vace, {"model_type": "vace", "in_dim": 16, "out_dim": 16}),
+    "fun control": (supported.WAN21_FunControl2V, {"model_type": "i2v", "in_dim": 48, "out_dim": 16}),
+    "2.2 fun control": (supported.WAN21_T2V, {"model_type": "t2v", "in_dim": 52, "out_dim": 16, "in_dim_ref_conv": 16}),
     "camera": (supported.WAN21_Camera, {"model_type": "camera", "in_dim": 32, "out_dim": 16}),
+    "2.2 camera": (supported.WAN22_Camera, {"model_type": "camera_2.2", "in_dim": 36, "out_dim": 16}),
+    "humo": (supported.WAN21_HuMo, {"model_type": "humo", "in_dim": 16, "out_dim": 16}),
+    "humo 17b": (supported.WAN21_HuMo, {"model_type": "humo", "in_dim": 36, "out_dim": 16}),
+    "s2v": (
+        supported.WAN22_S2V,
+        {"model_type": "s2v", "in_dim": 16, "out_dim": 16, "audio_dim": 24, "audio_inject_layers": [0, 1]},
+    ),
+    "animate": (supported.WAN22_Animate, {"model_type": "animate", "in_dim": 36, "out_dim": 16}),
+    "scail": (supported.WAN21_SCAIL, {"model_type": "scail", "in_dim": 20, "out_dim": 16}),
+    "scail 2": (supported.WAN21_SCAIL2, {"model_type": "scail2", "in_dim": 20, "out_dim": 16}),
+    "dancer": (
+        supported.WAN22_WanDancer,
+        {"model_type": "wandancer", "in_dim": 36, "out_dim": 16, "audio_inject_layers": [0], "music_latent_dim": 256},
+    ),
+    "causal": (supported.WAN21_CausalAR_T2V, {"model_type": "t2v", "in_dim": 16, "out_dim": 16, "causal_ar": True}),
+    "flow rvs": (supported.WAN21_FlowRVS, {"model_type": "flow_rvs", "in_dim": 16, "out_dim": 16}),
 }
 VACE = {"vace_layers": 2, "vace_in_dim": 96}
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Any, ClassVar, Protocol
 
 from torch import Tensor, nn
@@ -36,6 +36,7 @@ class Family(ABC):
     goes_in_step      whether its blocks have slots, so that of a step's source one block is kept at a time
     supports          what works beside the edit itself; the others are refused by sentences made from this
     inversions        the methods of DDIM Invert that there are
+    relatives         networks of its kind that an edit cannot run on, and why, as what they do
     """
 
     name: ClassVar[str]
@@ -44,6 +45,7 @@ class Family(ABC):
     goes_in_step: ClassVar[bool] = False
     supports: ClassVar[frozenset[Feature]]
     inversions: ClassVar[tuple[str, ...]]
+    relatives: ClassVar[Mapping[type[nn.Module], str]] = {}
 
     def require(self, feature: Feature) -> None:
         """Raises ValueError, in a sentence, where it is not supported."""

@@ -1,14 +1,34 @@
-"""Wan 2.x, a video model whose text has an attention of its own."""
+"""Wan 2.x, a video model whose text has an attention of its own.
+
+What else a Wan model looks at (a camera, a voice, a pose, reference pictures) comes in beside that attention, the same
+for source and target. Tokens of reference pictures stand before the clip's or behind them: their attention is edited as
+the clip's is, and no mask or map has places for them.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
+from math import prod
 from typing import Any
 
-from comfy.ldm.wan.model import VaceWanModel, WanAttentionBlock, WanI2VCrossAttention, WanModel
+from comfy.ldm.wan.ar_model import CausalWanModel
+from comfy.ldm.wan.model import (
+    CameraWanModel,
+    HumoWanModel,
+    SCAIL2WanModel,
+    SCAILWanModel,
+    VaceWanModel,
+    WanAttentionBlock,
+    WanModel,
+    WanModel_S2V,
+)
+from comfy.ldm.wan.model_animate import AnimateWanModel
+from comfy.ldm.wan.model_wandancer import WanDancerModel
 from comfy.model_patcher import ModelPatcher
 from torch import Tensor, nn
 
+from ..comfy.latents import grid_of
+from ..comfy.model_patches import SlotAttention, options_of, with_options
 from .chosen_blocks import ChosenBlocks, chosen_numbers
 from .family import WordMapLayers
 from .forward_slots import AttentionSlot, CrossAttentionSlot, SelfAttentionSlot, with_block_slots
@@ -16,9 +36,18 @@ from .support import Feature
 from .unet import PICTURE
 from .whole_clip import WholeClip
 
-NETWORKS = (WanModel, VaceWanModel)  # others attend to more than text and time: a camera, a voice, an actor
-VACE, CLIP_VISION, BESIDE = "vace_frames", "clip_vision_output", "time_dim_concat"
-PICTURES = (PICTURE, VACE, CLIP_VISION, BESIDE, "reference_latents", "context_latents")
+NETWORKS = (
+    WanModel, VaceWanModel, CameraWanModel, HumoWanModel, WanModel_S2V, AnimateWanModel, SCAILWanModel, SCAIL2WanModel,
+    WanDancerModel,
+)  # fmt: skip
+VACE, VOICE = "vace_frames", "audio_embed"
+REFERENCES, REFERENCE_MASKS = "reference_latents", "ref_mask_28ch"
+IN_TOKENS = REFERENCES, "context_latents", "time_dim_concat", "pose_video_latent", "reference_motion"
+PICTURES = (
+    PICTURE, VACE, VOICE, REFERENCE_MASKS, *IN_TOKENS, "clip_vision_output", "clip_vision_output_ref",
+    "camera_conditions", "control_video", "face_video_pixels", "driving_mask_28ch",
+)  # fmt: skip
+CLIP_PLACES = "videop2p_clip_places"  # where a call's options say which of its tokens are the clip's
 
 
 class Wan(WholeClip):
@@ -27,6 +56,10 @@ class Wan(WholeClip):
     name, called = "Wan 2.1 or 2.2", "a Wan model"
     supports = frozenset({Feature.EXPERTS})
     goes_in_step = True
+    relatives = {
+        CausalWanModel: "draws a clip block by block by what it keeps of the blocks before, where an edit takes all "
+        "frames at once"
+    }
 
     def has(self, network: nn.Module) -> bool:
         return type(network) in NETWORKS
@@ -36,6 +69,13 @@ class Wan(WholeClip):
 
     def slots(self, network: Any) -> Iterator[AttentionSlot]:
         return slots_of(network)
+
+    def fill_attention(
+        self, cross: SlotAttention | None, frame: SlotAttention | None, executor: Any, *args: Any, **kwargs: Any
+    ) -> Tensor:
+        options, places = options_of(args, kwargs), clip_places(executor.class_obj.diffusion_model, args[0], kwargs)
+        args, kwargs = with_options(args, kwargs, {**options, CLIP_PLACES: places})
+        return super().fill_attention(cross, frame, executor, *args, **kwargs)
 
     def word_map_layers(self, network: Any, size: Sequence[int], blocks: str) -> WordMapLayers:
         return chosen_blocks(network, size, blocks)
@@ -62,26 +102,32 @@ def wan_blocks(network: nn.Module) -> dict[str, WanAttentionBlock]:
     return {name: module for name, module in network.named_modules() if isinstance(module, WanAttentionBlock)}
 
 
-def slots_of(network: nn.Module) -> Iterator[AttentionSlot]:
+def slots_of(network: Any) -> Iterator[AttentionSlot]:
     """Of both attentions of every block."""
     for name, block in wan_blocks(network).items():
         yield SelfAttentionSlot(f"{name}.self_attn", block.self_attn)
-        # An image-to-video block looks at the picture first, at the text last.
-        turn = int(isinstance(block.cross_attn, WanI2VCrossAttention))
-        yield CrossAttentionSlot(f"{name}.cross_attn", block.cross_attn, turn)
+        yield CrossAttentionSlot(f"{name}.cross_attn", block.cross_attn, text_turn(network))
+
+
+def text_turn(network: Any) -> int:
+    """Which of the attentions of a block's `cross_attn` looks at the text."""
+    return int(network.img_emb is not None)  # an image-to-video block looks at its picture first
+
+
+def clip_places(network: Any, x: Tensor, conditions: Mapping[str, Any]) -> slice:
+    """Which tokens of a network's call are the clip's; conditions: what the call has beside latent and text, by the
+    names of the host's BaseModel."""
+    reference = conditions.get("reference_latent")
+    leads = isinstance(network, SCAILWanModel) or network.ref_conv is not None  # else it stands behind, or is not read
+    before = prod(grid_of(reference, network.patch_size)) if leads and reference is not None else 0
+    return slice(before, before + prod(grid_of(x, network.patch_size)))
 
 
 class WanBlocks(ChosenBlocks):
     """Of a clip that reference pictures may stand beside."""
 
     def by_frame(self, probabilities: Tensor, options: dict[str, Any]) -> Tensor:
-        frames, rows, columns = options["grid_sizes"]
-        if probabilities.shape[2] != frames * rows * columns:
-            raise ValueError(
-                "the model looks at reference pictures beside the clip, which have no place in a mask: remove them, or "
-                "name no words to blend"
-            )
-        return super().by_frame(probabilities, options)
+        return super().by_frame(probabilities[:, :, options[CLIP_PLACES]], options)
 
 
 def chosen_blocks(network: WanModel, size: Sequence[int], choice: str = "") -> WanBlocks:

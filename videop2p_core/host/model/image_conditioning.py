@@ -4,6 +4,7 @@ Where it brings none the host gives an inpainting model a blank picture, all of 
 alone then, as the model that it was made of. That is as good a clip's model as any, so long as all branches agree.
 """
 
+from collections.abc import Iterator
 from typing import Any
 
 from torch import Tensor
@@ -11,10 +12,16 @@ from torch import Tensor
 from ..comfy.conditioning import Conditioning
 from ..families.table import family_of_network
 from ..families.unet import PICTURE
-from ..families.wan import BESIDE, VACE
+from ..families.wan import IN_TOKENS, REFERENCE_MASKS, REFERENCES, VACE, VOICE
 
-MASK = "concat_mask"
+MASK, CAMERA, CONTROL_VIDEO = "concat_mask", "camera_conditions", "control_video"
 GUIDES, SOUND = "keyframe_idxs", "ref_audio"
+FOR_EACH_FRAME = {
+    PICTURE: "pictures to paint in",
+    MASK: "masks to paint in",
+    CAMERA: "views of a camera",
+    CONTROL_VIDEO: "frames of a control video",
+}
 
 
 def pictures_in(base_model: Any, conditioning: Conditioning) -> set[str]:
@@ -41,6 +48,22 @@ def check_alike(base_model: Any, **conditionings: Conditioning) -> None:
             "both through the same node (InpaintModelConditioning or WanImageToVideo, for instance) and connect what "
             "comes out"
         )
+    shapes = {name: _shapes_beside(conditioning) for name, conditioning in conditionings.items()}
+    first, *others = shapes
+    other = next((name for name in others if shapes[name] != shapes[first]), None)
+    if other is not None:
+        raise ValueError(
+            f"the {first} conditioning shows the model pictures beside the clip in another number or size than the "
+            f"{other} conditioning does: put both through the same node and connect what comes out"
+        )
+
+
+def _shapes_beside(conditioning: Conditioning) -> set[tuple[str, tuple[Any, ...]]]:
+    """Of the pictures that stand beside the clip in a Wan model's tokens, of every kind."""
+    beside = [
+        (kind, options[kind]) for _, options in conditioning for kind in IN_TOKENS if options.get(kind) is not None
+    ]
+    return {(kind, tuple(x.shape for x in (value if isinstance(value, list) else [value]))) for kind, value in beside}
 
 
 def check_inverted_alike(base_model: Any, inverted_with_picture: bool | None, source: Conditioning) -> None:
@@ -56,22 +79,24 @@ def check_inverted_alike(base_model: Any, inverted_with_picture: bool | None, so
 
 
 def check_frames(frames: int, **conditionings: Conditioning) -> None:
-    """Whether the pictures and masks are those of all latent frames: the host would spread others over the clip, or
-    fail."""
+    """Whether what a CONDITIONING has one of for each latent frame is that of the clip's: the host would spread others
+    over the clip, or fail."""
     for name, conditioning in conditionings.items():
         for _, options in conditioning:
-            for kind, called in ((PICTURE, "pictures to paint in"), (MASK, "masks to paint in")):
-                images = options.get(kind)
-                if images is not None:
-                    _check_number(images, frames, f"the {name} conditioning has", called)
             controls = options.get(VACE) or ()
             if len(controls) > 1:
                 raise ValueError(
                     f"the {name} conditioning has {len(controls)} VACE controls and an edit takes one: remove all "
                     "WanVaceToVideo nodes but one"
                 )
-            for images in controls:
-                _check_number(images, frames, f"the {name} conditioning has", "latent frames of VACE control")
+            for called, number in _for_each_frame(options):
+                if number not in (1, frames):
+                    raise ValueError(
+                        f"the {name} conditioning has {number} {called}, the clip {frames} latent frames: give it one "
+                        "for each frame of the clip, or a single one for all (a reference picture before them wants "
+                        "its latent before the clip's too)"
+                    )
+            _check_voice(options.get(VOICE), frames, name)
             if options.get(GUIDES) is not None:
                 raise ValueError(
                     f"the {name} conditioning holds guides (of LTXVAddGuide), whose frames stand behind the clip's own "
@@ -82,18 +107,31 @@ def check_frames(frames: int, **conditionings: Conditioning) -> None:
                     f"the {name} conditioning brings a voice to speak in (of LTXVReferenceAudio), and an edit draws no "
                     "sound: connect it without"
                 )
-            if options.get(BESIDE) is not None:
-                raise ValueError(
-                    f"the {name} conditioning shows the model reference pictures beside the clip (Phantom, for "
-                    "instance), which an edit cannot tell from it: remove them"
-                )
 
 
-def _check_number(images: Tensor, frames: int, has: str, called: str) -> None:
-    """images: [frames, ...], or [1, channels, frames, ...] of a video model."""
-    number = images.shape[2] if images.ndim == 5 else len(images)
-    if number not in (1, frames):
+def _for_each_frame(options: dict[str, Any]) -> Iterator[tuple[str, int]]:
+    """(what an entry has one of for each latent frame, how many)."""
+    for kind, called in FOR_EACH_FRAME.items():
+        images = options.get(kind)
+        if images is not None:  # [frames, ...], or [1, channels, frames, ...] of a video model
+            yield called, images.shape[2] if images.ndim == 5 else len(images)
+    for images in options.get(VACE) or ():
+        yield "latent frames of VACE control", images.shape[2]
+    masks = options.get(REFERENCE_MASKS)  # [1, references and frames, channels, height, width]
+    if masks is not None:
+        yield "masks of who is who", masks.shape[1] - len(options.get(REFERENCES) or ())
+
+
+def _check_voice(voice: Tensor | None, frames: int, name: str) -> None:
+    if voice is None:
+        return
+    number = frames
+    if voice.ndim == 5:  # HuMo's [1, frames, windows, layers, channels]
+        number = voice.shape[1]
+    elif voice.ndim == 4:  # S2V's [1, layers, channels, 4 frames], of which the model cuts off what is too long
+        number = min(voice.shape[3] // 4, frames)
+    if number != frames:
         raise ValueError(
-            f"{has} {number} {called}, the clip {frames} latent frames: give it one for each frame of the clip and no "
-            "reference image beside them, or a single one for all"
+            f"the {name} conditioning has a voice of {number} latent frames, the clip {frames}: give the node that "
+            "made it the clip's length, and a sound that lasts as long"
         )

@@ -25,12 +25,14 @@ from ..families.unet import transformer_blocks
 from .identity import TUNINGS, describe_mismatch, identity_of
 from .image_conditioning import check_frames
 
-# With a UNet too, but the first knows a fifth of the noise levels alone, and the others draw by a picture.
+# Of networks as the families have them, but the first knows a fifth of the noise levels alone, and the others draw by a
+# picture.
 NO_PAINTERS = (
     comfy.model_base.SDXLRefiner,
     comfy.model_base.SD_X4Upscaler,
     comfy.model_base.Stable_Zero123,
     comfy.model_base.Lotus,
+    comfy.model_base.WAN21_FlowRVS,
 )
 LIMITED = {"area", "mask"}  # options of a CONDITIONING that holds for a part of the picture
 
@@ -65,11 +67,16 @@ def check_editable(model: ModelPatcher) -> None:
 def _check_network(model: ModelPatcher) -> None:
     if not isinstance(model, ModelPatcher):
         raise ValueError("there is no model: this checkpoint holds none, connect a model loader")
-    if known_family(model.get_model_object("diffusion_model")) is not None and not isinstance(model.model, NO_PAINTERS):
+    network = model.get_model_object("diffusion_model")
+    if known_family(network) is not None and not isinstance(model.model, NO_PAINTERS):
         return
     families = "; ".join(family.name for family in FAMILIES)
+    reasons = (
+        f", which {why}" for family in FAMILIES for kind, why in family.relatives.items() if kind is type(network)
+    )
     raise ValueError(
-        f"Video-P2P cannot edit with a {type(model.model).__name__} model: connect one of these families: {families}"
+        f"Video-P2P cannot edit with a {type(model.model).__name__} model{next(reasons, '')}: connect one of these "
+        f"families: {families}"
     )
 
 

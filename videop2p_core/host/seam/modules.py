@@ -48,6 +48,10 @@ def host_module(name: str) -> ModuleType:
             import comfy.ldm.qwen_image.model as module
         case "comfy.ldm.wan.model":
             import comfy.ldm.wan.model as module
+        case "comfy.ldm.wan.model_animate":
+            import comfy.ldm.wan.model_animate as module
+        case "comfy.ldm.wan.model_wandancer":
+            import comfy.ldm.wan.model_wandancer as module
         case "comfy.lora":
             import comfy.lora as module
         case "comfy.model_base":

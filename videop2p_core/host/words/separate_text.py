@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import count
 from math import prod
 from typing import Any
 
@@ -14,25 +15,35 @@ from comfy.ldm.kandinsky5.model import Kandinsky5, TransformerDecoderBlock
 from comfy.ldm.lightricks.av_model import BasicAVTransformerBlock, LTXAVModel
 from comfy.ldm.lightricks.model import BasicTransformerBlock as LTXVBlock
 from comfy.ldm.lightricks.model import LTXVModel
-from comfy.ldm.wan.model import CameraWanModel, VaceWanModel, WanAttentionBlock, WanModel
+from comfy.ldm.wan.model import WanAttentionBlock
 from comfy.model_patcher import ModelPatcher
 from torch import Tensor, nn
 
 from ..comfy.expert_pair import on_each
 from ..comfy.latents import Grid, grid_of
+from ..comfy.model_patches import OVERRIDE
+from ..families.wan import NETWORKS, clip_places, text_turn
 from .text_attention import ALL, Evaluation, Layout, OverriddenText
 
-TEXT = "videop2p_text_attention"  # where a call's options say that an attention looks at the text
+TEXT = "videop2p_text_attention"  # where a call's options say which of the attentions of a layer with text it is
 
 
 @dataclass(frozen=True)
 class MarkedAttention:
-    """An object patch on the `forward` of one attention to the text, which says so; forward: what was there."""
+    """An object patch on the `forward` of one layer that looks at the text: where something looks into the attentions
+    of a call, each that the layer computes says so, and which it is. forward: what was there."""
 
     forward: Any
 
     def __call__(self, *args: Any, transformer_options: dict[str, Any], **kwargs: Any) -> Tensor:
-        return self.forward(*args, transformer_options={**transformer_options, TEXT: True}, **kwargs)
+        looking, turns = transformer_options.get(OVERRIDE), count()
+        if looking is not None:
+
+            def marked(*call: Any, transformer_options: dict[str, Any], **more: Any) -> Tensor:
+                return looking(*call, transformer_options={**transformer_options, TEXT: next(turns)}, **more)
+
+            transformer_options = {**transformer_options, OVERRIDE: marked}
+        return self.forward(*args, transformer_options=transformer_options, **kwargs)
 
 
 @dataclass(frozen=True)
@@ -64,9 +75,19 @@ class SeparateText(OverriddenText):
 
     def layout(self, evaluation: Evaluation, queries: int, keys: int, options: dict[str, Any]) -> Layout | None:
         if TEXT in options:
-            # An image-to-video block of Wan looks at its picture in the same place.
             return Layout(ALL, text=ALL) if keys == evaluation.tokens else None
         return Layout(ALL, itself=ALL) if queries == keys == prod(self.grid(evaluation)) else None
+
+
+class WanText(SeparateText):
+    """Wan, beside whose clip reference pictures may stand, and whose image-to-video blocks look at a picture first."""
+
+    def layout(self, evaluation: Evaluation, queries: int, keys: int, options: dict[str, Any]) -> Layout | None:
+        clip = clip_places(evaluation.network, evaluation.x, evaluation.arguments)
+        seen = slice(clip.start, None)
+        if TEXT in options:
+            return Layout(seen, text=ALL) if options[TEXT] == text_turn(evaluation.network) else None
+        return Layout(seen, itself=clip) if queries == keys >= clip.stop else None
 
 
 class LTXAVText(SeparateText):
@@ -82,9 +103,7 @@ class LTXAVText(SeparateText):
 
 
 SEPARATE = {
-    "Wan 2.x": SeparateText(
-        (WanModel, VaceWanModel, CameraWanModel), WanAttentionBlock, "cross_attn", lambda wan: wan.patch_size
-    ),
+    "Wan 2.x": WanText(NETWORKS, WanAttentionBlock, "cross_attn", lambda wan: wan.patch_size),
     "LTX-Video": SeparateText((LTXVModel,), LTXVBlock, "attn2", lambda ltxv: ltxv.patchifier.patch_size),
     "LTX-2": LTXAVText((LTXAVModel,), BasicAVTransformerBlock, "attn2", lambda ltxv: ltxv.patchifier.patch_size),
     "Cosmos-Predict2": SeparateText(

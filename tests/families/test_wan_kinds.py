@@ -1,0 +1,152 @@
+"""What a Wan model looks at beside its text: it acts, its tokens are told from the clip's, its keys from words."""
+
+from itertools import pairwise
+from unittest.mock import patch
+
+import pytest
+import torch
+from comfyui_videop2p.tests.families.test_laws import (
+    test_no_edit_is_what_plain_sampling_draws_bit_for_bit as no_edit_is_plain,
+)
+from comfyui_videop2p.tests.families.test_laws import (
+    test_the_source_s_own_prompt_gives_the_source_bit_for_bit as own_prompt_gives_the_source,
+)
+from comfyui_videop2p.tests.families.worlds import BLUE, RED, WAN_KINDS, World, drawn, wan_world
+from comfyui_videop2p.tests.host import wan_kinds
+from comfyui_videop2p.tests.host.calls import encode, run
+from comfyui_videop2p.videop2p_core.host.families.wan import (
+    CLIP_PLACES,
+    PICTURES,
+    REFERENCE_MASKS,
+    REFERENCES,
+    WanBlocks,
+)
+from comfyui_videop2p.videop2p_core.host.words import word_weights
+from einops import rearrange
+from node_helpers import conditioning_set_values
+
+REFERENCE_AHEAD = {"2.2 fun control", "scail", "scail 2"}
+
+
+@pytest.fixture(scope="module", params=wan_kinds.TOLD)
+def kind(request):
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def world(kind):
+    return wan_world(kind)
+
+
+@pytest.fixture(scope="module")
+def inversion(world):
+    return world.inverted()[0]
+
+
+@pytest.mark.parametrize("other", [kind for kind in wan_kinds.TOLD if kind not in WAN_KINDS])
+def test_what_differs_in_little_from_the_worlds_of_the_laws(other):
+    world = wan_world(other)
+    no_edit_is_plain(world, world.inverted()[0])
+    own_prompt_gives_the_source(world, "direct-exact")
+
+
+def test_all_that_it_is_told_acts(world, inversion):
+    plain = world.plain(inversion, world.encoded(RED))
+    shown = set(world.told) & set(PICTURES)
+    assert shown or world.name == "Wan 2.2 5b"
+    for name in shown:
+        less = {told: value for told, value in world.told.items() if told != name}
+        if name == REFERENCES:
+            less.pop(REFERENCE_MASKS, None)
+        without = World(world.name, lambda: world.parts, world.size, less)
+        assert not torch.allclose(without.plain(inversion, without.encoded(RED)), plain, atol=1e-4), name
+
+
+def test_maps_are_of_the_clip_s_own_places(world, kind, inversion):
+    """Those whose tokens the network draws the clip from."""
+    network, heads, checked = world.model.model.diffusion_model, [], []
+    by_frame = WanBlocks.by_frame
+
+    def seen(blocks, probabilities, options):
+        checked.append(options[CLIP_PLACES])
+        maps = by_frame(blocks, probabilities, options)
+        assert torch.equal(rearrange(maps, "f h p g -> 1 h (f p) g"), probabilities[:, :, checked[-1]])
+        return maps
+
+    def drew(_network, _arguments, clip):
+        tokens = rearrange(clip, "b c f (h p) (w q) -> b (f h w) (p q c)", p=2, q=2)
+        assert not checked or torch.equal(heads[-1][:, checked[-1]], tokens)
+
+    hooks = [
+        network.head.register_forward_hook(lambda *call: heads.append(call[-1])),
+        network.register_forward_hook(drew),
+    ]
+    try:
+        with patch.object(WanBlocks, "by_frame", seen):
+            world.edited(inversion, world.controlled(BLUE, cross_window=1.0, blend_source="red", blend_target="blue"))
+    finally:
+        for hook in hooks:
+            hook.remove()
+    assert checked and {places.start > 0 for places in checked} == {kind in REFERENCE_AHEAD}
+    assert heads[-1].shape[1] <= world.tokens
+
+
+def test_words_are_weighed_in_the_attention_to_the_text_alone(world, kind, inversion):
+    layers, texts = len(list(network_blocks(world))), []
+    weighed = word_weights.weighed
+
+    def seen(call, weights):
+        texts.append(call.k)
+        return weighed(call, weights)
+
+    drawn_by = []
+    for weight in (1, 4):
+        heavy, text = run("WordWeights", model=world.model, clip=world.clip, text=RED, weights=f"ball: {weight}")[:2]
+        heavy_world = World(world.name, lambda heavy=heavy: (heavy, world.clip), world.size, world.told)
+        with patch.object(word_weights, "weighed", seen):
+            drawn_by.append(heavy_world.plain(inversion, conditioning_set_values(text, world.told)))
+    assert torch.equal(drawn_by[0], world.plain(inversion, world.encoded(RED)))
+    assert not torch.allclose(*drawn_by, atol=1e-2)
+    assert len(texts) == layers * len(list(pairwise(inversion.sigmas)))
+    assert {k.shape[1] for k in texts} == {encode(world.clip, RED)[0][0].shape[1]}
+
+
+def network_blocks(world):
+    """The layers that look at the text."""
+    modules = world.model.model.diffusion_model.named_modules()
+    return (module for name, module in modules if name.endswith(".cross_attn"))
+
+
+def test_words_are_looked_for(world):
+    (masks,), *_ = run("WordMask", model=world.model, clip=world.clip, text=RED, latent=world.latent, words="ball")
+    assert masks.amax((-2, -1)).eq(1).all() and masks.std() > 0.01
+
+
+# --- refused ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "told, changed, sentence",
+    [
+        ("camera", {"camera_conditions": drawn(1, 24, 4, 48, 32)}, "4 views of a camera, the clip 3 latent frames"),
+        ("s2v", {"control_video": drawn(1, 16, 2, 6, 4)}, "2 frames of a control video, the clip 3 latent frames"),
+        ("s2v", {"audio_embed": drawn(1, 25, 24, 8)}, "a voice of 2 latent frames, the clip 3"),
+        ("humo", {"audio_embed": drawn(1, 4, 8, 5, 1280)}, "a voice of 4 latent frames, the clip 3"),
+        ("scail 2", {"ref_mask_28ch": drawn(1, 5, 28, 6, 4)}, "4 masks of who is who, the clip 3 latent frames"),
+        ("animate", {"concat_latent_image": drawn(1, 16, 4, 6, 4)}, "reference picture before them wants its latent"),
+    ],
+)
+def test_what_is_not_of_the_clip_s_length_is_refused(told, changed, sentence):
+    world = wan_world(told)
+    source = conditioning_set_values(world.encoded(RED), changed)
+    with pytest.raises(ValueError, match=sentence):
+        run("DDIMInvert", model=world.model, source=source, null=source, latent=world.latent, method="direct")
+
+
+def test_other_pictures_beside_the_target_s_clip_are_refused():
+    world = wan_world("bernini")
+    inversion, *_ = world.inverted()
+    fewer = {"context_latents": world.told["context_latents"][:1]}
+    target = conditioning_set_values(world.encoded(BLUE), fewer)
+    with pytest.raises(ValueError, match="pictures beside the clip in another number or size than the target cond"):
+        world.edited(inversion, world.controlled(BLUE, cross_window=1.0), target=target)
