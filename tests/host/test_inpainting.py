@@ -70,7 +70,9 @@ def test_pictures_of_other_frames_are_refused(painter):
     few = changed(painter.source, concat_latent_image=painter.picture(seed=1)[:3])
     with pytest.raises(ValueError, match="the source conditioning has 3 pictures to paint in, the clip 5 "):
         painter.invert("direct", source=few)
-    with pytest.raises(ValueError, match="the source conditioning has a picture for the model to go by, the null"):
+    with pytest.raises(
+        ValueError, match="the source conditioning has a picture, .* for the model to go by .*, the null"
+    ):
         painter.invert("direct", null=encode(painter.clip, ""))
     one = changed(painter.source, concat_mask=painter.half_mask()[:1])
     alike, own = (painter.invert("direct", source=source)[0] for source in (one, painter.source))

@@ -111,7 +111,9 @@ def test_pictures_that_the_branches_do_not_share_are_refused(models, text):
         source, target, null = (told(kind, text, prompt) for prompt in (RED, BLUE, ""))
         given = {"source": [source], "target": [target], "null": [null]}
         edit = controlled(text, BLUE)
-        with pytest.raises(ValueError, match="the clip was inverted with a picture for the model to go by"):
+        with pytest.raises(
+            ValueError, match="the clip was inverted with a picture, camera or voice for the model to go by"
+        ):
             edited(models[kind], inversion, edit)
         with pytest.raises(
             ValueError, match="the source conditioning has a picture .*, the target conditioning has none"

@@ -83,7 +83,7 @@ class Family(ABC):
 
     @abstractmethod
     def pictures_read(self, base_model: Any) -> tuple[str, ...]:
-        """Options of a CONDITIONING that bring pictures which a host's BaseModel goes by."""
+        """Options of a CONDITIONING that bring pictures, cameras or voices which a host's BaseModel goes by."""
 
     def reads_pooled(self, model: Any) -> bool:
         """Whether a MODEL reads a pooled vector beside the text."""

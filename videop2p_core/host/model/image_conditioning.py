@@ -1,10 +1,11 @@
-"""Pictures that a model goes by beside the text, as an inpainting model does: its CONDITIONING brings them along.
+"""Pictures that a model goes by beside the text, as an inpainting model does, and the cameras and voices of some: its
+CONDITIONING brings them along.
 
 Where it brings none the host gives an inpainting model a blank picture, all of it to be painted: it draws from the text
 alone then, as the model that it was made of. That is as good a clip's model as any, so long as all branches agree.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from typing import Any
 
 from torch import Tensor
@@ -44,11 +45,13 @@ def check_alike(base_model: Any, **conditionings: Conditioning) -> None:
         missing = every - kinds[lacking]
         other = next(name for name in kinds if missing & kinds[name])
         raise ValueError(
-            f"the {other} conditioning has a picture for the model to go by, the {lacking} conditioning has none: put "
-            "both through the same node (InpaintModelConditioning or WanImageToVideo, for instance) and connect what "
-            "comes out"
+            f"the {other} conditioning has a picture, camera or voice for the model to go by "
+            f"({', '.join(sorted(missing & kinds[other]))}), the {lacking} conditioning has none: put both through the "
+            "same node (InpaintModelConditioning or WanImageToVideo, for instance) and connect what comes out"
         )
-    shapes = {name: _shapes_beside(conditioning) for name, conditioning in conditionings.items()}
+    shapes = {
+        name: _shapes_of(every.intersection(IN_TOKENS), conditioning) for name, conditioning in conditionings.items()
+    }
     first, *others = shapes
     other = next((name for name in others if shapes[name] != shapes[first]), None)
     if other is not None:
@@ -58,12 +61,10 @@ def check_alike(base_model: Any, **conditionings: Conditioning) -> None:
         )
 
 
-def _shapes_beside(conditioning: Conditioning) -> set[tuple[str, tuple[Any, ...]]]:
-    """Of the pictures that stand beside the clip in a Wan model's tokens, of every kind."""
-    beside = [
-        (kind, options[kind]) for _, options in conditioning for kind in IN_TOKENS if options.get(kind) is not None
-    ]
-    return {(kind, tuple(x.shape for x in (value if isinstance(value, list) else [value]))) for kind, value in beside}
+def _shapes_of(kinds: Set[str], conditioning: Conditioning) -> set[tuple[str, tuple[Any, ...]]]:
+    """(kind, the shapes of its pictures), of every entry of a CONDITIONING."""
+    values = [(kind, options[kind]) for _, options in conditioning for kind in kinds if options.get(kind) is not None]
+    return {(kind, tuple(x.shape for x in (value if isinstance(value, list) else [value]))) for kind, value in values}
 
 
 def check_inverted_alike(base_model: Any, inverted_with_picture: bool | None, source: Conditioning) -> None:
@@ -72,9 +73,9 @@ def check_inverted_alike(base_model: Any, inverted_with_picture: bool | None, so
     if inverted_with_picture not in (None, has):
         now, then = ("has one", "without") if has else ("has none", "with")
         raise ValueError(
-            f"the clip was inverted {then} a picture for the model to go by (from InpaintModelConditioning, for "
-            f"instance), but the source conditioning {now}: connect to the source, target and null inputs what went "
-            "through the same node as the source and null text of the inversion"
+            f"the clip was inverted {then} a picture, camera or voice for the model to go by (from "
+            f"InpaintModelConditioning, for instance), but the source conditioning {now}: connect to the source, "
+            "target and null inputs what went through the same node as the source and null text of the inversion"
         )
 
 

@@ -46,6 +46,8 @@ def host_module(name: str) -> ModuleType:
             import comfy.ldm.modules.diffusionmodules.openaimodel as module
         case "comfy.ldm.qwen_image.model":
             import comfy.ldm.qwen_image.model as module
+        case "comfy.ldm.wan.ar_model":
+            import comfy.ldm.wan.ar_model as module
         case "comfy.ldm.wan.model":
             import comfy.ldm.wan.model as module
         case "comfy.ldm.wan.model_animate":
