@@ -44,6 +44,8 @@ def test_what_is_stated_is_what_is_refused(world):
             model=world.model,
             inversion=world.inverted()[0],
             edit=world.controlled(BLUE),
+            source=world.encoded(RED),
+            target=world.encoded(BLUE),
             null=world.encoded(""),
             sharp=True,
         ),

@@ -19,6 +19,7 @@ from node_helpers import conditioning_set_values
 
 RED, BLUE, BIG = "a red ball on sand", "a blue ball on sand", "a very big red ball on sand"
 STEPS, CFG, FRAMES = 2, 3.0, 3
+TOKENS = 40  # more than any of the prompts has
 
 
 @dataclass(eq=False)
@@ -147,7 +148,7 @@ def pictures_of(latent):
 def wan_world(kind):
     """A Wan that looks at more than its text, and what the host's nodes show it."""
     size = (8, 8) if kind == "dancer" else wan_kinds.SIZE  # it hears by eighths of a frame's places
-    made = partial(lambda kind: (wan_kinds.model_of(kind), wan.tiny_text(wan.SHORT)), kind)
+    made = partial(lambda kind: (wan_kinds.model_of(kind), wan.tiny_text(TOKENS)), kind)
     return World(f"Wan {kind}", made, size, wan_kinds.TOLD[kind], cells=4, beside=wan_kinds.BESIDE.get(kind, 0))
 
 
