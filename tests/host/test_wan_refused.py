@@ -116,7 +116,7 @@ def test_pictures_that_the_branches_do_not_share_are_refused(models, text):
         ):
             edited(models[kind], inversion, edit)
         with pytest.raises(
-            ValueError, match="the source conditioning has a picture .*, the target conditioning has none"
+            ValueError, match="the source conditioning has a picture, camera or voice .*, the target .* has none"
         ):
             edited(models[kind], inversion, edit, **given | {"target": [encode(text, BLUE)]})
         edited(models[kind], inversion, edit, **given)
