@@ -85,7 +85,7 @@ EDITIONS = {
         {"vae": 2400, "unet": 6600, "decoder": 1200, "judge": 4, "lcm": 2000},
     ),  # fmt: skip
     "scenes2": Edition(
-        world, world.silhouettes, CACHE, CACHE, {"vae": 2100, "unet": 12000, "decoder": 800, "judge": 12, "lcm": 2000}
+        world, world.silhouettes, CACHE, CACHE, {"vae": 2100, "unet": 12000, "decoder": 800, "judge": 10, "lcm": 2000}
     ),
 }
 FIRST = "scenes"

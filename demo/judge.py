@@ -17,9 +17,10 @@ from safetensors.torch import load_file, save_file
 from . import data
 from .editions import EDITIONS, FIRST, Edition
 
-SHAPES = {  # of each edition: the side that pictures are judged at, and channels
-    "scenes": (64, (24, 48, 96, 128)),
-    "scenes2": (128, (32, 64, 112, 160)),  # what a thing is made of shows in its finest marks
+SHAPES = {  # of each edition: the side that pictures are judged at, and of each layer the channels and the stride
+    "scenes": (64, ((24, 1), (48, 2), (96, 2), (128, 2), (128, 1))),
+    # What a thing is made of shows in its finest marks.
+    "scenes2": (128, ((32, 2), (64, 2), (64, 1), (112, 2), (112, 1), (160, 2), (160, 1))),
 }
 EDGE = 8  # pixels that a picture is moved by at most
 
@@ -27,20 +28,20 @@ EDGE = 8  # pixels that a picture is moved by at most
 class Judge(torch.nn.Module):
     """Pictures [batch, 3, height, width] in 0..1 -> {field: logits [batch, values]}."""
 
-    def __init__(self, fields: dict[str, tuple[str, ...]], side: int, widths: tuple[int, ...]):
+    def __init__(self, fields: dict[str, tuple[str, ...]], side: int, shapes: tuple[tuple[int, int], ...]):
         super().__init__()
         self.fields, self.side = fields, side
-        strides = (side // 64, 2, 2, 2, 1)
-        layers = []
-        for before, after, stride in zip((3, *widths), (*widths, widths[-1]), strides, strict=True):
+        layers, before = [], 3
+        for after, stride in shapes:
             layers += [
                 torch.nn.Conv2d(before, after, 3, stride=stride, padding=1, bias=False),
                 torch.nn.BatchNorm2d(after),
                 torch.nn.ReLU(),
             ]
+            before = after
         self.features = torch.nn.Sequential(*layers)
         self.heads = torch.nn.ModuleDict(
-            {field: torch.nn.Linear(widths[-1] * 16, len(values)) for field, values in fields.items()}
+            {field: torch.nn.Linear(before * 16, len(values)) for field, values in fields.items()}
         )
 
     def forward(self, pictures: torch.Tensor) -> dict[str, torch.Tensor]:
