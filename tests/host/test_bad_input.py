@@ -52,9 +52,9 @@ FLUX = {
     "hidden_size": 24, "mlp_ratio": 2.0, "num_heads": 2, "depth": 1, "depth_single_blocks": 1, "axes_dim": [4, 4, 4],
     "theta": 100, "patch_size": 2, "qkv_bias": True, "guidance_embed": False, "txt_ids_dims": [],
 }  # fmt: skip
-CAMERA = {
-    "image_model": "wan2.1", "model_type": "camera", "dim": 24, "ffn_dim": 24, "num_heads": 2, "num_layers": 1,
-    "in_dim": 32, "out_dim": 16, "text_dim": 8, "freq_dim": 8, "patch_size": (1, 2, 2),
+HUNYUAN = {name: value for name, value in FLUX.items() if name != "txt_ids_dims"} | {
+    "image_model": "hunyuan_video", "patch_size": [1, 2, 2], "byt5": False, "use_cond_type_embedding": False,
+    "vision_in_dim": None, "meanflow": False, "meanflow_sum": False,
 }  # fmt: skip
 
 
@@ -67,7 +67,7 @@ def transformer(family, config):
 
 OTHER_MODELS = {
     "a Flux model": lambda: transformer("Flux", FLUX),
-    "a WAN21_Camera model": lambda: transformer("WAN21_Camera", CAMERA),
+    "a HunyuanVideo model": lambda: transformer("HunyuanVideo", HUNYUAN),
     "there is no model": lambda: None,
 }
 
