@@ -10,7 +10,7 @@ from scipy.ndimage import convolve1d
 
 from . import things
 from .camera import Camera, project, project_direction, rays
-from .materials import FUR, Sight, shade
+from .materials import Sight, shade
 from .motion import Pose, to_body, to_world
 from .places import Place, look, place_of
 from .scene import SIZE, Scene
@@ -66,10 +66,7 @@ class Seen:
 
 
 def stage_of(scene: Scene, time: float) -> Stage:
-    solids = [
-        Solid(thing.object, pose(scene, i, time), FUR if thing.material == "furry" else 0.0)
-        for i, thing in enumerate(scene.things)
-    ]
+    solids = [Solid(thing.object, pose(scene, i, time)) for i, thing in enumerate(scene.things)]
     return Stage(scene, camera(scene, time), place_of(scene), sun(scene), solids)
 
 

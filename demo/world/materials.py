@@ -36,8 +36,8 @@ FILLS = {
     "wood": WOOD,
 }
 SUN, SKY, EARTH = np.array((1.0, 0.94, 0.84)), np.array((0.80, 0.88, 1.0)), np.array((0.95, 0.82, 0.72))
-SITES = {"origami": 30, "spotted": 22}
-FUR = 0.028
+SITES = {"origami": 16, "spotted": 22}
+SOFT = 0.22  # how far light reaches round a surface
 
 
 @dataclass(frozen=True)
@@ -126,12 +126,9 @@ def paint(scene: Scene, index: int, thing: Thing, sight: Sight) -> tuple[np.ndar
         strewn, up = sites(thing.object, (scene.seed, index, 3), SITES["origami"])
         first, _, margin = nearest_site(sight.body, strewn)
         normals = world_normals(sight, up[first])
-        tone = 0.6 + 0.66 * rng.random(len(strewn), dtype=np.float32)[first] + 0.2 * (1 - ramp(0.0, 0.06, margin))
-    elif thing.material == "furry":
-        noise = Noise(rng)
-        parting = 1.6 * noise(2.5 * x, 2.5 * z) + 0.8 * y
-        strand = noise(15 * (x + 0.2 * parting), 6 * y + 15 * z)
-        tone = 0.56 + 0.84 * strand
+        bright = rng.permutation(np.linspace(0, 1, len(strewn), dtype=np.float32))[first]
+        tone = 0.42 + 0.9 * bright + 0.25 * (1 - ramp(0.0, 0.07, margin))
+        hue = mix(base, 1.0, 0.3 * ramp(0.6, 0.8, bright))
     hue = hue * tone[:, None]
     return hue, normals
 
@@ -140,6 +137,14 @@ def world_normals(sight: Sight, up: np.ndarray) -> Points:
     """Body directions `up` [points, 3] turned as the body is."""
     c, s = sight.turn
     return c * up[:, 0] + s * up[:, 2], up[:, 1], c * up[:, 2] - s * up[:, 0]
+
+
+def reflected(height: np.ndarray) -> np.ndarray:
+    """The light that a mirror shows where it looks up or down by `height` -1..1: a sky that is brightest low down, and
+    dark earth under it that grows lighter towards the eye."""
+    sky = 1.35 - 0.75 * np.clip(height, 0, 1)
+    earth = 0.16 + 0.6 * np.clip(-height, 0, 1)
+    return earth + (sky - earth) * ramp(-0.05, 0.05, height)
 
 
 def shade(scene: Scene, index: int, thing: Thing, sight: Sight) -> np.ndarray:
@@ -155,8 +160,7 @@ def shade(scene: Scene, index: int, thing: Thing, sight: Sight) -> np.ndarray:
     normals = tuple(np.where(painted, bent, flat) for bent, flat in zip(normals, sight.normals, strict=True))
 
     facing = dot(normals, sight.sun)
-    soft = 0.45 if thing.material == "furry" else 0.22
-    direct = np.clip((facing + soft) / (1 + soft), 0, 1) * sight.sunlight
+    direct = np.clip((facing + SOFT) / (1 + SOFT), 0, 1) * sight.sunlight
     upward = 0.5 + 0.5 * normals[1]
     ambient = sight.sky[:, None] * (0.6 * SKY * upward[:, None] + 0.42 * EARTH * (1 - upward)[:, None])
     light = 0.74 * SUN * direct[:, None] + ambient + 0.06
@@ -169,15 +173,20 @@ def shade(scene: Scene, index: int, thing: Thing, sight: Sight) -> np.ndarray:
     rim = grazing**3 * sight.sky
     metal = painted & (thing.colour == "golden")
     glossy = np.isin(sight.filling, [i for i, name in enumerate(names) if name in ("dark", "glass", "metal", "white")])
-    matte = painted & np.isin(thing.material, ("origami", "furry", "wooden"))
+    matte = painted & np.isin(thing.material, ("origami", "wooden"))
     strength = np.where(glossy, 0.9, np.where(metal, 0.75, np.where(matte, 0.06, 0.22)))
     seen = seen + (glint ** np.where(glossy | metal, 60, 24) * strength * sight.sunlight)[:, None] * SUN
-    seen = seen + rim[:, None] * SKY * np.where(painted & (thing.material == "furry"), 0.4, 0.16)[:, None] * hue
-    if metal.any() and thing.material != "furry":
-        mirrored = 2 * dot(normals, sight.eye) * normals[1] - sight.eye[1]
-        side = 2 * dot(normals, sight.eye) * normals[0] - sight.eye[0]
+    seen = seen + rim[:, None] * SKY * 0.16 * hue
+    mirrored = 2 * dot(normals, sight.eye) * normals[1] - sight.eye[1]
+    side = 2 * dot(normals, sight.eye) * normals[0] - sight.eye[0]
+    around = (0.45 + 0.55 * sight.sky) * (0.72 + 0.28 * sight.sunlight)
+    if thing.material == "shiny":
+        chrome = hue * (reflected(mirrored + 0.1 * np.sin(4 * side)) * around)[:, None]
+        haze = 0.34 * around * ramp(-0.02, 0.06, mirrored) * (1 - ramp(0.06, 0.5, mirrored))
+        seen = mix(seen, chrome + haze[:, None] * SKY + (glint**60 * 0.9 * sight.sunlight)[:, None], 0.95 * painted)
+    elif metal.any():
         studio = 0.5 + 0.8 * ramp(-0.12, 0.55, mirrored + 0.12 * np.sin(5 * side)) + 0.3 * ramp(0.1, -0.7, mirrored)
-        polished = hue * (studio * (0.45 + 0.55 * sight.sky) * (0.72 + 0.28 * sight.sunlight))[:, None]
+        polished = hue * (studio * around)[:, None]
         seen = mix(
             seen,
             polished + (glint**60 * 0.8 * sight.sunlight)[:, None],

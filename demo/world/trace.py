@@ -22,7 +22,6 @@ class Solid:
 
     kind: str
     pose: Pose
-    rough: float = 0.0  # height of the fur
 
     @cached_property
     def ball(self) -> tuple[tuple[float, float, float], float]:
@@ -34,13 +33,7 @@ class Solid:
 
     def distance(self, points: Points) -> np.ndarray:
         body = to_body(points, self.pose)
-        away = things.distance(self.kind, body)
-        if self.rough:
-            x, y, z = body
-            away = away - self.rough * (
-                np.sin(21 * x + 5 * y) * np.sin(15 * y + 7 * z + 3 * x) * np.sin(20 * z - 5 * x)
-            )
-        return away * (self.pose.scale * min(self.pose.stretch, self.pose.breadth))
+        return things.distance(self.kind, body) * (self.pose.scale * min(self.pose.stretch, self.pose.breadth))
 
 
 def along(origin, directions: Points, t: np.ndarray) -> Points:
