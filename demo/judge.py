@@ -91,7 +91,8 @@ def spoiled(pictures: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
     batch, _, height, width = pictures.shape
     down, right = torch.randint(2 * EDGE + 1, (2,), generator=generator).tolist()
     pictures = F.pad(pictures, (EDGE,) * 4, mode="reflect")[..., down : down + height, right : right + width]
-    blurred = F.interpolate(F.avg_pool2d(pictures, 2), scale_factor=2, mode="bilinear")
+    coarseness = 2 * int(torch.randint(1, 3, (), generator=generator))
+    blurred = F.interpolate(F.avg_pool2d(pictures, coarseness), scale_factor=coarseness, mode="bilinear")
     blurred = torch.lerp(pictures, blurred, torch.rand(batch, 1, 1, 1, generator=generator))
     light = 1 + 0.15 * (torch.rand(batch, 1, 1, 1, generator=generator) - 0.5)
     shift = 0.08 * (torch.rand(batch, 3, 1, 1, generator=generator) - 0.5)

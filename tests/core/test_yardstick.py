@@ -77,7 +77,7 @@ EDITS = [
     (SCENE, SWAP),
     (SCENE, RECOLOURED),
     (SCENE, {"material": "origami"}),
-    (replace(SCENE, object="bear", material="striped"), {"material": "furry"}),
+    (replace(SCENE, object="bear", material="striped"), {"material": "shiny"}),
     (replace(SCENE, material="wooden"), {"place": "snow"}),
     (replace(SCENE, place="moon", style="night", colour="white"), {"object": "teapot"}),
     (replace(SCENE, place="snow", style="watercolour", colour="red"), {"object": "star"}),
