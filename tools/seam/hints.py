@@ -217,8 +217,8 @@ OWN_KEYS = {
 KEYS_IN = {
     "host.model.input_checks": ("LIMITED",),
     "host.comfy.denoiser": ("GUIDANCE",),
-    "host.model.image_conditioning": ("MASK", "GUIDES", "SOUND"),
-    "host.families.unet": ("PICTURE",),
+    "host.families.shown": ("PICTURE", "MASK"),
+    "host.families.ltxv": ("GUIDES", "VOICE"),
     "host.families.wan": ("PICTURES",),
 }
 # Modules that hand them on; of several the first.

@@ -157,7 +157,7 @@ def prepare_edit(
         conditionings = {"source": source, "null": null, "target": target.conditioning}
         check_conditioning(model, **conditionings)
         check_alike(model.model, **conditionings)
-        check_hints(len(inversion.noise), **conditionings)
+        check_hints(model, len(inversion.noise), **conditionings)
     return prepared
 
 

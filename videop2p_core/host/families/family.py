@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from ...edit.curves import KeyFrames
 from ..comfy.conditioning import Conditioning, tokens_of
 from ..comfy.model_patches import SlotAttention
+from .shown import PAINTED, check_number, numbers_shown
 from .support import Feature, refusal
 
 
@@ -84,6 +85,12 @@ class Family(ABC):
     @abstractmethod
     def pictures_read(self, base_model: Any) -> tuple[str, ...]:
         """Options of a CONDITIONING that bring pictures, cameras or voices which a host's BaseModel goes by."""
+
+    def check_shown(self, name: str, options: Mapping[str, Any], frames: int) -> None:
+        """Raises ValueError, in a sentence, where an entry of the CONDITIONING `name` shows a model what is not for a
+        clip of so many latent frames, or what no edit can run on."""
+        for called, number in numbers_shown(options, PAINTED):
+            check_number(name, called, number, frames)
 
     def reads_pooled(self, model: Any) -> bool:
         """Whether a MODEL reads a pooled vector beside the text."""

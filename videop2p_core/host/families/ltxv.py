@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from typing import Any
 
 from comfy.ldm.lightricks.model import LTXVModel
@@ -15,7 +15,7 @@ from .family import WordMapLayers
 from .forward_slots import AttentionSlot, CrossAttentionSlot, SelfAttentionSlot
 from .whole_clip import WholeClip
 
-BLOCKS = "transformer_blocks"
+BLOCKS, GUIDES, VOICE = "transformer_blocks", "keyframe_idxs", "ref_audio"
 
 
 class LTXV(WholeClip):
@@ -52,6 +52,18 @@ class LTXV(WholeClip):
 
     def pictures_read(self, base_model: Any) -> tuple[str, ...]:
         return ()  # those of LTXVImgToVideo stand in the LATENT
+
+    def check_shown(self, name: str, options: Mapping[str, Any], frames: int) -> None:
+        if options.get(GUIDES) is not None:
+            raise ValueError(
+                f"the {name} conditioning holds guides (of LTXVAddGuide), whose frames stand behind the clip's own in "
+                "its latent, so that an edit cannot tell them apart: connect prompts and latent without them"
+            )
+        if options.get(VOICE) is not None:
+            raise ValueError(
+                f"the {name} conditioning brings a voice to speak in (of LTXVReferenceAudio), and an edit draws no "
+                "sound: connect it without"
+            )
 
     def reads_more(self, model: ModelPatcher) -> bool:
         return True

@@ -15,9 +15,9 @@ from ...edit.curves import KeyFrames
 from ...edit.local_blend import blend_grid, check_grid
 from ..comfy.model_patches import ControlledSlot, SlotAttention, options_of, with_options
 from .family import Family, WordMapLayers
+from .shown import PICTURE
 from .support import EVERY, Feature
 
-PICTURE = "concat_latent_image"  # of an inpainting model
 UNGUIDED = KeyFrames(((0.0, 1.0),))  # guidance is in the weights
 
 

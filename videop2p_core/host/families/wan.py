@@ -32,21 +32,22 @@ from ..comfy.model_patches import SlotAttention, options_of, with_options
 from .chosen_blocks import ChosenBlocks, chosen_numbers
 from .family import WordMapLayers
 from .forward_slots import AttentionSlot, CrossAttentionSlot, SelfAttentionSlot, with_block_slots
+from .shown import PAINTED, PICTURE, check_number, numbers_shown
 from .support import Feature
-from .unet import PICTURE
 from .whole_clip import WholeClip
 
 NETWORKS = (
     WanModel, VaceWanModel, CameraWanModel, HumoWanModel, WanModel_S2V, AnimateWanModel, SCAILWanModel, SCAIL2WanModel,
     WanDancerModel,
 )  # fmt: skip
-VACE, VOICE = "vace_frames", "audio_embed"
+VACE, VOICE, CAMERA, CONTROL_VIDEO = "vace_frames", "audio_embed", "camera_conditions", "control_video"
 REFERENCES, REFERENCE_MASKS = "reference_latents", "ref_mask_28ch"
 IN_TOKENS = REFERENCES, "context_latents", "time_dim_concat", "pose_video_latent", "reference_motion"
 PICTURES = (
     PICTURE, VACE, VOICE, REFERENCE_MASKS, *IN_TOKENS, "clip_vision_output", "clip_vision_output_ref",
-    "camera_conditions", "control_video", "face_video_pixels", "driving_mask_28ch",
+    CAMERA, CONTROL_VIDEO, "face_video_pixels", "driving_mask_28ch",
 )  # fmt: skip
+FOR_EACH_FRAME = {CAMERA: "views of a camera", CONTROL_VIDEO: "frames of a control video"}
 CLIP_PLACES = "videop2p_clip_places"  # where a call's options say which of its tokens are the clip's
 
 
@@ -87,6 +88,22 @@ class Wan(WholeClip):
     def pictures_read(self, base_model: Any) -> tuple[str, ...]:
         return PICTURES
 
+    def check_shown(self, name: str, options: Mapping[str, Any], frames: int) -> None:
+        controls = options.get(VACE) or ()
+        if len(controls) > 1:
+            raise ValueError(
+                f"the {name} conditioning has {len(controls)} VACE controls and an edit takes one: remove all "
+                "WanVaceToVideo nodes but one"
+            )
+        for called, number in for_each_frame(options):
+            check_number(name, called, number, frames)
+        number = voiced_frames(options.get(VOICE), frames)
+        if number != frames:
+            raise ValueError(
+                f"the {name} conditioning has a voice of {number} latent frames, the clip {frames}: give the node that "
+                "made it the clip's length, and a sound that lasts as long"
+            )
+
     def recorded_values(self, network: Any, clip: Tensor, tokens: int, cross: bool, temporal: bool) -> int:
         frames, _, height, width = clip.shape
         _, rows, columns = network.patch_size
@@ -121,6 +138,28 @@ def clip_places(network: Any, x: Tensor, conditions: Mapping[str, Any]) -> slice
     leads = isinstance(network, SCAILWanModel) or network.ref_conv is not None  # else it stands behind, or is not read
     before = prod(grid_of(reference, network.patch_size)) if leads and reference is not None else 0
     return slice(before, before + prod(grid_of(x, network.patch_size)))
+
+
+def for_each_frame(options: Mapping[str, Any]) -> Iterator[tuple[str, int]]:
+    """(what an entry of a CONDITIONING has one of for each latent frame, how many)."""
+    yield from numbers_shown(options, PAINTED)
+    yield from numbers_shown(options, FOR_EACH_FRAME)
+    for pictures in options.get(VACE) or ():
+        yield "latent frames of VACE control", pictures.shape[2]
+    masks = options.get(REFERENCE_MASKS)  # [1, references and frames, channels, height, width]
+    if masks is not None:
+        yield "masks of who is who", masks.shape[1] - len(options.get(REFERENCES) or ())
+
+
+def voiced_frames(voice: Tensor | None, frames: int) -> int:
+    """Of how many latent frames a voice is, for a clip of `frames`."""
+    if voice is None:
+        return frames
+    if voice.ndim == 5:  # HuMo's [1, frames, windows, layers, channels]
+        return voice.shape[1]
+    if voice.ndim == 4:  # S2V's [1, layers, channels, 4 frames], of which the model cuts off what is too long
+        return min(voice.shape[3] // 4, frames)
+    return frames
 
 
 class WanBlocks(ChosenBlocks):

@@ -23,7 +23,6 @@ from ..families.support import Feature
 from ..families.table import FAMILIES, family_of, known_family
 from ..families.unet import transformer_blocks
 from .identity import TUNINGS, describe_mismatch, identity_of
-from .image_conditioning import check_frames
 
 # Of networks as the families have them, but the first knows a fifth of the noise levels alone, and the others draw by a
 # picture.
@@ -206,11 +205,13 @@ def _is_whole(options: dict[str, Any]) -> bool:
     return not limited and options.get("strength") != 0
 
 
-def check_hints(frames: int, **conditionings: Conditioning) -> None:
-    """Whether the ControlNets and the inpainting pictures of CONDITIONINGs are those of all frames: the host would
-    begin anew with too few of the one, and spread the other over the clip."""
-    check_frames(frames, **conditionings)
+def check_hints(model: ModelPatcher, frames: int, **conditionings: Conditioning) -> None:
+    """Whether the ControlNets of CONDITIONINGs, and what else these show a model, are those of all frames: the host
+    would begin anew with too few of the one, and spread the other over the clip."""
+    family = family_of(model)
     for name, conditioning in conditionings.items():
+        for _, options in conditioning:
+            family.check_shown(name, options, frames)
         for control in (control for _, options in conditioning for control in control_nets(options)):
             if _wraps_calls(control):
                 raise ValueError(

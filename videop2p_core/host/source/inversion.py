@@ -82,7 +82,7 @@ def invert(
     check_conditioning(model, source=source, null=null)
     check_everywhere(source=source, null=null)
     clip, sound = clip_of(latent, model), sound_of(latent)
-    check_hints(len(clip), source=source, null=null)
+    check_hints(model, len(clip), source=source, null=null)
     check_alike(model.model, source=source, null=null)
     if source_frames is not None:
         source_frames.check_fits(model.model, clip)

@@ -42,7 +42,7 @@ def tune(
     check_conditioning(model, positive=positive)
     check_everywhere(positive=positive)
     clip = clip_of(latent, model)
-    check_hints(len(clip), positive=positive)
+    check_hints(model, len(clip), positive=positive)
     # How memory is saved changes no number.
     with unfinished(ancestors, model, (positive,), clip, replace(settings, checkpointing=False)) as unfinished_run:
 
