@@ -150,3 +150,13 @@ def test_other_pictures_beside_the_target_s_clip_are_refused():
     target = conditioning_set_values(world.encoded(BLUE), fewer)
     with pytest.raises(ValueError, match="pictures beside the clip in another number or size than the target cond"):
         world.edited(inversion, world.controlled(BLUE, cross_window=1.0), target=target)
+
+
+def test_a_pose_for_a_part_of_the_steps_is_refused():
+    """As SCAIL's node has it by pose_start and pose_end: entries with and without the pose, a gap between them."""
+    world = wan_world("scail")
+    posed = conditioning_set_values(world.encoded(RED), {"start_percent": 0.0, "end_percent": 0.5})
+    unposed = conditioning_set_values(encode(world.clip, RED), {"start_percent": 0.5 + 1e-5, "end_percent": 1.0})
+    source = [*posed, *unposed]
+    with pytest.raises(ValueError, match="the source conditioning is limited to a part of the picture or of the steps"):
+        run("DDIMInvert", model=world.model, source=source, null=source, latent=world.latent, method="direct")
