@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 import torch
@@ -12,10 +11,11 @@ from einops import rearrange
 from scipy.ndimage import binary_dilation, binary_erosion, center_of_mass, distance_transform_edt
 from scipy.spatial import KDTree
 
+from . import scenes
 from .differences import Place, distance, overlap, place_of
-from .editions import Edition
 from .judge import Judge
-from .measure import of_arrays, stacked
+from .measure import empty, of_arrays, stacked
+from .scenes import Scene, silhouettes
 
 NEAR, FAR = 2, 12  # pixels from the things: between them lies the ring
 SEEN_IN = 7 / 8  # of the frames
@@ -29,12 +29,11 @@ FLICKER = 1.25  # changes from frame to frame, as a multiple of those of the tru
 
 @dataclass(frozen=True)
 class Truth:
-    """What an edit is held against. source, target: scenes of the edition; frames: [frames, height, width, 3] of the
+    """What an edit is held against. source, target: frames: [frames, height, width, 3] of the
     source, round_trip and true_round_trip: what the VAE makes of it and of the true target."""
 
-    edition: Edition
-    source: Any
-    target: Any
+    source: Scene
+    target: Scene
     frames: np.ndarray
     round_trip: np.ndarray
     true_round_trip: np.ndarray
@@ -46,17 +45,17 @@ class Truth:
     @cached_property
     def keeps_place(self) -> bool:
         """Whether what lies around the thing stays as it is."""
-        around = self.edition.scenes.EDITED["background"]
+        around = scenes.EDITED["background"]
         return all(getattr(self.source, field) == getattr(self.target, field) for field in (around, "style"))
 
     @cached_property
     def old(self) -> Place:
-        without = self.without if self.keeps_place else self._empty(self.source)
-        return self.edition.silhouettes.true_place(self._clip(self.source), without)
+        without = self.without if self.keeps_place else empty(self.source, len(self.frames))
+        return silhouettes.true_place(self._clip(self.source), without)
 
     @cached_property
     def new(self) -> Place:
-        return self.edition.silhouettes.true_place(self._true_clip, self.without)
+        return silhouettes.true_place(self._true_clip, self.without)
 
     @cached_property
     def true(self) -> np.ndarray:
@@ -66,7 +65,7 @@ class Truth:
     @cached_property
     def without(self) -> np.ndarray:
         """The target's scene without a thing [frames, height, width, 3]."""
-        return self._empty(self.target)
+        return empty(self.target, len(self.frames))
 
     @cached_property
     def away(self) -> np.ndarray:
@@ -90,12 +89,8 @@ class Truth:
     def _true_clip(self) -> list:
         return self._clip(self.target)
 
-    def _clip(self, scene: Any) -> list:
-        return self.edition.scenes.clip(scene, len(self.frames))
-
-    def _empty(self, scene: Any) -> np.ndarray:
-        times = np.linspace(0, 1, len(self.frames))
-        return np.stack([self.edition.scenes.render_empty(scene, time) for time in times])
+    def _clip(self, scene: Scene) -> list:
+        return scenes.clip(scene, len(self.frames))
 
 
 @dataclass(frozen=True)
@@ -122,7 +117,7 @@ def accepted(truth: Truth, edited: np.ndarray, judge: Judge) -> Acceptance:
     """edited: frames [frames, height, width, 3] in 0..1."""
     place = truth.new
     if not truth.keeps_shape:
-        place = truth.edition.silhouettes.best_place(truth.target, edited, truth.without)
+        place = silhouettes.best_place(truth.target, edited, truth.without)
     share = _seen(truth, edited, judge)
     away = truth.away_from(place)
     around = (away > NEAR) & (away <= FAR)
@@ -154,7 +149,7 @@ def _seen(truth: Truth, edited: np.ndarray, judge: Judge) -> float:
     with torch.inference_mode():
         logits = judge(rearrange(torch.from_numpy(edited).float(), "f h w c -> f c h w"))
     right = [
-        values.argmax(dim=-1) == truth.edition.scenes.FIELDS[field].index(getattr(truth.target, field))
+        values.argmax(dim=-1) == scenes.FIELDS[field].index(getattr(truth.target, field))
         for field, values in logits.items()
     ]
     return float(torch.stack(right).all(dim=0).float().mean())

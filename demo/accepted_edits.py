@@ -23,9 +23,11 @@ from ..videop2p_core.host.model.frame_attention import Inflation
 from ..videop2p_core.host.model.inflate import inflate
 from ..videop2p_core.host.source import inversion as host_inversion
 from ..videop2p_core.images.matte import EXCHANGED, MatteSettings
+from . import scenes
 from .acceptance import Acceptance, Truth, accepted
 from .differences import overlap
 from .evaluation_world import FRAMES, World
+from .scenes import Scene
 from .ways import Way
 
 KINDS = ("object", "colour", "pattern", "refinement", "background")
@@ -47,32 +49,28 @@ class AcceptedCase:
         return KINDS[self.seed % len(KINDS)]
 
     @property
-    def scenes(self) -> Any:
-        return self.world.edition.scenes
-
-    @property
     def field(self) -> str:
         """What changes."""
-        return self.scenes.EDITED[self.kind]
+        return scenes.EDITED[self.kind]
 
     @cached_property
-    def source(self) -> Any:
-        scene = self.scenes.random_scene(self.seed)
-        surface = self.scenes.EDITED["pattern"]
+    def source(self) -> Scene:
+        scene = scenes.random_scene(self.seed)
+        surface = scenes.EDITED["pattern"]
         if self.kind == "refinement":
             return replace(scene, **{surface: "plain"})
         is_plain = self.kind == "pattern" and getattr(scene, surface) == "plain"
         return replace(scene, **{surface: "striped"}) if is_plain else scene
 
     @cached_property
-    def target(self) -> Any:
+    def target(self) -> Scene:
         old = getattr(self.source, self.field)
-        values = [value for value in self.scenes.FIELDS[self.field] if value not in ("plain", old)]
+        values = [value for value in scenes.FIELDS[self.field] if value not in ("plain", old)]
         return replace(self.source, **{self.field: str(self.source.random("edit").choice(values))})
 
     @property
     def captions(self) -> tuple[str, str]:
-        return self.scenes.caption(self.source), self.scenes.caption(self.target)
+        return scenes.caption(self.source), scenes.caption(self.target)
 
     @property
     def blended(self) -> dict[str, tuple[str]]:
@@ -87,7 +85,7 @@ class AcceptedCase:
     def truth(self) -> Truth:
         true, _ = self.world.rendered(self.target)
         trips = (self.world.vae.decode(self.world.vae.encode(frames)).numpy() for frames in (self.frames, true))
-        return Truth(self.world.edition, self.source, self.target, self.frames.numpy(), *trips)
+        return Truth(self.source, self.target, self.frames.numpy(), *trips)
 
     def inverted(self, method: str, steps: int, record_settings: RecordSettings | None = None) -> Inversion:
         source, null = self.world.encode(self.captions[0]), self.world.encode("")

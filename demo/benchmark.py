@@ -5,6 +5,7 @@ Each method is a shipped workflow, so that what is compared are the graphs that 
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import replace
 from io import BytesIO
@@ -26,21 +27,20 @@ METHODS = {
     "Tune-A-Video": "demo_baseline_tune_a_video",
 }
 FIRST = 2_000_000  # the first seed that is reported on
-EDITED = "object", "colour", "background"
+EDITED = "object", "colour", "place"
 SHOWN = ("psnr", "ssim", "background", "truth", "all_seen")
 
 
 def table(folder: Path, clips: int) -> list[dict[str, Any]]:
-    """The edits of so many clips, which are rendered into the folder: another object, colour and background of each."""
+    """The edits of so many clips, which are rendered into the folder: another object, colour and place of each."""
     rows = []
-    for seed in range(FIRST, FIRST + clips):
-        scene = scenes.random_scene(seed)
-        path = folder / f"{seed}.mp4"
+    for scene in itertools.islice(scenes.of_one_thing(FIRST), clips):
+        path = folder / f"{scene.seed}.mp4"
         if not path.exists():
             videos.write(path, [frame.image for frame in scenes.clip(scene, videos.FRAMES)])
         for field in EDITED:
             prompts = {"source_prompt": scenes.caption(scene), "target_prompt": scenes.caption(changed(scene, field))}
-            rows.append({"clip": path.name, **prompts, **blended(field), "_field": field, "_seed": seed})
+            rows.append({"clip": path.name, **prompts, **blended(field), "_field": field, "_seed": scene.seed})
     return rows
 
 
@@ -53,7 +53,7 @@ def changed(scene: scenes.Scene, field: str) -> scenes.Scene:
 
 def blended(field: str) -> dict[str, str]:
     """A new background is where no word is."""
-    word = "" if field == "background" else "auto"
+    word = "" if field == "place" else "auto"
     return {"blend_source": word, "blend_target": word}
 
 

@@ -1,23 +1,22 @@
-"""The training pictures, rendered once and kept by the thousand in the edition's runs (git-ignored)."""
+"""The training pictures, rendered once and kept by the thousand in the training's folder."""
 
 from __future__ import annotations
 
 import os
 from concurrent.futures import ProcessPoolExecutor
-from functools import partial
 from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 
-from .editions import EDITIONS, Edition
+from . import runs, scenes
 
 CELL = 8  # pixels a side of one latent cell
+PICTURES = 11000  # that training reads
 PART = 1000  # pictures a file: rendering goes on where it was stopped
 THINGS = 2  # the most that a scene has
 
 
-def training_picture(scenes: ModuleType, seed: int):
+def training_picture(seed: int) -> scenes.Frame:
     """The picture of a training seed: its scene at a random moment of its clip."""
     if seed >= scenes.FIRST_EVALUATION_SEED:
         raise ValueError(f"seed {seed} belongs to the evaluation: train on seeds below {scenes.FIRST_EVALUATION_SEED}")
@@ -31,34 +30,33 @@ def coverage_by_cell(masks: np.ndarray) -> np.ndarray:
     return np.concatenate([cells, np.zeros((THINGS - things, *cells.shape[1:]), cells.dtype)])
 
 
-def _render(name: str, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    frame = training_picture(EDITIONS[name].scenes, seed)
+def _render(seed: int) -> tuple[np.ndarray, np.ndarray]:
+    frame = training_picture(seed)
     return (frame.image * 255).round().astype(np.uint8), coverage_by_cell(frame.masks).astype(np.float16)
 
 
-def pictures(edition: Edition, count: int) -> tuple[np.ndarray, np.ndarray]:
+def pictures(count: int) -> tuple[np.ndarray, np.ndarray]:
     """Pictures [count, size, size, 3] uint8 and coverage of each thing by latent cell [count, THINGS, size/8, size/8].
 
     Of the seeds 0 .. count - 1, rendered on the first call.
     """
-    parts = [part(edition, first) for first in range(0, count, PART)]
+    parts = [part(first) for first in range(0, count, PART)]
     images, masks = zip(*parts, strict=True)
     return np.concatenate(images)[:count], np.concatenate(masks)[:count]
 
 
-def coverage(edition: Edition, count: int) -> np.ndarray:
+def coverage(count: int) -> np.ndarray:
     """The second of `pictures` alone."""
-    return np.concatenate([part(edition, first)[1] for first in range(0, count, PART)])[:count]
+    return np.concatenate([part(first)[1] for first in range(0, count, PART)])[:count]
 
 
-def part(edition: Edition, first: int) -> tuple[np.ndarray, np.ndarray]:
+def part(first: int) -> tuple[np.ndarray, np.ndarray]:
     """`pictures` of PART seeds from `first` on, as memory-mapped arrays."""
-    edition.runs.mkdir(parents=True, exist_ok=True)
-    files = [edition.part(name, first) for name in ("pictures", "coverage")]
+    runs.FOLDER.mkdir(parents=True, exist_ok=True)
+    files = [runs.part(name, first) for name in ("pictures", "coverage")]
     if not all(file.exists() for file in files):
-        (name,) = (name for name, other in EDITIONS.items() if other is edition)
         with ProcessPoolExecutor(2) as pool:
-            drawn = pool.map(partial(_render, name), range(first, first + PART), chunksize=50)
+            drawn = pool.map(_render, range(first, first + PART), chunksize=50)
             for file, arrays in zip(files, zip(*drawn, strict=True), strict=True):
                 save(file, np.stack(arrays))
     return tuple(np.load(file, mmap_mode="r") for file in files)

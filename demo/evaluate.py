@@ -1,7 +1,6 @@
 """Measure the demo model on scenes that training never saw, through ComfyUI: `python dev.py demo-eval --seed N`.
 
 Every part draws its clips from the same seeds N, N + 1, ...; N is at least 1,000,000.
-`--world scenes2` takes the second edition, which has every part but `long` and `edits`.
 """
 
 from __future__ import annotations
@@ -29,9 +28,9 @@ from ..videop2p_core.host.model.inflate import inflate
 from ..videop2p_core.host.prompts.clip_tokens import read_prompt
 from ..videop2p_core.host.source import inversion as host_inversion
 from ..videop2p_core.images.metrics import psnr
+from . import scenes
 from .accepted_edits import accepted_part
 from .data import CELL
-from .editions import EDITIONS, FIRST
 from .evaluation_world import MANY_STEPS, World, opened
 from .judge import seen
 from .long_clips import long_part
@@ -46,10 +45,10 @@ def judge_part(world: World) -> dict[str, float]:
     """Is the judge right on clean renders, and on what the VAE makes of them? [fraction of all fields right]"""
     right = {"judge_on_renders": [], "judge_on_vae": []}
     for scene in world.scenes:
-        image = torch.from_numpy(world.edition.scenes.render(scene).image)[None]
+        image = torch.from_numpy(scenes.render(scene).image)[None]
         for name, frames in (("judge_on_renders", image), ("judge_on_vae", world.vae.decode(world.vae.encode(image)))):
             values_seen = seen(world.judge, frames)
-            right[name] += [values_seen[field] == getattr(scene, field) for field in world.edition.scenes.JUDGED]
+            right[name] += [values_seen[field] == getattr(scene, field) for field in scenes.JUDGED]
     return {name: fmean(values) for name, values in right.items()}
 
 
@@ -67,11 +66,11 @@ def vae_part(world: World) -> dict[str, float]:
 
 def text_to_image_part(world: World) -> dict[str, float]:
     """What the judge sees in pictures drawn from captions by the stock sampler [fraction right]."""
-    right = {field: [] for field in world.edition.scenes.FIELDS}
+    right = {field: [] for field in scenes.FIELDS}
     pictures, captions = [], []
     for scene in world.scenes:
-        caption = world.edition.scenes.caption(scene)
-        cells = world.edition.scenes.SIZE // CELL
+        caption = scenes.caption(scene)
+        cells = scenes.SIZE // CELL
         latent = torch.zeros(1, 4, cells, cells)
         noise = comfy.sample.prepare_noise(latent, scene.seed)
         samples = comfy.sample.sample(
@@ -96,7 +95,7 @@ def attention_part(world: World) -> dict[str, float]:
     for scene in world.scenes:
         frames, masks = world.rendered(scene)
         truth = F.avg_pool2d(masks[:, None], CELL)[:, 0] > 0.5
-        caption = world.edition.scenes.caption(scene)
+        caption = scenes.caption(scene)
         source = world.encode(caption)
         inverted = host_inversion.invert_latent(
             model, source, null, world.vae.encode(frames), InversionSettings(DIRECT, world.steps)
@@ -131,7 +130,7 @@ def inversion_part(world: World) -> dict[str, float]:
     model, null = inflate(world.model, Inflation()), world.encode("")
     for i, scene in enumerate(world.scenes):
         frames, _ = world.rendered(scene)
-        source = world.encode(world.edition.scenes.caption(scene))
+        source = world.encode(scenes.caption(scene))
         latent = world.vae.encode(frames)
 
         def replayed(method, source=source, latent=latent):
@@ -182,10 +181,8 @@ def sheet(pictures: list[torch.Tensor], columns: int = 8, captions: list[str] | 
     return canvas
 
 
-def evaluate(
-    seed: int, clips: int, parts: list[str], steps: int | None, folder: Path | None, world_name: str = FIRST
-) -> dict:
-    world = opened(world_name, seed, clips, steps, folder)
+def evaluate(seed: int, clips: int, parts: list[str], steps: int | None, folder: Path | None) -> dict:
+    world = opened(seed, clips, steps, folder)
     figures = {"seed": seed, "clips": clips, "steps": world.steps}
     for name in parts:
         with torch.inference_mode():
@@ -198,7 +195,6 @@ def evaluate(
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--world", choices=EDITIONS, default=FIRST)
     parser.add_argument("--seed", type=int, default=1_000_000)
     parser.add_argument("--clips", type=int, default=64)
     parser.add_argument(
@@ -215,6 +211,6 @@ if __name__ == "__main__":
     unknown = [name for name in a.parts.split(",") if name not in PARTS]
     if unknown:
         parser.error(f"'{unknown[0]}' is not a part of the evaluation: {', '.join(PARTS)}")
-    measured = evaluate(a.seed, a.clips, a.parts.split(","), a.steps, a.pictures, a.world)
+    measured = evaluate(a.seed, a.clips, a.parts.split(","), a.steps, a.pictures)
     if a.json:
         a.json.write_text(json.dumps({"figures": measured}, indent=1) + "\n")

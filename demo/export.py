@@ -20,27 +20,26 @@ from ..videop2p_core.host.demo_model import (
     read_demo_file,
     with_prefix,
 )
-from . import words
-from .editions import EDITIONS, FIRST, Edition
+from . import runs, scenes, words
 
 LIMIT = 25_000_000  # bytes
 SD_SCALE = 0.18215  # the host multiplies the VAE's latents by it before the UNet sees them
 
 
-def gather(edition: Edition, training: str) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
-    networks, vae = load_file(edition.unet), load_file(edition.vae)
+def gather(training: str) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
+    networks, vae = load_file(runs.UNET), load_file(runs.VAE)
     vae["vae_scale"], vae["vae_shift"] = torch.tensor(SD_SCALE), torch.tensor(0.0)
     tensors = {UNET_PREFIX + k: v for k, v in with_prefix(networks, "unet.").items()}
     tensors |= {f"{TEXT_PREFIX}transformer.{k}": v for k, v in with_prefix(networks, "text.").items()}
     tensors |= {VAE_PREFIX + k: v for k, v in vae.items()}
     tensors = {name: tensor.half().contiguous() for name, tensor in tensors.items()}
-    tensors[TOKEN_ROWS] = torch.tensor(words.token_rows(edition.vocabulary))
+    tensors[TOKEN_ROWS] = torch.tensor(words.token_rows(scenes.VOCABULARY))
     metadata = {
         "architecture": "Stable Diffusion 1.x, small: eps prediction, scaled-linear betas; TAESD's VAE",
         "unet": json.dumps(UNET),
         "text": json.dumps(TEXT),
-        "vocabulary": json.dumps(edition.vocabulary),
-        "size": str(edition.scenes.SIZE),
+        "vocabulary": json.dumps(scenes.VOCABULARY),
+        "size": str(scenes.SIZE),
         "training": training,
     }
     return tensors, metadata
@@ -63,16 +62,14 @@ def with_rows(networks: dict[str, torch.Tensor], token_ids: list[int], vocabular
     return networks | {name: fresh}
 
 
-def restore(edition: Edition) -> None:
-    """The committed file taken apart again into the edition's runs, for training to go on from.
-
-    That of the first edition also gives another edition a start: it knows how to draw, and some of the words.
-    """
-    edition.runs.mkdir(parents=True, exist_ok=True)
-    tensors, _ = read_demo_file(edition.model if edition.model.exists() else DEMO_FILE)
+def restore() -> None:
+    """The committed file taken apart again, for training to go on from. What it never
+    learnt of the world's words begins at random."""
+    runs.FOLDER.mkdir(parents=True, exist_ok=True)
+    tensors, _ = read_demo_file(runs.MODEL)
     vae = {name: tensor.float() for name, tensor in with_prefix(tensors, VAE_PREFIX).items()}
-    save_file(with_rows(networks_of(tensors), tensors[TOKEN_ROWS].tolist(), edition.vocabulary), edition.unet)
-    save_file(vae | {"vae_scale": torch.tensor(1.0)}, edition.vae)
+    save_file(with_rows(networks_of(tensors), tensors[TOKEN_ROWS].tolist(), scenes.VOCABULARY), runs.UNET)
+    save_file(vae | {"vae_scale": torch.tensor(1.0)}, runs.VAE)
 
 
 def add_figures(figures: dict[str, float]) -> None:
@@ -81,19 +78,18 @@ def add_figures(figures: dict[str, float]) -> None:
     save_file(tensors, DEMO_FILE, metadata | {"figures": json.dumps(figures)})
 
 
-def export(edition: Edition, training: str) -> None:
-    tensors, metadata = gather(edition, training)
-    save_file(tensors, edition.model, metadata)
-    size = edition.model.stat().st_size
+def export(training: str) -> None:
+    tensors, metadata = gather(training)
+    save_file(tensors, runs.MODEL, metadata)
+    size = runs.MODEL.stat().st_size
     if size > LIMIT:
-        edition.model.unlink()
+        runs.MODEL.unlink()
         raise ValueError(f"the demo model takes {size} bytes, the limit is {LIMIT}: make the UNet narrower")
-    print(f"{edition.model}: {size / 1e6:.1f} MB, {sum(t.numel() for t in tensors.values()) / 1e6:.2f} M numbers")
+    print(f"{runs.MODEL}: {size / 1e6:.1f} MB, {sum(t.numel() for t in tensors.values()) / 1e6:.2f} M numbers")
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--world", choices=EDITIONS, default=FIRST)
     parser.add_argument("--training", required=True, help="what the training took, for the file's metadata")
     a = parser.parse_args()
-    export(EDITIONS[a.world], a.training)
+    export(a.training)

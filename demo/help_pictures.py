@@ -29,7 +29,7 @@ PLATE, WARNING = "#26262b", "#ff8f8f"  # of a sentence
 
 CONTROLLER, INVERT, TUNE = "VP2P_AttentionController", "VP2P_DDIMInvert", "VP2P_TuneOnVideo"
 INFLATE, PASSES = "VP2P_InflateUNet", {"frames_per_pass": 4, "pass_overlap": 1}
-BALL, CAR = "a red ball on the beach", "a red car in the snow"
+RABBIT, CAR = "a red rabbit on the beach", "a red car in the snow"
 
 
 @dataclass(frozen=True)
@@ -39,21 +39,21 @@ class Panel:
 
     caption: str
     changes: dict[str, dict] = field(default_factory=dict)
-    clip: str = BALL
+    clip: str = RABBIT
     workflow: str = "demo_fast"
     shown: str = EDITED
     after: str = ""
     refused: bool = False
 
 
-def edit(caption: str, target: str, source: str = "", thing: str = "", *, clip: str = BALL, **settings) -> Panel:
+def edit(caption: str, target: str, source: str = "", thing: str = "", *, clip: str = RABBIT, **settings) -> Panel:
     """source, thing: the blend words."""
     words = {"target_prompt": target, "blend_source": source, "blend_target": thing, "cross_window": 0.2}
     return Panel(caption, {CONTROLLER: words | settings}, clip)
 
 
-STAR, RABBIT = ("a red star on the beach", "ball", "star"), ("a red rabbit on the beach", "ball", "rabbit")
-HEART, GREEN = ("a red heart on the beach", "ball", "heart"), ("a green ball on the beach", "ball", "ball")
+STAR, CAT = ("a red star on the beach", "rabbit", "star"), ("a red cat on the beach", "rabbit", "cat")
+HEART, GREEN = ("a red heart on the beach", "rabbit", "heart"), ("a green rabbit on the beach", "rabbit", "rabbit")
 BLUE, NIGHT = ("a blue car in the snow", "car", "car"), "a red car in the snow at night"
 QUICK = {
     INVERT: {"steps": 30, "keep_source": "in memory"},
@@ -82,7 +82,7 @@ def difference(caption: str, *words: str, **settings) -> Panel:
     """What an edit changed, brightened."""
     changes = edit(caption, *words, **settings).changes
     seen = {"mode": "difference", "gain": 6.0, "before_label": "", "after_label": ""}
-    return Panel(caption, changes | {"VP2P_CompareVideos": seen}, BALL, "demo_compare", "Compare Videos")
+    return Panel(caption, changes | {"VP2P_CompareVideos": seen}, RABBIT, "demo_compare", "Compare Videos")
 
 
 def re_edit(caption: str, target: str, source: str, thing: str, **settings) -> Panel:
@@ -98,18 +98,18 @@ def painted(caption: str, **settings) -> Panel:
 PICTURES = {
     "cross_window": [
         edit("cross window 0.2: the shape is free", *STAR),
-        edit("0.9: the ball's layout shows through", *STAR, cross_window=0.9),
+        edit("0.9: the rabbit's layout shows through", *STAR, cross_window=0.9),
     ],
     "weights": [
         edit(f"night: {weight}", NIGHT, clip=CAR, cross_window=0.8, word_weights=f"night: {weight}")
         for weight in (0, 1, 4)
     ],
     "blend_words": [
-        edit("blend words ball and rabbit", *RABBIT),
-        edit("rabbit alone: scraps of the ball stay beside it", RABBIT[0], "", "rabbit"),
+        edit("blend words rabbit and cat", *CAT),
+        edit("cat alone: scraps of the rabbit stay beside it", CAT[0], "", "cat"),
     ],
     "no_blend_words": [
-        edit("blend words ball, star: the beach stays", *STAR),
+        edit("blend words rabbit, star: the beach stays", *STAR),
         edit("none: sun, sea and sand move a little", STAR[0]),
     ],
     "threshold": [
@@ -139,14 +139,14 @@ PICTURES = {
     "save_inversion": [re_edit("a star from the saved file", *STAR), re_edit("a heart from the same file", *HEART)],
     "load_inversion": [
         re_edit("source prompt as it was: a heart", *HEART),
-        re_edit("another source prompt: a sentence", *HEART, clip="a red ball in the snow", refused=True),
+        re_edit("another source prompt: a sentence", *HEART, clip="a red rabbit in the snow", refused=True),
     ],
     "too_strong": [
         edit("cross window 0.6: the car keeps its shape", *BLUE, clip=CAR, cross_window=0.6),
         edit("0: another car in every frame", *BLUE, clip=CAR, cross_window=0.0),
     ],
     "leak": [
-        difference("what changed, x 6: the ball, a little at edges", *GREEN, cross_window=0.4),
+        difference("what changed, x 6: the rabbit, a little at edges", *GREEN, cross_window=0.4),
         difference("no blend words: sun, sky and sea as well", GREEN[0], cross_window=0.4),
     ],
     "memory": [
@@ -163,12 +163,12 @@ PICTURES = {
         Panel("every 10: another star, not the exact edit", edit("", *STAR).changes | CACHED),
     ],
     "attention_maps": [
-        Panel("'ball': a word to blend by", {"VP2P_AttentionMaps": {"words": "ball"}}, **MAPS),
+        Panel("'rabbit': a word to blend by", {"VP2P_AttentionMaps": {"words": "rabbit"}}, **MAPS),
         Panel("'on': an outline, no thing", {"VP2P_AttentionMaps": {"words": "on"}}, **MAPS),
     ],
     "edit_region": [
         painted("grow 8, feather 4: a star with room", grow=8, feather=4),
-        painted("grow 0: the ball's outline stays", grow=0, feather=4),
+        painted("grow 0: the rabbit's outline stays", grow=0, feather=4),
     ],
     "compare": [compared("wipe"), compared("difference")],
 }  # fmt: skip

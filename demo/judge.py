@@ -1,6 +1,6 @@
 """The judge of the demo world: a small classifier of what a scene shows, trained on renders alone.
 
-It names object, colour, pattern, background and style. It never sees a picture that a model made. Half of its training
+It names object, colour, material, place and style. It never sees a picture that a model made. Half of its training
 pictures are blurred, dimmed or made noisy, so that it judges outlines and colours rather than how crisp a picture is.
 """
 
@@ -14,25 +14,21 @@ import torch.nn.functional as F
 from einops import rearrange
 from safetensors.torch import load_file, save_file
 
-from . import data
-from .editions import EDITIONS, FIRST, Edition
+from . import data, runs, scenes
 
-SHAPES = {  # of each edition: the side that pictures are judged at, and of each layer the channels and the stride
-    "scenes": (64, ((24, 1), (48, 2), (96, 2), (128, 2), (128, 1))),
-    # What a thing is made of shows in its finest marks.
-    "scenes2": (128, ((32, 2), (64, 2), (64, 1), (112, 2), (112, 1), (160, 2), (160, 1))),
-}
+SIDE = 128  # of the pictures that are judged: what a thing is made of shows in its finest marks
+LAYERS = ((32, 2), (64, 2), (64, 1), (112, 2), (112, 1), (160, 2), (160, 1))  # channels and stride of each
 EDGE = 8  # pixels that a picture is moved by at most
 
 
 class Judge(torch.nn.Module):
     """Pictures [batch, 3, height, width] in 0..1 -> {field: logits [batch, values]}."""
 
-    def __init__(self, fields: dict[str, tuple[str, ...]], side: int, shapes: tuple[tuple[int, int], ...]):
+    def __init__(self, fields: dict[str, tuple[str, ...]]):
         super().__init__()
-        self.fields, self.side = fields, side
+        self.fields = fields
         layers, before = [], 3
-        for after, stride in shapes:
+        for after, stride in LAYERS:
             layers += [
                 torch.nn.Conv2d(before, after, 3, stride=stride, padding=1, bias=False),
                 torch.nn.BatchNorm2d(after),
@@ -45,14 +41,9 @@ class Judge(torch.nn.Module):
         )
 
     def forward(self, pictures: torch.Tensor) -> dict[str, torch.Tensor]:
-        x = F.interpolate(pictures, size=(self.side, self.side), mode="area") * 2 - 1
+        x = F.interpolate(pictures, size=(SIDE, SIDE), mode="area") * 2 - 1
         x = rearrange(F.adaptive_avg_pool2d(self.features(x), 4), "b c h w -> b (c h w)")
         return {field: head(x) for field, head in self.heads.items()}
-
-
-def new_judge(edition: Edition) -> Judge:
-    (shape,) = (SHAPES[name] for name, other in EDITIONS.items() if other is edition)
-    return Judge(edition.scenes.FIELDS, *shape)
 
 
 def probabilities(judge: Judge, frames: torch.Tensor) -> dict[str, torch.Tensor]:
@@ -67,21 +58,21 @@ def seen(judge: Judge, frames: torch.Tensor) -> dict[str, str]:
     return {field: judge.fields[field][int(p.argmax())] for field, p in probabilities(judge, frames).items()}
 
 
-def load_judge(edition: Edition = EDITIONS[FIRST]) -> Judge:
-    judge = new_judge(edition)
+def load_judge() -> Judge:
+    judge = Judge(scenes.FIELDS)
     judge.load_state_dict(
         {
             name: tensor.float() if tensor.is_floating_point() else tensor
-            for name, tensor in load_file(edition.judge).items()
+            for name, tensor in load_file(runs.JUDGE).items()
         }
     )
     return judge.eval()
 
 
-def labels(edition: Edition, scenes: list) -> dict[str, torch.Tensor]:
+def labels(shown: list[scenes.Scene]) -> dict[str, torch.Tensor]:
     return {
-        field: torch.tensor([values.index(getattr(scene, field)) for scene in scenes])
-        for field, values in edition.scenes.FIELDS.items()
+        field: torch.tensor([values.index(getattr(scene, field)) for scene in shown])
+        for field, values in scenes.FIELDS.items()
     }
 
 
@@ -101,22 +92,21 @@ def spoiled(pictures: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
     return torch.where(spoil, (blurred * light + shift + noise).clamp(0, 1), pictures)
 
 
-def train(edition: Edition, pictures: int, epochs: int) -> None:
+def train(pictures: int, epochs: int) -> None:
     torch.manual_seed(0)
     generator, rng = torch.Generator().manual_seed(0), np.random.default_rng(0)
-    scenes = [edition.scenes.random_scene(seed) for seed in range(pictures)]
-    alone = [seed for seed, scene in enumerate(scenes) if len(scene.things) == 1]
-    targets = labels(edition, [scenes[seed] for seed in alone])
-    judge = new_judge(edition).to(memory_format=torch.channels_last)
-    small = torch.cat([reduced(data.part(edition, first)[0], judge.side) for first in range(0, pictures, data.PART)])
-    small = small[alone]
+    drawn = [scenes.random_scene(seed) for seed in range(pictures)]
+    alone = [seed for seed, scene in enumerate(drawn) if len(scene.things) == 1]
+    targets = labels([drawn[seed] for seed in alone])
+    judge = Judge(scenes.FIELDS).to(memory_format=torch.channels_last)
+    images = torch.cat([in_half(data.part(first)[0]) for first in range(0, pictures, data.PART)])[alone]
     total = epochs * (len(alone) // 64)
     optimizer = torch.optim.AdamW(judge.parameters(), lr=2e-3, weight_decay=1e-2, fused=True)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 2e-3, total_steps=total)
     for epoch in range(epochs):
         for picks in torch.from_numpy(rng.permutation(len(alone))[: len(alone) // 64 * 64]).split(64):
             mirrored = torch.rand(64, 1, 1, 1, generator=generator) < 0.5
-            batch = spoiled(torch.where(mirrored, small[picks].flip(3), small[picks]).float(), generator)
+            batch = spoiled(torch.where(mirrored, images[picks].flip(3), images[picks]).float(), generator)
             logits = judge(batch.contiguous(memory_format=torch.channels_last))
             loss = sum(F.cross_entropy(logits[field], targets[field][picks]) for field in judge.fields)
             optimizer.zero_grad()
@@ -129,20 +119,18 @@ def train(edition: Edition, pictures: int, epochs: int) -> None:
             name: (tensor.half() if tensor.is_floating_point() else tensor).contiguous()
             for name, tensor in judge.state_dict().items()
         },
-        edition.judge,
+        runs.JUDGE,
     )
 
 
-def reduced(images: np.ndarray, side: int) -> torch.Tensor:
-    """Pictures [count, height, width, 3] uint8 -> [count, 3, side, side] in 0..1, in half precision."""
+def in_half(images: np.ndarray) -> torch.Tensor:
+    """Pictures [count, height, width, 3] uint8 -> [count, 3, height, width] in 0..1, in half precision."""
     pixels = torch.from_numpy(np.array(images)).permute(0, 3, 1, 2)
-    parts = [F.interpolate(part.float() / 255, size=(side, side), mode="area").half() for part in pixels.split(100)]
-    return torch.cat(parts)
+    return torch.cat([(part.float() / 255).half() for part in pixels.split(100)])
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--world", choices=EDITIONS, default=FIRST)
-    parser.add_argument("--pictures", type=int, default=16000)
+    parser.add_argument("--pictures", type=int, default=data.PICTURES)
     a = parser.parse_args()
-    train(EDITIONS[a.world], a.pictures, EDITIONS[a.world].steps["judge"])
+    train(a.pictures, runs.STEPS["judge"])

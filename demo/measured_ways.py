@@ -13,20 +13,20 @@ from ..tools.bench.meter import Meter
 from ..videop2p_core.host.demo_model import as_distilled
 from ..videop2p_core.host.model.frame_attention import Inflation
 from ..videop2p_core.host.model.inflate import inflate
+from . import runs
 from .acceptance import accepted
 from .accepted_edits import KINDS, AcceptedCase, share
-from .editions import Edition
 from .evaluation_world import FRAMES, World
 from .ways import DEFAULT_WAY, WAYS, Way
 
 
 def ways_part(world: World) -> dict[str, Any]:
     """What each of WAYS costs and gives on the same edits: the forwards and seconds of one, and the shares accepted."""
-    ways = possible(world.edition)
+    ways = possible()
     meter, rows = Meter(FRAMES), {name: [] for name in ways}
     models = {False: inflate(world.model, Inflation())}
     if any(way.distilled for way in ways.values()):
-        models[True] = inflate(as_distilled(world.model, world.edition.distilled), Inflation())
+        models[True] = inflate(as_distilled(world.model, runs.DISTILLED), Inflation())
     for model in models.values():
         model.add_wrapper(WrappersMP.DIFFUSION_MODEL, meter)
     for scene in world.scenes:
@@ -44,9 +44,9 @@ def ways_part(world: World) -> dict[str, Any]:
     return {"ways": {name: totals(some) for name, some in rows.items()}, "default_way": DEFAULT_WAY}
 
 
-def possible(edition: Edition) -> dict[str, Way]:
-    """Those of WAYS that the edition's training has made a model for."""
-    return {name: way for name, way in WAYS.items() if not way.distilled or edition.distilled.exists()}
+def possible() -> dict[str, Way]:
+    """Those of WAYS that training has made a model for."""
+    return {name: way for name, way in WAYS.items() if not way.distilled or runs.DISTILLED.exists()}
 
 
 def totals(rows: list[dict[str, Any]]) -> dict[str, Any]:

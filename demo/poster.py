@@ -1,4 +1,4 @@
-"""A contact sheet of the demo world's second edition, demo/pictures/world.jpg: what it draws, how a clip moves, and one
+"""A contact sheet of the demo world, demo/pictures/world.jpg: what it draws, how a clip moves, and one
 clip with a word of its caption changed.
 
     python tools/pack.py demo.poster
@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from .world import Scene, Thing, clip, render
+from .scenes import Scene, Thing, clip, render
 
 SHEET = Path(__file__).parent / "pictures" / "world.jpg"
 SIDE, COLUMNS, QUALITY = 160, 8, 84

@@ -5,8 +5,6 @@ python dev.py train --resume                          go on from each stage's la
 python dev.py train --from-committed --stages lcm     distil the committed model to 4 steps, which no other stage needs
 python dev.py train --stages unet export --from-committed
                                                       go on from demo/videop2p_demo.safetensors, with a fresh optimiser
-python dev.py train --world scenes2 ...               the same of the second edition of the world, which is begun from
-                                                      the first one's model: --from-committed, ever after --resume
 """
 
 from __future__ import annotations
@@ -14,23 +12,19 @@ from __future__ import annotations
 import argparse
 import shutil
 
-from . import data, export, judge, workers
-from .editions import EDITIONS, FIRST
-
-PICTURES = 16000
+from . import data, export, judge, runs, workers
 
 
 def train(
-    world: str, stages: list[str], pictures: int, steps: int | None, resume: bool, from_committed: bool, training: str
+    stages: list[str], pictures: int, steps: int | None, resume: bool, from_committed: bool, training: str
 ) -> None:
-    edition = EDITIONS[world]
     if from_committed:
-        export.restore(edition)
-    shared = ["--world", world, "--pictures", str(pictures), *["--resume"] * resume]
+        export.restore()
+    shared = ["--pictures", str(pictures), *["--resume"] * resume]
     begun = ["--begun"] * from_committed
-    data.coverage(edition, pictures)  # renders what there is not yet
+    data.coverage(pictures)  # renders what there is not yet
     for stage in stages:
-        arguments = [*shared, "--steps", str(steps or edition.steps.get(stage))]
+        arguments = [*shared, "--steps", str(steps or runs.STEPS.get(stage))]
         if stage == "vae":
             workers.launch("demo.train_vae", [*arguments, *begun])
         elif stage == "unet":
@@ -39,23 +33,22 @@ def train(
             workers.launch("demo.train_vae", [*arguments, "--decoder-only"])
         elif stage == "lcm":
             workers.launch("demo.train_lcm", arguments)
-            shutil.copyfile(edition.lcm, edition.distilled)
-        elif stage == "judge" and not (resume and edition.judge.exists()):
-            judge.train(edition, pictures, edition.steps["judge"])
+            shutil.copyfile(runs.LCM, runs.DISTILLED)
+        elif stage == "judge" and not (resume and runs.JUDGE.exists()):
+            judge.train(pictures, runs.STEPS["judge"])
         elif stage == "export":
-            export.export(edition, training)
+            export.export(training)
 
 
 if __name__ == "__main__":
     stages = ("vae", "unet", "decoder", "judge", "export", "lcm")
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--world", choices=EDITIONS, default=FIRST)
     parser.add_argument("--stages", nargs="+", choices=stages, default=stages)
-    parser.add_argument("--pictures", type=int, default=PICTURES)
+    parser.add_argument("--pictures", type=int, default=data.PICTURES)
     parser.add_argument("--steps", type=int, help="of each stage that is trained by steps, in place of its own number")
     parser.add_argument("--training", default="python dev.py train", help="what it took, for the file's metadata")
     begin = parser.add_mutually_exclusive_group()
     begin.add_argument("--resume", action="store_true", help="stages without a checkpoint start from the weights there")
     begin.add_argument("--from-committed", action="store_true")
     a = parser.parse_args()
-    train(a.world, list(a.stages), a.pictures, a.steps, a.resume, a.from_committed, a.training)
+    train(list(a.stages), a.pictures, a.steps, a.resume, a.from_committed, a.training)

@@ -14,8 +14,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch.nn.utils import parametrize
 
-from . import data, words, workers
-from .editions import EDITIONS, FIRST, Edition
+from . import data, runs, scenes, words, workers
 from .train_unet import (
     OBJECT_WEIGHT,
     STEPS_A_REPORT,
@@ -129,23 +128,23 @@ class Distillation:
         save_file(tensors, file)
 
 
-def train(edition: Edition, steps: int, learning_rate: float, pictures: int, resume: bool) -> None:
+def train(steps: int, learning_rate: float, pictures: int, resume: bool) -> None:
     rank = workers.join()
     torch.manual_seed(0)
-    latents = encoded_pictures(edition, pictures, rank)[:, 0]
-    coverage = torch.from_numpy(data.coverage(edition, pictures).astype(np.float32)).sum(dim=1, keepdim=True)
-    networks = build_networks(edition.vocabulary)
-    networks.load_state_dict(load_file(edition.unet))
+    latents = encoded_pictures(pictures, rank)[:, 0]
+    coverage = torch.from_numpy(data.coverage(pictures).astype(np.float32)).sum(dim=1, keepdim=True)
+    networks = build_networks(scenes.VOCABULARY)
+    networks.load_state_dict(load_file(runs.UNET))
     networks.requires_grad_(False)
     with torch.no_grad():
-        null = encode_text(networks["text"], torch.from_numpy(words.tokenize(edition.vocabulary, "").rows)[None])
+        null = encode_text(networks["text"], torch.from_numpy(words.tokenize(scenes.VOCABULARY, "").rows)[None])
     distillation = Distillation(networks["unet"], null)
     adapters = torch.nn.ModuleList(distillation.adapters.values())
     parameters = list(adapters.parameters())
     optimizer = torch.optim.AdamW(parameters, lr=learning_rate, betas=(0.9, 0.99), weight_decay=0.0, fused=True)
     first_step = 0
     if resume:
-        state = torch.load(edition.lcm_state, weights_only=True)
+        state = torch.load(runs.LCM_STATE, weights_only=True)
         adapters.load_state_dict(state["adapters"])
         optimizer.load_state_dict(state["optimizer"])
         first_step = state["step"]
@@ -154,7 +153,7 @@ def train(edition: Edition, steps: int, learning_rate: float, pictures: int, res
         adapter.follow(0.0)
     rng = np.random.default_rng([13, rank, first_step])
     torch.manual_seed(1000 * first_step + rank)
-    captions = Captions(edition, pictures, rng)
+    captions = Captions(pictures, rng)
     started, losses = time.time(), []
     for step in range(first_step, steps):
         optimizer.param_groups[0]["lr"] = learning_rate * min(1.0, (step + 1) / 100, (1 - step / steps) / SETTLE)
@@ -178,19 +177,18 @@ def train(edition: Edition, steps: int, learning_rate: float, pictures: int, res
             speed = (step + 1 - first_step) * BATCH * workers.WORKERS / (time.time() - started)
             mean = np.mean(losses[-STEPS_A_REPORT:])
             print(f"lcm step {step + 1}/{steps} {speed:.0f} samples/s | loss {mean:.4f}", flush=True)
-            distillation.save(edition.lcm)
+            distillation.save(runs.LCM)
             torch.save(
                 {"adapters": adapters.state_dict(), "optimizer": optimizer.state_dict(), "step": step + 1},
-                edition.lcm_state,
+                runs.LCM_STATE,
             )
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--world", choices=EDITIONS, default=FIRST)
     parser.add_argument("--steps", type=int, default=2000)
     parser.add_argument("--learning-rate", type=float, default=6e-4)
-    parser.add_argument("--pictures", type=int, default=16000)
+    parser.add_argument("--pictures", type=int, default=data.PICTURES)
     parser.add_argument("--resume", action="store_true", help="go on from the last checkpoint, optimiser and all")
     a = parser.parse_args()
-    train(EDITIONS[a.world], a.steps, a.learning_rate, a.pictures, a.resume)
+    train(a.steps, a.learning_rate, a.pictures, a.resume)

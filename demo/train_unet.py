@@ -15,8 +15,7 @@ import torch.nn.functional as F
 from einops import rearrange, reduce
 from safetensors.torch import load_file, save_file
 
-from . import data, words, workers
-from .editions import EDITIONS, FIRST, Edition
+from . import data, runs, scenes, words, workers
 from .train_vae import build_taesd
 
 BATCH = 32  # pictures a worker
@@ -88,23 +87,23 @@ def initialise(networks: torch.nn.ModuleDict) -> None:
 
 
 @torch.no_grad()
-def encoded_pictures(edition: Edition, count: int, rank: int) -> torch.Tensor:
+def encoded_pictures(count: int, rank: int) -> torch.Tensor:
     """Latents [count, 2, 4, cells, cells] of the training pictures and their mirror images, encoded once: the VAE's
     training deletes them."""
     firsts = range(0, count, data.PART)
     for first in firsts[rank :: workers.WORKERS]:
-        if not edition.part("latents", first).exists():
-            images = data.part(edition, first)[0]
-            sides = [encoded(edition, side) for side in (images, images[:, :, ::-1])]
-            data.save(edition.part("latents", first), np.stack(sides, axis=1))
+        if not runs.part("latents", first).exists():
+            images = data.part(first)[0]
+            sides = [encoded(side) for side in (images, images[:, :, ::-1])]
+            data.save(runs.part("latents", first), np.stack(sides, axis=1))
     torch.distributed.barrier()
-    return torch.from_numpy(np.concatenate([np.load(edition.part("latents", first)) for first in firsts])[:count])
+    return torch.from_numpy(np.concatenate([np.load(runs.part("latents", first)) for first in firsts])[:count])
 
 
-def encoded(edition: Edition, images: np.ndarray) -> np.ndarray:
+def encoded(images: np.ndarray) -> np.ndarray:
     """Pictures [count, height, width, 3] uint8 -> latents [count, 4, cells, cells]."""
     vae = build_taesd()
-    vae.load_state_dict(load_file(edition.vae))
+    vae.load_state_dict(load_file(runs.VAE))
     encoder = vae.taesd_encoder.to(memory_format=torch.channels_last)
     parts = []
     for first in range(0, len(images), 50):
@@ -192,9 +191,9 @@ def localisation(
 class Captions:
     """Freshly worded captions of training pictures, as token rows and as weights of the things' words."""
 
-    def __init__(self, edition: Edition, count: int, rng: np.random.Generator):
-        self.edition, self.rng = edition, rng
-        self.scenes = [edition.scenes.random_scene(seed) for seed in range(count)]
+    def __init__(self, count: int, rng: np.random.Generator):
+        self.rng = rng
+        self.scenes = [scenes.random_scene(seed) for seed in range(count)]
 
     def draw(self, picks: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
         """-> rows [batch, 77], word_tokens [batch, things, 77]."""
@@ -202,25 +201,25 @@ class Captions:
         for i, pick in enumerate(picks):
             scene = self.scenes[pick]
             empty = self.rng.random() < EMPTY_CAPTIONS
-            text = "" if empty else self.edition.scenes.varied_caption(scene, self.rng)
-            tokens = words.tokenize(self.edition.vocabulary, text)
+            text = "" if empty else scenes.varied_caption(scene, self.rng)
+            tokens = words.tokenize(scenes.VOCABULARY, text)
             rows.append(tokens.rows)
-            for word, thing, weight in thing_words(self.edition, scene):
+            for word, thing, weight in thing_words(scene):
                 weights[i, thing, tokens.spans.get(word, [])] = weight
         return torch.from_numpy(np.stack(rows)), torch.from_numpy(weights)
 
     def plain(self, picks: np.ndarray) -> torch.Tensor:
         """Rows [batch, 77] of the plain full captions."""
-        texts = [self.edition.scenes.caption(self.scenes[pick]) for pick in picks]
-        return torch.from_numpy(np.stack([words.tokenize(self.edition.vocabulary, text).rows for text in texts]))
+        texts = [scenes.caption(self.scenes[pick]) for pick in picks]
+        return torch.from_numpy(np.stack([words.tokenize(scenes.VOCABULARY, text).rows for text in texts]))
 
 
-def thing_words(edition: Edition, scene) -> list[tuple[str, int, float]]:
+def thing_words(scene: scenes.Scene) -> list[tuple[str, int, float]]:
     """(word, number of its thing, weight) of each word that belongs to one thing alone."""
     owned_words = [
         (getattr(thing, field), number, weight)
         for number, thing in enumerate(scene.things)
-        for field, weight in edition.scenes.WORD_WEIGHTS.items()
+        for field, weight in scenes.WORD_WEIGHTS.items()
     ]
     return [item for item in owned_words if sum(item[0] == other[0] for other in owned_words) == 1]
 
@@ -235,7 +234,7 @@ def text_gap(networks, attention: Attention, latents, captions: Captions, picks:
     a = alphas_cumprod()[timestep]
     x = a.sqrt() * z + (1 - a).sqrt() * noise
     rows = captions.plain(picks)
-    empty = torch.from_numpy(words.tokenize(captions.edition.vocabulary, "").rows).expand_as(rows)
+    empty = torch.from_numpy(words.tokenize(scenes.VOCABULARY, "").rows).expand_as(rows)
     losses = []
     for r in (rows, rows.roll(1, dims=0), empty):
         context = encode_text(networks["text"], r)
@@ -244,32 +243,30 @@ def text_gap(networks, attention: Attention, latents, captions: Captions, picks:
     return losses
 
 
-def train(
-    edition: Edition, steps: int, learning_rate: float, pictures: int, settle: float, resume: bool, begun: bool
-) -> None:
+def train(steps: int, learning_rate: float, pictures: int, settle: float, resume: bool, begun: bool) -> None:
     rank = workers.join()
     torch.manual_seed(0)
-    latents = encoded_pictures(edition, pictures, rank)
-    coverage = torch.from_numpy(data.coverage(edition, pictures).astype(np.float32))
+    latents = encoded_pictures(pictures, rank)
+    coverage = torch.from_numpy(data.coverage(pictures).astype(np.float32))
     held_out, training = np.arange(pictures - 128, pictures), pictures - 128
-    networks = build_networks(edition.vocabulary)
+    networks = build_networks(scenes.VOCABULARY)
     initialise(networks)
     attention = Attention(networks["unet"])
     parameters = list(networks.parameters())
     optimizer = torch.optim.AdamW(parameters, lr=learning_rate, betas=(0.9, 0.99), weight_decay=1e-3, fused=True)
     first_step = 0
-    if begun or (resume and edition.unet.exists()):
-        networks.load_state_dict(load_file(edition.unet))
+    if begun or (resume and runs.UNET.exists()):
+        networks.load_state_dict(load_file(runs.UNET))
     average = {k: v.clone() for k, v in networks.state_dict().items()}
-    if resume and edition.unet_state.exists():
-        state = torch.load(edition.unet_state, weights_only=True)
+    if resume and runs.UNET_STATE.exists():
+        state = torch.load(runs.UNET_STATE, weights_only=True)
         networks.load_state_dict(state["networks"])
         optimizer.load_state_dict(state["optimizer"])
         average, first_step = state["average"], state["step"]
     workers.broadcast([p.data for p in parameters])
     rng = np.random.default_rng([11, rank, first_step])
     torch.manual_seed(1000 * first_step + rank)
-    captions = Captions(edition, pictures, rng)
+    captions = Captions(pictures, rng)
     alpha = alphas_cumprod()
     started, losses, clock = time.time(), [], workers.Clock(workers.SECONDS_A_CHECKPOINT)
     for step in range(first_step, steps):
@@ -314,17 +311,16 @@ def train(
                 terms = f"loss {mean[0]:.4f} outside {mean[1]:.3f} faint {mean[2]:.3f}"
                 print(f"{done} | {terms} | {gaps}", flush=True)
             if reports or clock.rings():
-                save_file({k: v.contiguous() for k, v in average.items()}, edition.unet)
+                save_file({k: v.contiguous() for k, v in average.items()}, runs.UNET)
                 state = {"networks": networks.state_dict(), "optimizer": optimizer.state_dict(), "average": average}
-                workers.save(state | {"step": step + 1}, edition.unet_state)
+                workers.save(state | {"step": step + 1}, runs.UNET_STATE)
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--world", choices=EDITIONS, default=FIRST)
-    parser.add_argument("--steps", type=int, default=6600)
+    parser.add_argument("--steps", type=int, default=runs.STEPS["unet"])
     parser.add_argument("--learning-rate", type=float, default=1e-3)
-    parser.add_argument("--pictures", type=int, default=16000)
+    parser.add_argument("--pictures", type=int, default=data.PICTURES)
     parser.add_argument(
         "--settle", type=float, default=0.3, help="the last part of the steps, in which the learning rate falls to zero"
     )
@@ -332,4 +328,4 @@ if __name__ == "__main__":
     begin.add_argument("--resume", action="store_true", help="go on from the last checkpoint, optimiser and all")
     begin.add_argument("--begun", action="store_true", help="start from the averaged weights that are there")
     a = parser.parse_args()
-    train(EDITIONS[a.world], a.steps, a.learning_rate, a.pictures, a.settle, a.resume, a.begun)
+    train(a.steps, a.learning_rate, a.pictures, a.settle, a.resume, a.begun)

@@ -16,8 +16,7 @@ import torch
 import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 
-from . import data, workers
-from .editions import EDITIONS, FIRST, Edition
+from . import data, runs, workers
 
 BATCH, CROP = 8, 64  # crops a worker, pixels a side: a VAE is local, and small crops mean more steps
 STEPS_A_REPORT = 100
@@ -104,19 +103,17 @@ def standardise_latents(vae: torch.nn.Module, images: torch.Tensor) -> None:
     last.weight.div_(deviation[:, None, None, None])
 
 
-def train(
-    edition: Edition, steps: int, learning_rate: float, pictures: int, decoder_only: bool, resume: bool, begun: bool
-) -> None:
+def train(steps: int, learning_rate: float, pictures: int, decoder_only: bool, resume: bool, begun: bool) -> None:
     rank = workers.join()
     torch.manual_seed(rank)
     rng = np.random.default_rng([7, rank, decoder_only])
-    images, _ = data.pictures(edition, pictures)
+    images, _ = data.pictures(pictures)
     held_out = torch.from_numpy(images[-64:].copy()).permute(0, 3, 1, 2).float() / 255
     vae = build_taesd()
-    state_file = edition.decoder_state if decoder_only else edition.vae_state
+    state_file = runs.DECODER_STATE if decoder_only else runs.VAE_STATE
     state = torch.load(state_file, weights_only=True) if resume and state_file.exists() else None
-    if decoder_only or begun or (resume and edition.vae.exists()):
-        vae.load_state_dict(load_file(edition.vae))
+    if decoder_only or begun or (resume and runs.VAE.exists()):
+        vae.load_state_dict(load_file(runs.VAE))
     else:
         torch.manual_seed(0)
         start_as_colour_pyramid(vae)
@@ -135,7 +132,7 @@ def train(
         first_step = state["step"]
         rng = np.random.default_rng([7, rank, decoder_only, first_step])
     if first_step < steps and not decoder_only and rank == 0:
-        for file in edition.runs.glob("latents_*.npy"):  # of another encoder
+        for file in runs.FOLDER.glob("latents_*.npy"):  # of another encoder
             file.unlink()
     started, clock = time.time(), workers.Clock(workers.SECONDS_A_CHECKPOINT)
     for step in range(first_step, steps):
@@ -170,7 +167,7 @@ def train(
             done = f"vae step {step + 1}/{steps} {time.time() - started:.0f} s"
             print(f"{done} | loss {loss.item():.4f} psnr {quality:.2f} dB latent deviation {spread}", flush=True)
         if rank == 0 and (reports or clock.rings()):
-            save_file({k: v.contiguous() for k, v in vae.state_dict().items()}, edition.vae)
+            save_file({k: v.contiguous() for k, v in vae.state_dict().items()}, runs.VAE)
             workers.save(
                 {"vae": vae.state_dict(), "optimizer": optimizer.state_dict(), "step": step + 1, "frozen": frozen},
                 state_file,
@@ -179,13 +176,12 @@ def train(
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--world", choices=EDITIONS, default=FIRST)
-    parser.add_argument("--steps", type=int, default=2400)
+    parser.add_argument("--steps", type=int, default=runs.STEPS["vae"])
     parser.add_argument("--learning-rate", type=float, default=8e-4)
-    parser.add_argument("--pictures", type=int, default=24000)
+    parser.add_argument("--pictures", type=int, default=data.PICTURES)
     parser.add_argument("--decoder-only", action="store_true", help="the encoder, and so every latent, stays as it is")
     begin = parser.add_mutually_exclusive_group()
     begin.add_argument("--resume", action="store_true", help="go on from the last checkpoint, optimiser and all")
     begin.add_argument("--begun", action="store_true", help="start from the weights that are there")
     a = parser.parse_args()
-    train(EDITIONS[a.world], a.steps, a.learning_rate, a.pictures, a.decoder_only, a.resume, a.begun)
+    train(a.steps, a.learning_rate, a.pictures, a.decoder_only, a.resume, a.begun)

@@ -18,8 +18,8 @@ FRAMES, FRAMES_PER_SECOND = 8, 8
 QUALITY = 8  # H.264's constant rate factor: far better than what a camera's own file would be
 
 CLIPS = [
-    scenes.Scene(500001, "ball", "red", "plain", "beach"),
-    scenes.Scene(500003, "fish", "orange", "plain", "space"),
+    scenes.Scene(500301, "rabbit", "red", "plain", "beach"),
+    scenes.Scene(500003, "fish", "orange", "plain", "moon"),
     scenes.Scene(500004, "car", "red", "plain", "snow"),
 ]
 

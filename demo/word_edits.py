@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from .evaluation_world import World
 
 BLENDED = ("object", "colour")  # fields whose words also say where the edit may act
-CHANGED = (*BLENDED, "background", "style")
+CHANGED = (*BLENDED, "place", "style")
 CROSS_WINDOWS = {"style": 0.8}  # as in the workflows; the others take the controller's own
 
 

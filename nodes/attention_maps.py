@@ -31,7 +31,7 @@ class AttentionMaps(io.ComfyNode):
                 io.String.Input(
                     "words",
                     default="",
-                    placeholder="red ball, beach",
+                    placeholder="red rabbit, beach",
                     tooltip=(
                         "Words, or several words in a row, separated by commas. Empty: the blend words of the prompt, "
                         "or all of its words where it has none."

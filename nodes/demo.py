@@ -2,7 +2,7 @@
 
 from comfy_api.latest import io
 
-from ..videop2p_core.host.demo_model import as_distilled, demo_clips, load_demo_clip, load_demo_model
+from ..videop2p_core.host.demo_model import FIRST_CLIP, as_distilled, demo_clips, load_demo_clip, load_demo_model
 from .types import CATEGORY
 
 
@@ -15,8 +15,8 @@ class LoadDemoModel(io.ComfyNode):
             category=CATEGORY,
             search_aliases=["video p2p demo", "prompt to prompt", "tiny stable diffusion", "checkpoint"],
             description=(
-                "The small SD1.x model that comes with this pack: it draws balls, stars, hearts, fish, cars and "
-                "rabbits at 128 x 128. Stands where Load Checkpoint would, and takes only the words that it learnt."
+                "The small SD1.x model that comes with this pack: it draws rabbits, cats, cars, boats and eight other "
+                "things at 128 x 128. Stands where Load Checkpoint would, and takes only the words that it learnt."
             ),
             inputs=[
                 io.Boolean.Input(
@@ -46,7 +46,6 @@ class LoadDemoModel(io.ComfyNode):
 class LoadDemoClip(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
-        clips = demo_clips()
         return io.Schema(
             node_id="VP2P_LoadDemoClip",
             display_name="Load Demo Clip",
@@ -57,7 +56,9 @@ class LoadDemoClip(io.ComfyNode):
                 "would; its name is what it shows, and so its source prompt."
             ),
             inputs=[
-                io.Combo.Input("clip", options=clips, default=clips[0], tooltip="What the clip shows, in words."),
+                io.Combo.Input(
+                    "clip", options=demo_clips(), default=FIRST_CLIP, tooltip="What the clip shows, in words."
+                ),
             ],
             outputs=[
                 io.Video.Output(tooltip="The clip, for Clip Frames or Get Video Components."),

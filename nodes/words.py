@@ -115,7 +115,7 @@ class WordMask(io.ComfyNode):
                 io.String.Input(
                     "words",
                     default="",
-                    placeholder="ball, beach",
+                    placeholder="rabbit, beach",
                     tooltip="Words, or several words in a row, separated by commas. Empty: all words of the text.",
                 ),
                 io.Float.Input(

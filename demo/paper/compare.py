@@ -18,7 +18,6 @@ import torch
 from PIL import Image, ImageDraw
 from torch import Tensor
 
-from ..editions import EDITIONS, FIRST
 from ..evaluation_world import World, opened
 from . import page
 from .claims import Row, findings
@@ -40,7 +39,7 @@ def compared(
     for scene in world.scenes:
         run, clips = Run(world, scene.seed, guidance, inner_steps), {}
         case, row = run.case, {}
-        moved = flows(world.edition, case.target, len(case.frames))
+        moved = flows(case.target, len(case.frames))
         for name, method in methods.items():
             clips[name], seconds = run.edited(method)
             rebuilt = run.reconstruction(method)
@@ -72,8 +71,7 @@ def paper(part: str, world: World, guidance: float, inner_steps: int, most_tunin
     methods = shortened(CALLED[part], most_tuning)
     with torch.inference_mode():
         rows, edits = compared(world, methods, guidance, inner_steps)
-    (name,) = (name for name, edition in EDITIONS.items() if edition is world.edition)
-    settings: dict[str, Any] = {"world": name, "clips": len(rows), "seed": world.scenes[0].seed}
+    settings: dict[str, Any] = {"clips": len(rows), "seed": world.scenes[0].seed}
     if part == page.COMPARISONS:
         tuning = max(method.tuning for method in methods.values())
         settings |= {
@@ -98,7 +96,6 @@ def paper(part: str, world: World, guidance: float, inner_steps: int, most_tunin
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(prog="dev.py paper", description=__doc__)
-    parser.add_argument("--world", choices=EDITIONS, default=FIRST)
     parser.add_argument("--seed", type=int, default=1_000_000)
     parser.add_argument("--clips", type=int, default=8)
     parser.add_argument("--tunings", action="store_true", help="compare tunings, by the pack's default way to edit")
@@ -111,9 +108,7 @@ if __name__ == "__main__":
     parser.add_argument("--docs", action="store_true", help="write the table into docs/paper.md")
     a = parser.parse_args()
     part = page.TUNINGS if a.tunings else page.COMPARISONS
-    measures = paper(
-        part, opened(a.world, a.seed, a.clips, a.steps, a.pictures), a.guidance, a.inner_steps, a.tuning_steps
-    )
+    measures = paper(part, opened(a.seed, a.clips, a.steps, a.pictures), a.guidance, a.inner_steps, a.tuning_steps)
     print(measures["page"])
     if a.json:
         a.json.write_text(json.dumps(measures, indent=1) + "\n")

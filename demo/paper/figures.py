@@ -14,7 +14,7 @@ from torch import Tensor
 from ...videop2p_core.host.images.edit_metrics import object_square
 from ...videop2p_core.images.metrics import object_semantic_variance, psnr
 from ..acceptance import FAR, Truth, accepted
-from ..judge import Judge, probabilities
+from ..judge import SIDE, Judge, probabilities
 from .steadiness import Flow, flicker
 
 
@@ -96,7 +96,7 @@ def object_features(judge: Judge, frames: Tensor, mask: Tensor) -> Tensor:
 def features(judge: Judge, frames: Tensor) -> list[Tensor]:
     """What the judge makes of frames after each of its layers: [frames, channels, rows, columns] each."""
     pictures = rearrange(frames.float(), "f h w c -> f c h w")
-    x: Any = F.interpolate(pictures, size=(judge.side, judge.side), mode="area") * 2 - 1
+    x: Any = F.interpolate(pictures, size=(SIDE, SIDE), mode="area") * 2 - 1
     layers = []
     with torch.inference_mode():
         for layer in judge.features:

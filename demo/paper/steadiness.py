@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from scipy.ndimage import map_coordinates
+
+from .. import scenes
 
 Flow = tuple[np.ndarray, np.ndarray]  # shift [height, width, 2] in pixels; whether the point is still seen
 
 
-def flows(edition: Any, scene: Any, frames: int) -> list[Flow]:
+def flows(scene: scenes.Scene, frames: int) -> list[Flow]:
     """The true flow from each frame of a clip to the next."""
     times = np.linspace(0, 1, frames)
-    return [edition.scenes.flow(scene, *pair) for pair in zip(times, times[1:], strict=False)]
+    return [scenes.flow(scene, *pair) for pair in zip(times, times[1:], strict=False)]
 
 
 def flicker(clip: np.ndarray, moved: list[Flow], where: np.ndarray) -> float:

@@ -51,7 +51,7 @@ def timed(what: str, count: int, work: Callable):
 
 
 def planned(template: Template) -> Plan:
-    values = {"source_prompt": "a red ball"}
+    values = {"source_prompt": "a red rabbit"}
     rows = [
         Row("row", {"clip": f"{n // EACH}.mp4", "target_prompt": f"a red star {n % EACH}", **values})
         for n in range(ROWS)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import itertools
 import os
 import re
 import signal
@@ -33,9 +34,8 @@ class Season:
     def __init__(self, folder: Path, clips: int, edits: int, steps: tuple[int, int] = (4, 4)):
         self.folder, self.table = folder, folder / "edits.csv"
         rows = []
-        for seed in range(FIRST, FIRST + clips):
-            scene = scenes.random_scene(seed)
-            clip = folder / f"{seed}.mp4"
+        for scene in itertools.islice(scenes.of_one_thing(FIRST), clips):
+            clip = folder / f"{scene.seed}.mp4"
             videos.write(clip, [frame.image for frame in scenes.clip(scene, FRAMES)])
             prompts = [(scenes.caption(scene), scenes.caption(other)) for other in targets(scene)[:edits]]
             rows += [(clip.name, *pair, "auto", "auto", *steps) for pair in prompts]
@@ -89,12 +89,12 @@ class Season:
 
 
 def targets(scene: scenes.Scene) -> list[scenes.Scene]:
-    """Another object, another colour, another background."""
+    """Another object, another colour, another place."""
 
     def other(field):
         return next(value for value in scenes.FIELDS[field] if value not in ("plain", getattr(scene, field)))
 
-    return [replace(scene, **{field: other(field)}) for field in ("object", "colour", "background")]
+    return [replace(scene, **{field: other(field)}) for field in ("object", "colour", "place")]
 
 
 def decoded(path: Path) -> np.ndarray:

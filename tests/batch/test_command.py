@@ -18,8 +18,10 @@ HEADING = "clip,source_prompt,target_prompt\n"
 
 @pytest.fixture
 def asked(tmp_path):
-    (tmp_path / "ball.mp4").write_bytes(b"clip")
-    (tmp_path / "edits.csv").write_text(f"{HEADING}ball.mp4,a red ball,a red star\ngone.mp4,a red ball,a red star\n")
+    (tmp_path / "rabbit.mp4").write_bytes(b"clip")
+    (tmp_path / "edits.csv").write_text(
+        f"{HEADING}rabbit.mp4,a red rabbit,a red star\ngone.mp4,a red rabbit,a red star\n"
+    )
     return [str(tmp_path / "edits.csv"), "--out", str(tmp_path / "out"), "--graph", "demo_word_swap"]
 
 
@@ -62,7 +64,7 @@ def test_what_is_all_there_starts_no_comfyui(asked, tmp_path, capsys):
         "state": "done",
         "name": planned.edits[0].name,
         "where": "line 2",
-        "clip": "ball.mp4",
+        "clip": "rabbit.mp4",
         "table": {},
         "files": [],
     }
@@ -131,7 +133,7 @@ def test_a_graph_that_cannot_be_run_is_a_sentence(asked, tmp_path, capsys, graph
 
 
 def test_an_unknown_title_is_a_sentence(asked, tmp_path, capsys):
-    (tmp_path / "edits.csv").write_text(f"{HEADING.strip()},Sampler.steps\nball.mp4,a red ball,a red star,9\n")
+    (tmp_path / "edits.csv").write_text(f"{HEADING.strip()},Sampler.steps\nball.mp4,a red rabbit,a red star,9\n")
     assert "no node of the graph has an input 'Sampler.steps'" in refused(capsys, *asked)
 
 

@@ -22,8 +22,8 @@ def made():
     return template_of(read("demo_refine"))
 
 
-def row(clip="ball.mp4", target="a red star", **values):
-    return Row("row", {"clip": clip, "source_prompt": "a red ball", "target_prompt": target, **values})
+def row(clip="rabbit.mp4", target="a red star", **values):
+    return Row("row", {"clip": clip, "source_prompt": "a red rabbit", "target_prompt": target, **values})
 
 
 def digest(path):
@@ -37,10 +37,10 @@ def planned(rows, made, digest=digest):
 
 
 def test_targets_of_one_clip_share_a_job(made):
-    rows = [row(target=target) for target in ("a red star", "a blue ball")]
+    rows = [row(target=target) for target in ("a red star", "a blue rabbit")]
     done = planned([*rows, row("car.mp4"), row(**{"Tune on Video.steps": "7"})], made)
     assert [len(job.edits) for job in done.jobs] == [2, 1, 1] and len({edit.name for edit in done.edits}) == 4
-    assert done.edits[0].name.startswith("ball-a-red-star_")
+    assert done.edits[0].name.startswith("rabbit-a-red-star_")
 
 
 def test_one_content_under_two_names_is_one_source(made):
@@ -63,7 +63,7 @@ def test_names_follow_content(made):
     "bad, said",
     [
         (row("gone.mp4"), "there is no clip gone.mp4: correct its path"),
-        (Row("row", {"clip": "ball.mp4", "source_prompt": "a"}), "it has no target_prompt: fill the cell in"),
+        (Row("row", {"clip": "rabbit.mp4", "source_prompt": "a"}), "it has no target_prompt: fill the cell in"),
         (row(feather="high"), "'high' in column 'feather' is no whole number: write one"),
         (Row("row", {}, "it is no JSON"), "it is no JSON"),
     ],
@@ -77,7 +77,7 @@ def test_a_column_that_belongs_to_no_input_stops_all(made):
     with pytest.raises(BatchError, match="no node of the graph has an input 'blurr'"):
         planned([row(blurr=1)], made)
     with pytest.raises(BatchError, match="the table has no column source_prompt: the graph's own are of another clip"):
-        planned([Row("row", {"clip": "ball.mp4", "target_prompt": "a"})], made)
+        planned([Row("row", {"clip": "rabbit.mp4", "target_prompt": "a"})], made)
 
 
 def test_what_is_there_is_not_left_to_do(made):
@@ -98,7 +98,7 @@ def test_ten_thousand_rows_plan_quickly_in_little_memory(made):
 
 
 def test_a_clip_is_read_once_while_it_is_the_same(tmp_path, monkeypatch):
-    clip, store = tmp_path / "ball.mp4", Store(str(tmp_path / "out"))
+    clip, store = tmp_path / "rabbit.mp4", Store(str(tmp_path / "out"))
     clip.write_bytes(b"one")
     first = Digests(store)
     assert first(str(clip)) == hashlib.sha256(b"one").hexdigest()

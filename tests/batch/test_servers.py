@@ -46,8 +46,8 @@ def test_on_one_disk_kept_work_lies_in_the_results_folder(tmp_path):
 
 def test_a_clip_of_a_started_comfyui_is_put_into_its_input_folder_and_taken_away(tmp_path):
     server = own(tmp_path, 0, str(tmp_path / "out"))
-    server.give_clip("ball.mp4", b"clip")
-    assert (server.folder / "input" / "ball.mp4").read_bytes() == b"clip"
+    server.give_clip("rabbit.mp4", b"clip")
+    assert (server.folder / "input" / "rabbit.mp4").read_bytes() == b"clip"
     server.tidy()
     assert not list((server.folder / "input").iterdir())
 
@@ -95,7 +95,7 @@ def test_a_clip_that_a_server_does_not_take_is_its_rows_fault(monkeypatch):
     monkeypatch.setattr(running, "_answers", lambda path: False)
     monkeypatch.setattr(running, "_send", refused)
     with pytest.raises(RowError, match="the clip has 3 MiB: start it with a larger --max-upload-size"):
-        running.give_clip("ball.mp4", bytes(3 * 2**20))
+        running.give_clip("rabbit.mp4", bytes(3 * 2**20))
 
 
 def test_a_server_that_is_let_go_ends_our_graph_alone(monkeypatch):

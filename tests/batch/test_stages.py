@@ -55,7 +55,7 @@ def test_what_is_kept_depends_on_the_source_alone(tuned):
     assert [tuned.graph[node]["class_type"] for node in tuned.sources] == ["VP2P_TuneOnVideo", "VP2P_DDIMInvert"]
     assert keys(tuned, a) == keys(tuned, b) and len(set(keys(tuned, a).values())) == 2
     assert signatures(a, [tuned.result]) != signatures(b, [tuned.result])
-    other = with_values(a, {place_of(tuned.graph, "source_prompt"): "a green ball"})
+    other = with_values(a, {place_of(tuned.graph, "source_prompt"): "a green rabbit"})
     assert not set(keys(tuned, other).values()) & set(keys(tuned, a).values())
 
 
@@ -88,14 +88,14 @@ def test_the_graph_of_a_source_makes_it_and_no_more(tuned):
 
 
 def test_edits_of_a_clip_share_one_sampler(tuned):
-    graphs = rows(tuned, "a red star", "a red heart", "a blue ball")
+    graphs = rows(tuned, "a red star", "a red heart", "a blue rabbit")
     merged = edits_graph(tuned, graphs, names(tuned))
     assert shares_pass(tuned, graphs) and whole(merged)
     assert classes(merged).count("AttentionController") == 3 and classes(merged).count("DecoupledSample") == 1
     assert not {"TuneOnVideo", "DDIMInvert"} & set(classes(merged))
     (listed,) = listed_in(merged)
     edits = [merged[node]["inputs"]["target_prompt"] for node, _ in merged[listed]["inputs"].values()]
-    assert edits == ["a red star", "a red heart", "a blue ball"] and merged[tuned.sampler]["inputs"]["edit"] == [
+    assert edits == ["a red star", "a red heart", "a blue rabbit"] and merged[tuned.sampler]["inputs"]["edit"] == [
         listed,
         0,
     ]

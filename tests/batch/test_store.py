@@ -19,10 +19,10 @@ def store(request, tmp_path):
 
 
 def test_a_result_is_put_once(store):
-    assert store.results() == set() and not store.has_result("ball")
-    assert store.put_result("ball", FILES) and not store.put_result("ball", FILES | {"edited.mp4": b"other"})
-    assert store.results() == {"ball"} and store.has_result("ball")
-    assert store.result("ball") == {"state": "done"} and store.read("results/ball/edited.mp4") == b"clip"
+    assert store.results() == set() and not store.has_result("rabbit")
+    assert store.put_result("rabbit", FILES) and not store.put_result("rabbit", FILES | {"edited.mp4": b"other"})
+    assert store.results() == {"rabbit"} and store.has_result("rabbit")
+    assert store.result("rabbit") == {"state": "done"} and store.read("results/rabbit/edited.mp4") == b"clip"
 
 
 def test_texts_are_added_and_files_replaced(store):
@@ -42,16 +42,16 @@ def test_a_result_that_was_stopped_midway_is_none(tmp_path, monkeypatch):
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(atomic_files, "sync", stopped)
-        store.put_result("ball", FILES)
+        store.put_result("rabbit", FILES)
     assert store.results() == set() and list((tmp_path / "results").iterdir()) == []
-    assert store.put_result("ball", FILES)
+    assert store.put_result("rabbit", FILES)
 
 
 def test_in_an_object_store_the_mark_of_a_whole_result_comes_last(tmp_path, monkeypatch):
     store, written = Store(f"memory://{tmp_path.name}"), []
     pipe = store.files.pipe_file
     monkeypatch.setattr(store.files, "pipe_file", lambda path, content: written.append(path) or pipe(path, content))
-    store.put_result("ball", FILES)
+    store.put_result("rabbit", FILES)
     assert [path.rpartition("/")[2] for path in written] == ["edited.mp4", DONE]
 
 
@@ -70,10 +70,10 @@ class Remembering(MemoryFileSystem):
 def test_what_another_process_put_into_an_object_store_is_there(tmp_path):
     store, of_another = (Store(f"memory://{tmp_path.name}") for _ in range(2))
     store.files = Remembering()
-    assert store.put_result("ball", FILES) and store.results() == {"ball"}
+    assert store.put_result("rabbit", FILES) and store.results() == {"rabbit"}
     assert of_another.put_result("star", FILES)
     assert len(store.files.glob(f"{store.root}/results/*/{DONE}")) == 1  # by itself it does not look again
-    assert store.results() == {"ball", "star"} and store.has_result("star") and not store.put_result("star", FILES)
+    assert store.results() == {"rabbit", "star"} and store.has_result("star") and not store.put_result("star", FILES)
 
 
 def test_a_full_disk_is_a_sentence(tmp_path, monkeypatch):
@@ -83,7 +83,7 @@ def test_a_full_disk_is_a_sentence(tmp_path, monkeypatch):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(atomic_files, "sync", full)
-    for put in (lambda: store.put_result("ball", FILES), lambda: store.write("report.html", b"new")):
+    for put in (lambda: store.put_result("rabbit", FILES), lambda: store.write("report.html", b"new")):
         with pytest.raises(BatchError, match="is full: free some of it and run the same command again"):
             put()
     assert store.results() == set()

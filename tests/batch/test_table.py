@@ -6,16 +6,16 @@ import pytest
 from comfyui_videop2p.batch.faults import BatchError
 from comfyui_videop2p.batch.table import columns, read
 
-EDIT = {"clip": "ball.mp4", "source_prompt": "a red ball", "target_prompt": "a red star"}
+EDIT = {"clip": "rabbit.mp4", "source_prompt": "a red rabbit", "target_prompt": "a red star"}
 
 
 def test_a_csv_leaves_empty_cells_to_the_graph(tmp_path):
     path = tmp_path / "edits.csv"
     path.write_text(
-        '\ufeffclip,source_prompt,target_prompt,steps\nball.mp4,"a ball, red",a star,\n\n', encoding="utf-8"
+        '\ufeffclip,source_prompt,target_prompt,steps\nball.mp4,"a rabbit, red",a star,\n\n', encoding="utf-8"
     )
     (row,) = read(path)
-    assert row.values == {"clip": "ball.mp4", "source_prompt": "a ball, red", "target_prompt": "a star"}
+    assert row.values == {"clip": "rabbit.mp4", "source_prompt": "a rabbit, red", "target_prompt": "a star"}
     assert row.where == "edits.csv, line 2" and not row.fault
 
 
@@ -47,10 +47,10 @@ def test_parquet(tmp_path):
 def test_a_folder_of_clips_with_texts_beside_them(tmp_path):
     for name in ("a.mp4", "b.webm", "c.mov"):
         (tmp_path / name).touch()
-    (tmp_path / "a.txt").write_text("a red ball\na red star\n\na blue ball\n", encoding="utf-8")
+    (tmp_path / "a.txt").write_text("a red rabbit\na red star\n\na blue rabbit\n", encoding="utf-8")
     (tmp_path / "b.jsonl").write_text('{"source_prompt": "a car", "target_prompt": "a bus", "steps": 9}\n')
     rows = read(tmp_path)
-    assert [row.values.get("target_prompt") for row in rows] == ["a red star", "a blue ball", "a bus", None]
+    assert [row.values.get("target_prompt") for row in rows] == ["a red star", "a blue rabbit", "a bus", None]
     assert rows[2].values == {"clip": "b.webm", "source_prompt": "a car", "target_prompt": "a bus", "steps": 9}
     assert rows[3].fault == "there is no text beside it: write c.txt, first the source prompt"
     assert columns(rows) == ["clip", "source_prompt", "target_prompt", "steps"]

@@ -65,13 +65,13 @@ def made():
 
 @pytest.fixture
 def store(tmp_path):
-    (tmp_path / "ball.mp4").write_bytes(b"clip")
+    (tmp_path / "rabbit.mp4").write_bytes(b"clip")
     return Store(str(tmp_path / "out"))
 
 
 @pytest.fixture
 def job(made, store):
-    values = {"clip": "ball.mp4", "source_prompt": "a red ball"}
+    values = {"clip": "rabbit.mp4", "source_prompt": "a red rabbit"}
     rows = [
         Row(f"line {n}", values | {"target_prompt": target}) for n, target in enumerate(("a star", "a bad", "a heart"))
     ]
@@ -104,7 +104,7 @@ def test_edits_of_a_job_come_from_one_tuning_one_inversion_and_one_pass(made, jo
         assert small.size == (360, 90) and small.n_frames == 2
     opened = json.loads(store.read(f"results/{job.edits[0].name}/graph.json"))
     node, name = place_of(opened, "target_prompt")
-    assert opened[node]["inputs"][name] == "a star" and opened[made.clip[0]]["inputs"]["file"] == "ball.mp4"
+    assert opened[node]["inputs"][name] == "a star" and opened[made.clip[0]]["inputs"]["file"] == "rabbit.mp4"
 
 
 def test_what_is_there_is_not_made_again(made, job, store):
@@ -140,7 +140,7 @@ def test_a_source_that_cannot_be_made_is_told_of_every_edit(made, job, store):
 
 
 def test_a_clip_that_went_since_is_a_sentence(made, job, store):
-    (store.folder.parent / "ball.mp4").unlink()
+    (store.folder.parent / "rabbit.mp4").unlink()
     outcomes = Work(job, made, Pretended(made), store).done()
     assert {one["sentence"][:16] for one in outcomes} == {"there is no clip"}
 

@@ -53,8 +53,9 @@ SAVED = """() => {
 UNWIRED = """app.graph._nodes.flatMap(node =>
     node.inputs.filter((input, slot) => !node.isInputConnected(slot) && !input.widget).map(input => input.name))"""
 GIVEN = {
-    "source_prompt": "a red ball on the beach", "target_prompt": "a blue ball on the beach", "blend_source": "ball",
-    "blend_target": "ball", "steps": 5, "start": 1, "every_nth": 1, "frames": 4, "side": 128,
+    "source_prompt": "a red rabbit on the beach", "target_prompt": "a blue rabbit on the beach",
+    "blend_source": "rabbit", "blend_target": "rabbit", "steps": 5, "start": 1, "every_nth": 1, "frames": 4,
+    "side": 128,
 }  # fmt: skip
 
 
@@ -94,7 +95,7 @@ def test_the_box_edits_a_clip(page, host):
     chosen = inputs_of(graph, "VP2P_ClipFrames")
     assert [chosen[name] for name in ("start", "every_nth", "frames", "side")] == [1, 1, 4, 128]
     controller = inputs_of(graph, "VP2P_AttentionController")
-    assert controller["target_prompt"] == "a blue ball on the beach" and controller["blend_target"] == "ball"
+    assert controller["target_prompt"] == "a blue rabbit on the beach" and controller["blend_target"] == "rabbit"
     assert saved(host, graph).endswith(".mp4")
 
 
@@ -111,7 +112,7 @@ def test_the_words_of_an_edit_are_shown_on_its_box(page, name, renderer):
     wired(page, name)
     expect(page.locator(".vp2p-swapped:visible")).to_have_text(["red", "blue← red"])
     page.evaluate(CHANGE, ["target_prompt", "a blue zeppelin on the beach"])
-    expect(page.locator(".vp2p-swapped:visible").last).to_have_text("zeppelin← ball")
+    expect(page.locator(".vp2p-swapped:visible").last).to_have_text("zeppelin← rabbit")
     expect(page.locator(".vp2p-fault:visible").first).to_contain_text("the demo model never learnt 'zeppelin'")
     photograph(page, f"box-{name}-{renderer}")
     saved = page.evaluate(SAVED)

@@ -32,23 +32,23 @@ def ours(complaints):
 
 
 def test_the_words_of_both_prompts_are_shown(opened):
-    expect(chips(opened, "swapped")).to_have_text(["ball", "star← ball"])
+    expect(chips(opened, "swapped")).to_have_text(["rabbit", "star← rabbit"])
     expect(chips(opened, "kept")).to_have_text(ALIKE * 2)
-    expect(chips(opened, "blended")).to_have_text(["ball", "star"])  # as both fields say auto
+    expect(chips(opened, "blended")).to_have_text(["rabbit", "star"])  # as both fields say auto
     expect(opened.locator(".vp2p-fault")).to_have_count(0)
     photograph(opened, "difference")
     assert not ours(opened.complaints)
 
 
 def test_the_difference_follows_the_typing(opened):
-    opened.get_by_placeholder("a robot drives a motorbike").fill("a shiny red star on the beach moving")
-    expect(chips(opened, "added")).to_have_text(["shiny", "moving"])
-    expect(chips(opened, "swapped")).to_have_text(["ball", "star← ball"])
+    opened.get_by_placeholder("a robot drives a motorbike").fill("a shiny red star on the beach there")
+    expect(chips(opened, "added")).to_have_text(["shiny", "there"])
+    expect(chips(opened, "swapped")).to_have_text(["rabbit", "star← rabbit"])
     opened.evaluate(FILL, ["blend_source", "bal"])
     opened.evaluate(FILL, ["word_weights", "star: 2"])
-    fault = "blend source: 'bal' is not a word of the source prompt: a, red, ball, on, the, beach"
+    fault = "blend source: 'bal' is not a word of the source prompt: a, red, rabbit, on, the, beach"
     expect(opened.locator(".vp2p-fault")).to_have_text([fault])
-    expect(chips(opened, "swapped")).to_have_text(["ball", "star← ball× 2"])
+    expect(chips(opened, "swapped")).to_have_text(["rabbit", "star← rabbit× 2"])
     photograph(opened, "difference-typing")
     opened.evaluate(FILL, ["edit", "replace"])
     expect(opened.locator(".vp2p-fault")).to_contain_text("source prompt has 6 words and the target prompt 8")
@@ -75,7 +75,7 @@ def test_fields_are_called_as_on_the_page(page):
 
 
 def test_prompts_that_say_the_same_are_noted(opened):
-    opened.evaluate(FILL, ["target_prompt", "a red ball on the beach"])
+    opened.evaluate(FILL, ["target_prompt", "a red rabbit on the beach"])
     expect(opened.locator(".vp2p-note")).to_have_text("Both prompts say the same, so that nothing will change.")
     opened.evaluate(FILL, ["word_weights", "red: 2"])
     expect(opened.locator(".vp2p-note")).to_have_count(0)
@@ -83,7 +83,7 @@ def test_prompts_that_say_the_same_are_noted(opened):
 
 def test_curves_and_windows_of_words_are_drawn(opened):
     opened.evaluate(FILL, ["word_weights", "star: 1 @ 0, 2.5 @ 0.5, red: window 0.2 - 0.6"])
-    expect(chips(opened, "swapped")).to_have_text(["ball", "star← ball× 1 … 2.5"])
+    expect(chips(opened, "swapped")).to_have_text(["rabbit", "star← rabbit× 1 … 2.5"])
     expect(opened.locator(".vp2p-fault")).to_have_count(0)
     corners = opened.locator(".vp2p-curve").evaluate("curve => curve.style.clipPath").split(", ")
     heights = [float(corner.split(" ")[1].rstrip("%)")) for corner in corners[:21]]
@@ -136,12 +136,12 @@ def test_a_prompt_too_long_to_be_followed_is_a_note_and_no_fault(opened):
     expect(opened.locator(".vp2p-fault")).to_have_count(0)
     photograph(opened, "difference-long")
     opened.evaluate(FILL, ["target_prompt", "a red star on the beach"])
-    expect(chips(opened, "swapped")).to_have_text(["ball", "star← ball"])
+    expect(chips(opened, "swapped")).to_have_text(["rabbit", "star← rabbit"])
 
 
 def test_a_textual_inversion_that_is_missing_is_told(opened):
     opened.evaluate(FILL, ["target_prompt", "a red embedding:style star on the beach"])
-    expect(chips(opened, "swapped")).to_have_text(["ball", "star← ball"])
+    expect(chips(opened, "swapped")).to_have_text(["rabbit", "star← rabbit"])
     missing = "target prompt: 'embedding:style' is not installed, so ComfyUI passes it over"
     expect(opened.locator(".vp2p-fault").first).to_have_text(missing)
 
@@ -152,13 +152,13 @@ def test_one_failed_question_is_asked_again_at_the_next_change(opened):
     expect(opened.locator(".vp2p-difference")).to_be_hidden()
     opened.unroute("**/videop2p/difference")
     opened.evaluate(FILL, ["target_prompt", "a red moon on the beach"])
-    expect(chips(opened, "swapped")).to_have_text(["ball", "moon← ball"])
+    expect(chips(opened, "swapped")).to_have_text(["rabbit", "moon← rabbit"])
     expect(opened.locator(".vp2p-difference")).to_be_visible()
     opened.route("**/videop2p/difference", lambda route: route.abort())
     opened.evaluate(FILL, ["target_prompt", "a red sun on the beach"])
     expect(opened.locator(".vp2p-fault")).to_have_text(["ComfyUI does not answer."])
     opened.unroute("**/videop2p/difference")
-    expect(chips(opened, "swapped")).to_have_text(["ball", "sun← ball"])
+    expect(chips(opened, "swapped")).to_have_text(["rabbit", "sun← rabbit"])
 
 
 def test_a_question_too_many_is_asked_again(opened):
@@ -166,7 +166,7 @@ def test_a_question_too_many_is_asked_again(opened):
     opened.evaluate(FILL, ["target_prompt", "a red cube on the beach"])
     expect(opened.locator(".vp2p-fault")).to_have_text(["ComfyUI does not answer."])
     opened.unroute("**/videop2p/difference")
-    expect(chips(opened, "swapped")).to_have_text(["ball", "cube← ball"])
+    expect(chips(opened, "swapped")).to_have_text(["rabbit", "cube← rabbit"])
 
 
 def test_a_word_that_the_demo_model_never_learnt_is_told(opened):
@@ -208,7 +208,7 @@ def test_a_removed_controller_asks_no_more(opened):
 def test_it_is_shown_in_nodes_of_the_new_kind_too(opened):
     try:
         opened.evaluate(VUE, True)
-        expect(chips(opened, "swapped")).to_have_text(["ball", "star← ball"])
+        expect(chips(opened, "swapped")).to_have_text(["rabbit", "star← rabbit"])
         opened.evaluate(FILL, ["target_prompt", "a red star on the sand"])
         expect(chips(opened, "swapped")).to_have_text(["ball", "beach", "star← ball", "sand← beach"])
         photograph(opened, "difference-vue")

@@ -64,7 +64,7 @@ def test_an_artist_opens_a_template_changes_a_word_and_sees_the_edited_clip(page
     card.click()
     page.wait_for_function(f"{NODES}.find({IS_CONTROLLER})")
     page.evaluate(CONTROLLER)  # what is out of sight, or too small to be read, cannot be typed into
-    expect(page.locator(".vp2p-swapped").last).to_have_text("star← ball")
+    expect(page.locator(".vp2p-swapped").last).to_have_text("star← rabbit")
     target = page.get_by_placeholder("a robot drives a motorbike")
     target.fill("a red heart on the beach")
     photograph(page, "controller")

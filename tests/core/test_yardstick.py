@@ -1,4 +1,4 @@
-"""The yardstick of edits on the demo world's second edition, without a model: the renderer draws what is right, and
+"""The yardstick of edits on the demo world, without a model: the renderer draws what is right, and
 what a person would refuse."""
 
 from dataclasses import replace
@@ -7,15 +7,14 @@ from functools import cache
 import numpy as np
 import pytest
 import torch
-from comfyui_videop2p.demo import world
+from comfyui_videop2p.demo import scenes
 from comfyui_videop2p.demo.acceptance import Truth, accepted
 from comfyui_videop2p.demo.differences import overlap
-from comfyui_videop2p.demo.editions import EDITIONS
-from comfyui_videop2p.demo.world import silhouettes, staging
-from comfyui_videop2p.demo.world.frames import render_posed
+from comfyui_videop2p.demo.scenes import silhouettes, staging
+from comfyui_videop2p.demo.scenes.frames import render_posed
 from scipy import ndimage
 
-SCENE = world.Scene(1_000_050, "rabbit", "blue", "plain", "beach")
+SCENE = scenes.Scene(1_000_050, "rabbit", "blue", "plain", "beach")
 FRAMES = 2
 TIMES = np.linspace(0, 1, FRAMES)
 SWAP, RECOLOURED = {"object": "duck"}, {"colour": "pink"}
@@ -24,24 +23,24 @@ SWAP, RECOLOURED = {"object": "duck"}, {"colour": "pink"}
 class Judge:
     """Sees in a picture the scene, of some that it knows, whose clip has a frame most like it."""
 
-    def __init__(self, *scenes):
-        self.scenes = scenes
+    def __init__(self, *known):
+        self.known = known
 
     def __call__(self, pictures):
         pictures = pictures.permute(0, 2, 3, 1).numpy()
         errors = [
-            np.square(pictures[:, None] - rendered(scene)).mean(axis=(2, 3, 4)).min(axis=1) for scene in self.scenes
+            np.square(pictures[:, None] - rendered(scene)).mean(axis=(2, 3, 4)).min(axis=1) for scene in self.known
         ]
-        seen = [self.scenes[i] for i in np.argmin(errors, axis=0)]
+        seen = [self.known[i] for i in np.argmin(errors, axis=0)]
         return {
             field: torch.tensor([[float(getattr(scene, field) == value) for value in values] for scene in seen])
-            for field, values in world.FIELDS.items()
+            for field, values in scenes.FIELDS.items()
         }
 
 
 @cache
 def rendered(scene):
-    return np.stack([frame.image for frame in world.clip(scene, FRAMES)])
+    return np.stack([frame.image for frame in scenes.clip(scene, FRAMES)])
 
 
 def blurred(frames):
@@ -53,7 +52,7 @@ def blurred(frames):
 def truth_of(scene, **words):
     target = replace(scene, **words)
     frames = rendered(scene)
-    return Truth(EDITIONS["scenes2"], scene, target, frames, blurred(frames), blurred(rendered(target)))
+    return Truth(scene, target, frames, blurred(frames), blurred(rendered(target)))
 
 
 def refused(truth, edited, *others):
@@ -147,18 +146,18 @@ def test_a_shadow_that_stays_is_a_rest_of_the_thing():
     assert "rests" in refused(truth, kept.astype(np.float32))
 
 
-@pytest.mark.parametrize("kind", world.FIELDS["object"])
+@pytest.mark.parametrize("kind", scenes.FIELDS["object"])
 def test_a_thing_is_found_in_the_pose_that_it_is_drawn_in(kind):
     scene, time = replace(SCENE, object=kind, colour="red", place="snow"), 0.5
     true = staging.pose(scene, 0, time)
     frame = render_posed(scene, time, replace(true, turn=true.turn + 0.3, scale=true.scale * 0.85, pitch=0.1))
-    without = world.render_empty(scene, time)
+    without = scenes.render_empty(scene, time)
     found = silhouettes.best_frame(scene, time, frame.image, without)
     assert overlap(found.mask > 0.5, frame.mask > 0.5) > 0.85
 
 
 def test_the_empty_scene_is_what_is_seen_beside_the_things():
     for scene in (SCENE, replace(SCENE, place="city", style="night"), replace(SCENE, style="sketch")):
-        frame, empty = world.render(scene), world.render_empty(scene, 0.5)
+        frame, empty = scenes.render(scene), scenes.render_empty(scene, 0.5)
         beside = ~ndimage.binary_dilation((frame.mask > 0) | (frame.shadow > 0), iterations=3)
         assert beside.mean() > 0.4 and (frame.image[beside] == empty[beside]).all()

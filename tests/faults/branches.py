@@ -39,8 +39,8 @@ LORA = {
     "lora_unet_down_blocks_0_attentions_1_transformer_blocks_0_attn1_to_q": 64,
     "lora_unet_mid_block_attentions_0_transformer_blocks_0_attn2_to_v": 128,
 }  # square layers, by their width
-EDIT = {"cross": 0.5, "temporal": 0.5, "blend_source": ("ball",), "blend_target": ("ball",)}
-ANOTHER = {"cross": 0.75, "temporal": 0.25, "weights": {"star": 2.0}, "blend_source": ("ball",), "threshold": 0.1}
+EDIT = {"cross": 0.5, "temporal": 0.5, "blend_source": ("rabbit",), "blend_target": ("rabbit",)}
+ANOTHER = {"cross": 0.75, "temporal": 0.25, "weights": {"star": 2.0}, "blend_source": ("rabbit",), "threshold": 0.1}
 
 Branch = Callable[["Wires"], Generator[None, None, list[Tensor]]]
 
@@ -223,7 +223,7 @@ def attention_maps(wires):
     yield
     parts = prepare_edit(model, wires.inversion, [asked])
     yield
-    return [maps.attention_maps(model, parts, asked.plan, ("ball",), branch).masks for branch in ("source", "target")]
+    return [maps.attention_maps(model, parts, asked.plan, ("rabbit",), branch).masks for branch in ("source", "target")]
 
 
 def kept_edit(wires):

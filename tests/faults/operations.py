@@ -29,7 +29,7 @@ from ...videop2p_core.host.source.inversion import invert, new_folder
 from ...videop2p_core.host.source.tuning import tune
 
 FRAMES, SIDE, STEPS = 2, 16, 4
-SOURCE, TARGET = "a red ball on the beach", "a blue ball on the beach"
+SOURCE, TARGET = "a red rabbit on the beach", "a blue rabbit on the beach"
 QUEUED = {"ancestors": "the world's own"}  # a run that comes from nowhere keeps nothing
 
 
@@ -47,7 +47,7 @@ class World:
             self.clip.encode_from_tokens_scheduled(self.clip.tokenize(text)) for text in (SOURCE, "")
         )
         self.edit = word_edit(
-            self.clip, SOURCE, TARGET, cross=0.5, temporal=0.5, blend_source=("ball",), blend_target=("ball",)
+            self.clip, SOURCE, TARGET, cross=0.5, temporal=0.5, blend_source=("rabbit",), blend_target=("rabbit",)
         )
         self.inversion = self.inverted(self.model)
         self.kept = self.inverted(self.model, record_settings=RecordSettings(0.5, 0.5, new_folder()))
@@ -82,7 +82,7 @@ def edit(world: World, model: ModelPatcher, inversion=None, edits=1, **settings)
 
 def maps(world: World, model: ModelPatcher) -> list[Tensor]:
     parts = prepare_edit(model, world.inversion, [world.edit])
-    return [attention_maps.attention_maps(model, parts, world.edit.plan, ("ball",), "source").masks]
+    return [attention_maps.attention_maps(model, parts, world.edit.plan, ("rabbit",), "source").masks]
 
 
 OPERATIONS: dict[str, Operation] = {

@@ -84,7 +84,7 @@ def stock_graph(info: Api) -> Api:
 def both_graph(info: Api, target: str) -> Api:
     """An edit and a stock sampler, from one checkpoint loader."""
     clip = Clip(info)
-    clip.edit(target, "ball", 0.2, "off")
+    clip.edit(target, "rabbit", 0.2, "off")
     clip.draw()
     return api_form(clip.graph)
 

@@ -30,7 +30,7 @@ from comfyui_videop2p.videop2p_core.host.edit.edit_inputs import prepare_edit, s
 from comfyui_videop2p.videop2p_core.host.source.inversion import new_folder
 from safetensors.torch import load_file
 
-OTHERS = "a red star on the beach", "a striped red ball on the beach"
+OTHERS = "a red star on the beach", "a red striped rabbit on the beach"
 FORWARD = [name for name in OPERATIONS if name not in ("null text", "tuning")]  # without gradients
 SCARCE = 2**20  # bytes: a tenth of what one attention of the world takes
 THREADS = 2

@@ -22,9 +22,9 @@ from comfyui_videop2p.videop2p_core.host.edit.edit_inputs import prepare_edit, s
 
 EDITS, CYCLES = 100, 1000
 HOUR = 3600
-COLOURS = "blue", "green", "yellow", "purple", "white", "orange", "pink"
-THINGS = "ball", "star", "heart", "rabbit", "fish", "car"
-PLACES = "beach", "snow", "forest"
+COLOURS = "blue", "green", "golden", "purple", "white", "orange", "pink"
+THINGS = "rabbit", "star", "heart", "cat", "fish", "car"
+PLACES = "beach", "snow", "meadow"
 # Bytes that each edit may add. To tensors alive: half a latent. To what is resident, which the allocator moves by
 # itself: the latents and one step's queries and keys of an edit are 100 KiB, ComfyUI's own account of a graph 20.
 TENSORS, RESIDENT = 2**12, 2**16
@@ -56,7 +56,7 @@ def resident(process):
 
 
 def edited(world, target):
-    asked = word_edit(world.clip, SOURCE, target, cross=0.5, temporal=0.5, blend_source=("ball",))
+    asked = word_edit(world.clip, SOURCE, target, cross=0.5, temporal=0.5, blend_source=("rabbit",))
     return sample(world.model, prepare_edit(world.model, world.inversion, [asked]))
 
 
@@ -103,7 +103,7 @@ def test_what_stays_of_each_edit_is_found():
 def test_edits_on_a_server_leave_nothing_behind(host, measured):
     server, held = Server(host), []
     for target in islice(targets(), EDITS):
-        run_graph(server.url, edit_graph(server.info, target, blend="ball"))
+        run_graph(server.url, edit_graph(server.info, target, blend="rabbit"))
         held.append(resident(host.process.pid))
     measured(told("resident", held))
     assert growth(held) <= RESIDENT
@@ -119,7 +119,7 @@ def test_cancelled_graphs_leave_nothing_behind(tmp_path, measured):
         kept = server.folder / "temp" / "videop2p"
 
         def graph(colour):
-            return edit_graph(server.info, "a blue ball on the beach", keep="on disk", colour=colour)
+            return edit_graph(server.info, "a blue rabbit on the beach", keep="on disk", colour=colour)
 
         server.forget()
         expected = server.made(run_graph(server.url, graph(0)))

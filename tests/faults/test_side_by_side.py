@@ -105,10 +105,10 @@ def test_what_a_branch_leaves_on_a_shared_model_is_found(place, found):
 # --- on a server ------------------------------------------------------------------------------------------------------
 
 GRAPHS = {
-    "edit": lambda info: edit_graph(info, "a blue ball on the beach"),
-    "another edit": lambda info: edit_graph(info, "a red star on the beach", blend="ball", cross=0.6),
+    "edit": lambda info: edit_graph(info, "a blue rabbit on the beach"),
+    "another edit": lambda info: edit_graph(info, "a red star on the beach", blend="rabbit", cross=0.6),
     "stock sampler": stock_graph,
-    "edit and stock sampler in one graph": lambda info: both_graph(info, "a green ball on the beach"),
+    "edit and stock sampler in one graph": lambda info: both_graph(info, "a green rabbit on the beach"),
 }
 
 

@@ -68,8 +68,8 @@ def editing(world: World) -> Iterator[tuple[str, Results]]:
     square[:, 8:24, 8:24] = 1
     edits = {
         "replace": world.edit(cross_window=0.5),
-        "refine": world.edit(LONGER, blend_source="ball", blend_target="striped, ball", cross_window=0.8),
-        "re-weight": world.edit(SOURCE, word_weights="red: 2, ball: 0.5", cross_window=0.8),
+        "refine": world.edit(LONGER, blend_source="rabbit", blend_target="striped, rabbit", cross_window=0.8),
+        "re-weight": world.edit(SOURCE, word_weights="red: 2, rabbit: 0.5", cross_window=0.8),
         "mask": world.edit(mask=square),
         "blend frozen": world.edit(**BLENDED, blend_freeze=0.5),
     }
@@ -128,7 +128,7 @@ def looking(world: World) -> Iterator[tuple[str, Results]]:
     edit = world.edit(**BLENDED)
     for branch in ("source", "target"):
         _, masks, _ = world.node(
-            "AttentionMaps", model=world.model, inversion=world.inversion, edit=edit, words="ball, beach",
+            "AttentionMaps", model=world.model, inversion=world.inversion, edit=edit, words="rabbit, beach",
             branch=branch, images=world.frames,
         )  # fmt: skip
         yield f"attention maps, {branch}", {"masks": torch.stack(list(masks))}

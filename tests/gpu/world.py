@@ -17,9 +17,9 @@ from torch import Tensor
 import nodes as stock
 
 FRAMES = 3
-SCENE = scenes.Scene(1_000_000, "ball", "red", "plain", "beach")
-SOURCE, OTHER, LONGER = "a red ball on the beach", "a blue ball on the beach", "a striped red ball on the beach"
-BLENDED = {"blend_source": "ball", "blend_target": "ball", "cross_window": 0.7, "blend_start": 0.0}
+SCENE = scenes.Scene(1_000_000, "rabbit", "red", "plain", "beach")
+SOURCE, OTHER, LONGER = "a red rabbit on the beach", "a blue rabbit on the beach", "a red striped rabbit on the beach"
+BLENDED = {"blend_source": "rabbit", "blend_target": "rabbit", "cross_window": 0.7, "blend_start": 0.0}
 Results = dict[str, Tensor]
 
 

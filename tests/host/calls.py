@@ -15,7 +15,7 @@ MEANT = {
     "VP2P_TuneOnVideo": {"steps": 500, "patience": 0},
     "VP2P_AttentionController": {"blend_source": "", "blend_target": ""},
 }
-SOURCE, TARGET = "a red ball on the beach", "a blue ball on the beach"
+SOURCE, TARGET = "a red rabbit on the beach", "a blue rabbit on the beach"
 NODES = {node.GET_SCHEMA().node_id: node for node in asyncio.run(VideoP2PExtension().get_node_list())}
 
 

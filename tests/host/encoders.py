@@ -33,7 +33,7 @@ CONFIGS = {
 
 def _gemma():
     written = io.BytesIO()
-    sentences = ["a red ball on the beach", "a blue star in the snow", "<unused> cat", "grün"] * 8
+    sentences = ["a red rabbit on the beach", "a blue star in the snow", "<unused> cat", "grün"] * 8
     sentencepiece.SentencePieceTrainer.train(
         sentence_iterator=iter(sentences), model_writer=written, vocab_size=50, pad_id=0, eos_id=1, bos_id=2, unk_id=3,
         hard_vocab_limit=False, minloglevel=2,

@@ -30,9 +30,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 TARGETS = st.sampled_from(
-    [TARGET, SOURCE, "a blue star on the beach", "a red ball", "a (blue:1.2) ball on the beach", "(((a))) red\nball"]
-    + ["a (blue:-2) ball on the beach", "a (blue:1e9) ball on the beach", "a (blue:1000) ball on the beach", "🐱 red"]
-    + ["a (blue:nan) ball on the beach", "ball " * 100, "(" * 1500 + "ball" + ")" * 1500, "a red ball \ud83d", ""]
+    [TARGET, SOURCE, "a blue star on the beach", "a red rabbit", "a (blue:1.2) rabbit on the beach"]
+    + ["(((a))) red\nrabbit", "a (blue:-2) rabbit on the beach", "a (blue:1e9) rabbit on the beach", "🐱 red"]
+    + ["a (blue:1000) rabbit on the beach", "a (blue:nan) rabbit on the beach", "rabbit " * 100]
+    + ["(" * 1500 + "rabbit" + ")" * 1500, "a red rabbit \ud83d", ""]
 )  # fmt: skip
 OVERFLOW = "gave values that are not numbers"
 WILD = st.sampled_from([0.0, -1.0, 1.0, 7.5, 30.0, 1e4, 1e30, -1e30, float("nan"), float("inf")])
@@ -71,7 +72,7 @@ def settings_of(draw, target):
         "edit": draw(st.sampled_from(KINDS)),
         "cross_window": draw(SHARES), "temporal_window": draw(SHARES), "threshold": draw(SHARES),
         "blend_start": draw(SHARES), "blend_freeze": draw(SHARES), "word_weights": draw(st.just("") | weights),
-        "blend_source": draw(st.sampled_from(["", "ball", "red ball", "beach"]) | listed(words_of(SOURCE))),
+        "blend_source": draw(st.sampled_from(["", "rabbit", "red rabbit", "beach"]) | listed(words_of(SOURCE))),
         "blend_target": draw(st.just("") | listed(words_of(target))),
         "subtract": draw(st.sampled_from(["", "", "", "beach", "star"])),
         "mask_mode": draw(st.sampled_from(["limit", "replace"])),
@@ -133,7 +134,7 @@ def test_an_inversion_of_any_clip(model, clip, data, latent):
         return
     inversion, noise, reconstruction, *_ = done
     assert finite(inversion.trajectory, noise["samples"], reconstruction["samples"])
-    edit = control(clip, blend_source=data.draw(st.sampled_from(["", "ball"])))[0]
+    edit = control(clip, blend_source=data.draw(st.sampled_from(["", "rabbit"])))[0]
     edited = made(model, lambda counted: sample(counted, inversion, edit))
     if edited is not None:
         assert finite(edited[0][0]["samples"]) and edited[0][0]["samples"].shape == latent.shape

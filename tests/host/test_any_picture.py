@@ -32,7 +32,7 @@ def in_bounds(picture):
 
 @many(3)
 @given(prompts=two_prompts(), data=st.data())
-@example(prompts=("a red ball runs " * 125, "a red ball runs " * 100 + "a cat " * 60), data=None)
+@example(prompts=("a red rabbit runs " * 125, "a red rabbit runs " * 100 + "a cat " * 60), data=None)
 def test_an_alignment_of_any_prompts(read, prompts, data):
     prompts = [answer(read, text[:LONGEST]) for text in prompts]
     assume(None not in prompts)

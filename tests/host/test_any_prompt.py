@@ -224,10 +224,13 @@ def test_whatever_is_typed_the_browser_gets_an_answer(read, data):
     "text, sentence",
     [
         ("(" * 1100 + "a" + ")" * 1100, "the prompt has brackets within brackets by the hundred: take some away"),
-        ("(" * 90 + "red ball" + ")" * 90, "the prompt gives 'red ball' the weight 5313.02: weights of brackets lie"),
-        ("a (red:nan) ball", "the prompt gives 'red' the weight nan"),
-        ("a (red:1e999) ball", "the prompt gives 'red' the weight inf"),
-        ("a (red:-1e30) ball", "the prompt gives 'red' the weight -1e+30: weights of brackets lie between -1000 and"),
+        (
+            "(" * 90 + "red rabbit" + ")" * 90,
+            "the prompt gives 'red rabbit' the weight 5313.02: weights of brackets lie",
+        ),
+        ("a (red:nan) rabbit", "the prompt gives 'red' the weight nan"),
+        ("a (red:1e999) rabbit", "the prompt gives 'red' the weight inf"),
+        ("a (red:-1e30) rabbit", "the prompt gives 'red' the weight -1e+30: weights of brackets lie between -1000 and"),
         ("a red \ud83d", "the prompt holds half of a character (U+D83D, as left of an emoji that was cut): delete it"),
     ],
 )

@@ -19,7 +19,7 @@ from comfyui_videop2p.videop2p_core.host.source.inversion import invert_latent
 from comfyui_videop2p.videop2p_core.images.matte import MatteSettings
 
 FRAMES, STEPS = 2, 2
-SCENE = scenes.random_scene(500_003)
+SCENE = scenes.Scene(500_003, "rabbit", "white", "spotted", "beach")
 SOURCE = scenes.caption(SCENE)
 TARGET = scenes.caption(replace(SCENE, colour="green"))
 BRANCHES = pytest.mark.parametrize("branch", maps.BRANCHES)
@@ -63,7 +63,7 @@ def exact(inversion):
 @pytest.fixture(scope="module")
 def edit(clip):
     with torch.inference_mode():
-        return word_edit(clip, SOURCE, TARGET, blend_source=("ball",), blend_target=("green ball",))
+        return word_edit(clip, SOURCE, TARGET, blend_source=("rabbit",), blend_target=("green spotted rabbit",))
 
 
 @pytest.fixture(scope="module")
@@ -80,9 +80,9 @@ def look(model, inversion, edit, **inputs):
 
 @BRANCHES
 def test_the_word_of_an_object_looks_at_the_object(model, inversion, edit, truth, branch):
-    _, (ball, space), _ = look(model, inversion, edit, words="ball, in space", branch=branch)
-    assert ball[truth].mean() > 0.4 and ball[~truth].mean() < 0.05
-    assert space[truth].mean() < ball[truth].mean()
+    _, (rabbit, beach), _ = look(model, inversion, edit, words="rabbit, on the beach", branch=branch)
+    assert rabbit[truth].mean() > 0.4 and rabbit[~truth].mean() < 0.05
+    assert beach[truth].mean() < rabbit[truth].mean()
 
 
 @BRANCHES
@@ -91,8 +91,8 @@ def test_a_sharp_map_ends_where_the_object_does(model, exact, edit, truth, branc
     """Overlap with the true place, at Composite Edit's threshold."""
 
     def overlap(sharp):
-        _, (ball,), _ = look(model, exact, edit, words="ball", branch=branch, step=step, sharp=sharp)
-        inside = ball > MatteSettings.threshold
+        _, (rabbit,), _ = look(model, exact, edit, words="rabbit", branch=branch, step=step, sharp=sharp)
+        inside = rabbit > MatteSettings.threshold
         return ((inside & truth).sum() / (inside | truth).sum()).item()
 
     assert overlap(True) > max(overlap(False), 0.8)
@@ -101,7 +101,7 @@ def test_a_sharp_map_ends_where_the_object_does(model, exact, edit, truth, branc
 @BRANCHES
 def test_the_mean_of_every_step_is_the_mean(model, inversion, edit, branch):
     parts, prompt = prepare_edit(model, inversion, [edit]), getattr(edit.plan, branch)
-    columns = maps.columns_of(prompt, ("ball", "space"), branch)
+    columns = maps.columns_of(prompt, ("rabbit", "beach"), branch)
     maps_of = {"source": maps.source_maps, "target": maps.target_maps}[branch]
     mean = maps_of(model, parts, columns, 0, STEPS)
     steps = [maps_of(model, parts, columns, step, step + 1) for step in range(STEPS)]
@@ -119,7 +119,7 @@ def test_a_prompt_that_comes_into_use_later_has_maps_of_its_own_steps_alone(mode
 
     whole = prepare_edit(model, inversion, [edit])
     parts = prepare_edit(model, inversion, [edit], scheduled(edit.source), [scheduled(edit.target)])
-    columns = maps.columns_of(getattr(edit.plan, branch), ("ball",), branch)
+    columns = maps.columns_of(getattr(edit.plan, branch), ("rabbit",), branch)
     maps_of = {"source": maps.source_maps, "target": maps.target_maps}[branch]
     assert maps_of(model, parts, columns, 1, 2).shape == maps_of(model, whole, columns, 1, 2).shape
     with pytest.raises(ValueError, match=f"the {branch} conditioning is not in use in these steps"):
@@ -142,14 +142,14 @@ def test_the_source_is_seen_as_the_blend_sees_it(model, inversion, edit):
     optimised = replace(inversion, method="shared null-text", null=null)
     for stored in (inversion, optimised):
         parts = prepare_edit(model, stored, [edit])
-        (ball,) = maps.source_maps(model, parts, parts.targets[0].blend.source[:, :1], 0, STEPS)
-        torch.testing.assert_close(ball, blended / STEPS, atol=1e-5, rtol=0)
+        (rabbit,) = maps.source_maps(model, parts, parts.targets[0].blend.source[:, :1], 0, STEPS)
+        torch.testing.assert_close(rabbit, blended / STEPS, atol=1e-5, rtol=0)
 
 
 def test_each_word_is_an_item_of_pixel_size(model, inversion, edit, images):
     small = images[:, ::2, ::4]
     for given in (None, images, small):
-        overlays, masks, grid = look(model, inversion, edit, words="ball, white", images=given)
+        overlays, masks, grid = look(model, inversion, edit, words="rabbit, white", images=given)
         assert len(overlays) == len(masks) == 2
         for overlay, mask in zip(overlays, masks, strict=True):
             assert overlay.shape == images.shape and 0 <= overlay.min() and overlay.max() <= 1
@@ -165,10 +165,10 @@ def test_a_word_that_nothing_looks_at_is_dark():
 
 
 def test_the_words_are_those_to_blend_or_else_all(edit, whole):
-    assert maps.words_of(edit.plan, "source") == ("ball",)
-    assert maps.words_of(edit.plan, "target") == ("green ball",)
-    assert maps.words_of(whole.plan, "source") == ("a", "shiny", "white", "ball", "in", "space")
-    assert maps.words_of(edit.plan, "source", ("in space",)) == ("in space",)
+    assert maps.words_of(edit.plan, "source") == ("rabbit",)
+    assert maps.words_of(edit.plan, "target") == ("green spotted rabbit",)
+    assert maps.words_of(whole.plan, "source") == ("a", "white", "spotted", "rabbit", "on", "the", "beach")
+    assert maps.words_of(edit.plan, "source", ("the beach",)) == ("the beach",)
 
 
 @pytest.mark.parametrize("blended", [True, False])
@@ -178,7 +178,7 @@ def test_looking_leaves_the_edit_as_it_is(model, inversion, edit, whole, blended
     def edited(targets):
         return decoupled_sample(model, replace(parts, targets=targets))
 
-    columns = maps.columns_of(edit.plan.target, ("green", "space"), "target")
+    columns = maps.columns_of(edit.plan.target, ("green", "beach"), "target")
     plain, watched = edited(parts.targets), edited([maps.watched(parts.targets[0], columns)])
     torch.testing.assert_close(watched.targets[0], plain.targets[0], atol=1e-5, rtol=0)
     assert (plain.masks[0] is not None) == blended
@@ -240,7 +240,7 @@ def test_every_step_is_shown_and_may_be_the_last(model, inversion, edit, monkeyp
 @pytest.mark.parametrize(
     "inputs, sentence",
     [
-        ({"words": "ball, star"}, f"'star' is not a word of the source prompt: {SOURCE.replace(' ', ', ')}"),
+        ({"words": "rabbit, star"}, f"'star' is not a word of the source prompt: {SOURCE.replace(' ', ', ')}"),
         ({"words": "white", "branch": "target"}, "'white' is not a word of the target prompt"),
         ({"step": -1}, f"step -1 was asked for, but the inversion has {STEPS}"),
         ({"step": STEPS + 1}, f"step {STEPS + 1} was asked for, but the inversion has {STEPS}"),

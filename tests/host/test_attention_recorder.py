@@ -41,7 +41,7 @@ def inverted(model, clip, latent, keep="off", **settings):
 
 
 def edited(model, inversion, clip, **settings):
-    (latent,), _, (mask,) = sample(model, inversion, control(clip, blend_source="ball", **WINDOWS | settings)[0])
+    (latent,), _, (mask,) = sample(model, inversion, control(clip, blend_source="rabbit", **WINDOWS | settings)[0])
     return latent["samples"], mask
 
 

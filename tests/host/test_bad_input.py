@@ -24,15 +24,15 @@ __all__ = ["edit", "idle"]
     [
         ({"target_prompt": " "}, "the target prompt is empty"),
         ({"source_prompt": ""}, "the source prompt is empty"),
-        ({"blend_source": "star"}, "'star' is not a word of the source prompt: a, red, ball, on, the, beach"),
-        ({"blend_target": "red"}, "'red' is not a word of the target prompt: a, blue, ball, on, the, beach"),
+        ({"blend_source": "star"}, "'star' is not a word of the source prompt: a, red, rabbit, on, the, beach"),
+        ({"blend_target": "red"}, "'red' is not a word of the target prompt: a, blue, rabbit, on, the, beach"),
         ({"word_weights": "red: 2"}, "'red' is not a word of the target prompt"),
         ({"word_weights": "blue 2"}, "'blue 2' is no word with a weight: write each as 'origami: 2'"),
         ({"word_weights": "blue: much"}, "'blue: much' is no word with a weight"),
-        ({"blend_source": "ball", "subtract": "car"}, "'car' is not a word of the prompt"),
-        ({"subtract": "ball"}, "there are words to subtract but none to blend"),
+        ({"blend_source": "rabbit", "subtract": "car"}, "'car' is not a word of the prompt"),
+        ({"subtract": "rabbit"}, "there are words to subtract but none to blend"),
         (
-            {"target_prompt": "a blue striped ball on the beach", "edit": "replace"},
+            {"target_prompt": "a blue striped rabbit on the beach", "edit": "replace"},
             "has 6 words and the target prompt 7",
         ),
         ({"target_prompt": "a blue zebra"}, "never learnt 'zebra'"),
@@ -248,7 +248,10 @@ def not_inflated(graph):
     "spoil, sentence",
     [
         (of_many_channels, "this model takes [frames, 4, height, width]: encode the frames with the VAE of the same"),
-        (of_another_prompt, "the clip was inverted with another prompt than 'a red ball on the beach': use one source"),
+        (
+            of_another_prompt,
+            "the clip was inverted with another prompt than 'a red rabbit on the beach': use one source",
+        ),
         (not_inflated, "temporal layers, but the model connected is DemoSD15"),
     ],
 )

@@ -35,14 +35,14 @@ def test_every_step_in_full_is_the_model_itself(model, clip, inversion):
 
 
 def test_an_edit_from_cached_features_is_near_the_exact_one(model, clip, inversion):
-    edit = control(clip, blend_source="ball")[0]
+    edit = control(clip, blend_source="rabbit")[0]
     exact, near, far = (sample(model, inversion, edit, cache_every=[n])[0][0]["samples"] for n in (1, 2, 4))
     errors = [(latent - exact).square().mean().sqrt() / exact.std() for latent in (near, far)]
     assert 0 < errors[0] < errors[1] < 0.5
 
 
 def test_the_guider_takes_cached_features_too(model, clip, inversion):
-    edit = control(clip, blend_source="ball")[0]
+    edit = control(clip, blend_source="rabbit")[0]
     (expected,), *_ = sample(model, inversion, edit, cache_every=[2])
     guider, sigmas, latent = run("DecoupledGuider", model=model, inversion=inversion, edit=edit, cache_every=2)
     (sampler,) = run("DecoupledSampler")
@@ -53,7 +53,7 @@ def test_the_guider_takes_cached_features_too(model, clip, inversion):
 
 
 def test_an_edit_goes_on_where_memory_grows_short_between_full_steps(model, clip, inversion, memory):
-    edit, calls, watching = control(clip, blend_source="ball")[0], count(), model.clone()
+    edit, calls, watching = control(clip, blend_source="rabbit")[0], count(), model.clone()
     expected = sample(model, inversion, edit, cache_every=[2])[0][0]["samples"]
 
     def shorten(executor, *args, **kwargs):
@@ -93,7 +93,7 @@ def test_the_source_runs_down_with_half_the_full_forwards_and_stays_near(model, 
 
 
 def test_another_entry_that_begins_between_full_steps_goes_on(model, clip, inversion):
-    edit, _, target, _ = control(clip, blend_source="ball")
+    edit, _, target, _ = control(clip, blend_source="rabbit")
     late = [target[0], [target[0][0], {**target[0][1], "start_percent": 0.2}]]
     (edited,), *_ = sample(model, inversion, edit, target=[late], cache_every=[2])
     assert edited["samples"].isfinite().all()

@@ -134,7 +134,7 @@ def test_what_does_not_fit_is_named(clips, change, sentence):
 
 def test_an_edit_says_where_its_things_are(model, clip, inverting):
     inversion = run("DDIMInvert", **inverting | {"method": "direct-exact", "model": model})[0]
-    words = {"blend_source": "ball", "blend_target": "ball"}
+    words = {"blend_source": "rabbit", "blend_target": "rabbit"}
     with_words, without = control(clip, **words)[0], control(clip)[0]
     edits = {"model": [model], "inversion": [inversion], "edit": [with_words, without]}
     *_, old, new = run("DecoupledSample", **edits)

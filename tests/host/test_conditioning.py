@@ -9,7 +9,7 @@ from comfyui_videop2p.videop2p_core.host.demo_model import load_demo_model
 
 LONG = "ball " * 74
 TEXTS = {
-    "CLIP": ([SOURCE, "a blue star in the forest", f"{LONG}red", ""], [
+    "CLIP": ([SOURCE, "a blue star in the meadow", f"{LONG}red", ""], [
         ("a blue ball on the beach", SOURCE), ("a red star on the beach", SOURCE), ("a red ball at the beach", SOURCE),
         ("a red ball on the photo", SOURCE), ("a (red:1.1) ball on the beach", SOURCE), (f"{LONG}blue", f"{LONG}red"),
         ("", SOURCE),

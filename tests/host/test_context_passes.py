@@ -78,7 +78,7 @@ def test_64_frames_in_passes_of_16_cost_at_most_a_third_more():
     ],
 )
 def test_an_edit_in_passes_is_that_of_the_whole_clip(request, kind, method, whole, clip, latent):
-    edit = control(clip, blend_source="ball", blend_target="ball", cross_window=0.8)[0]
+    edit = control(clip, blend_source="rabbit", blend_target="rabbit", cross_window=0.8)[0]
     found = {}
     for name in ("whole", kind):
         model = request.getfixturevalue(name)
@@ -128,7 +128,7 @@ def test_no_pass_holds_more_frames_than_were_asked_for(demo, clip, latent):
         given["input"], given["timestep"], **given["c"]))[1])  # fmt: skip
     inversion = inverted(model, clip, latent)[0]
     assert max(rows) == PER_PASS
-    sample(model, inversion, control(clip, blend_source="ball")[0])
+    sample(model, inversion, control(clip, blend_source="rabbit")[0])
     assert max(rows) == 2 * PER_PASS
 
 

@@ -51,7 +51,7 @@ def test_the_text_encoder_is_the_one_that_was_trained(loaded):
 
 def test_a_stock_sampler_draws_with_it(loaded):
     model, clip, vae = loaded
-    positive, negative = (clip.encode_from_tokens_scheduled(clip.tokenize(text)) for text in ("a red ball", ""))
+    positive, negative = (clip.encode_from_tokens_scheduled(clip.tokenize(text)) for text in ("a red rabbit", ""))
     latent = torch.zeros(2, 4, 16, 16)
     noise = comfy.sample.prepare_noise(latent, 1)
     samples = comfy.sample.sample(
@@ -61,13 +61,13 @@ def test_a_stock_sampler_draws_with_it(loaded):
     assert image.shape == (2, 128, 128, 3) and image.isfinite().all()
 
 
-@pytest.mark.parametrize("text", ["a zebra on the beach", "a (zebra:1.2) on the beach", "a red zebra, in space"])
+@pytest.mark.parametrize("text", ["a zebra on the beach", "a (zebra:1.2) on the beach", "a red zebra, on the moon"])
 def test_an_unknown_word_is_named(loaded, text):
-    with pytest.raises(ValueError, match="never learnt 'zebra'; it knows: a, an, at, ball"):
+    with pytest.raises(ValueError, match="never learnt 'zebra'; it knows: a, an, and, are, at, beach"):
         loaded[1].tokenize(text)
 
 
-@pytest.mark.parametrize("text", ["", "A red ball, (on the beach:1.3)", "a photo of a (striped) blue car at night"])
+@pytest.mark.parametrize("text", ["", "A red rabbit, (on the beach:1.3)", "a photo of a (striped) blue car at night"])
 def test_its_own_words_are_taken_in_any_case_and_weight(loaded, text):
     loaded[1].encode_from_tokens_scheduled(loaded[1].tokenize(text))
 

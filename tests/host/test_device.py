@@ -69,7 +69,7 @@ def test_a_step_of_an_edit_asks_the_device_once(model, clip, inverted, settings,
     """Whether its numbers are any; queries and keys that were kept want their place in page-locked memory back."""
     mask = torch.zeros(1, 32, 32)
     mask[..., 16:] = 1
-    edit = control(clip, blend_source="ball", blend_target="ball", mask=mask, **WINDOWS)[0]
+    edit = control(clip, blend_source="rabbit", blend_target="rabbit", mask=mask, **WINDOWS)[0]
     for steps in (STEPS, 2 * STEPS):
         inverted(steps, **settings)
     told = of_a_step(lambda steps: sample(model, inverted(steps, **settings), edit))
@@ -87,7 +87,7 @@ def test_so_does_one_in_passes_but_for_what_the_host_looks_up(demo, inverting, c
         steps: run("DDIMInvert", **inverting | {"model": cut, "latent": long, "steps": steps})[0]
         for steps in (STEPS, 2 * STEPS)
     }
-    edit = control(clip, blend_source="ball", **WINDOWS)[0]
+    edit = control(clip, blend_source="rabbit", **WINDOWS)[0]
     told = of_a_step(lambda steps: sample(cut, paths[steps], edit))
     assert waits(told) <= 3, told
 
@@ -99,7 +99,7 @@ def test_a_video_models_source_goes_to_main_memory_and_comes_back(monkeypatch, h
     monkeypatch.setattr(Wan, "goes_in_step", in_step)
     text, steps = wan.tiny_text(wan.SHORT), (2, 4)
     source, null = encode(text, wan.CAPTIONS[0]), encode(text, "")
-    prompts = {"source_prompt": wan.CAPTIONS[0], "target_prompt": wan.CAPTIONS[2], "blend_source": "ball"}
+    prompts = {"source_prompt": wan.CAPTIONS[0], "target_prompt": wan.CAPTIONS[2], "blend_source": "rabbit"}
     edit = run("AttentionController", clip=text, **prompts, **WINDOWS)[0]
     latent = {"samples": torch.randn(1, 16, 3, 6, 4, generator=torch.Generator().manual_seed(0))}
     here, there = wan.tiny_wan(), wan.tiny_wan()
@@ -215,7 +215,7 @@ def test_so_it_does_under_the_hosts_guider(model, inverting, clip, before):
         peaks.append(device.peak())
         raise Enough
 
-    plan = control(clip, blend_source="ball", **WINDOWS)[0]
+    plan = control(clip, blend_source="rabbit", **WINDOWS)[0]
     target = Target(plan.target, plan.plan.compile(MANY), plan.plan.blend())
     with pytest.raises(Enough):
         decoupled_sample(model, PreparedEdit(path, source, null, [target]), progress=progress)

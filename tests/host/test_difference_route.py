@@ -54,7 +54,9 @@ def changed(answer):
 
 
 def test_the_words_are_those_that_the_clip_would_read():
-    answer = compared(checked({"source_prompt": "a red ball, bouncing", "target_prompt": "a red (star:1.2), bouncing"}))
+    answer = compared(
+        checked({"source_prompt": "a red rabbit, bouncing", "target_prompt": "a red (star:1.2), bouncing"})
+    )
     assert [word["text"] for word in answer["difference"]["target"]] == ["a", "red", "star", "bouncing"]
     assert changed(answer) == {"star": "swapped"} and answer["weights"] == [1, 1, 1, 1]
 
@@ -161,12 +163,12 @@ def test_the_server_answers(host):
     assert status == 200 and answer["difference"]["kind"] == "replace" and changed(answer) == {"blue": "swapped"}
     assert answer["weights"] == [1, 2, 1, 1, 1, 1]
     assert answer["faults"]["blend_source"] == [
-        "'bal' is not a word of the source prompt: a, red, ball, on, the, beach"
+        "'bal' is not a word of the source prompt: a, red, rabbit, on, the, beach"
     ]
 
 
 def test_a_kind_that_does_not_fit_is_a_sentence(host):
-    status, answer = ask(host, QUESTION | {"target_prompt": "a ball", "edit": "replace"})
+    status, answer = ask(host, QUESTION | {"target_prompt": "a rabbit", "edit": "replace"})
     assert status == 400 and answer["error"].endswith("use refine.")
 
 

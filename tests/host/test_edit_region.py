@@ -190,7 +190,7 @@ def test_steadied_by_4_it_holds_for_all_frames_of_a_cell_of_wan():
 def test_inpainting_nodes_take_it(demo, clip, images):
     from nodes import InpaintModelConditioning, SetLatentNoiseMask, VAEEncodeForInpaint
 
-    vae, prompt = demo[2], encode(clip, "a red ball on the beach")
+    vae, prompt = demo[2], encode(clip, "a red rabbit on the beach")
     region = region_of(box(FRAMES), images=images, grow=4, feather=4)
     with torch.inference_mode():
         latents = [

@@ -152,7 +152,7 @@ def test_a_weighed_refinement_changes_the_clip(world):
 def test_the_blend_keeps_what_is_outside(world):
     inversion, *_ = world.inverted()
     edited, reconstruction, mask = world.edit(
-        inversion, blend_source="ball", blend_target="ball", threshold=0.9, blend_start=0.0
+        inversion, blend_source="rabbit", blend_target="rabbit", threshold=0.9, blend_start=0.0
     )
     inside = mask[:, None, ::8, ::8].bool().expand_as(edited)
     assert 0.02 < inside.float().mean() < 0.98
@@ -175,7 +175,7 @@ def test_prompts_of_several_chunks(world):
     inversion, noise, *_ = world.invert(method, source=conditioning)
     plain, *_ = world.edit(inversion, target, source, cross_window=0.0, temporal_window=0.0)
     assert_close(world, plain, euler(world.model, noise["samples"], other, world.null, CFG, inversion.sigmas))
-    edited, *_ = world.edit(inversion, target, source, cross_window=1.0, blend_source="ball", threshold=0.9)
+    edited, *_ = world.edit(inversion, target, source, cross_window=1.0, blend_source="rabbit", threshold=0.9)
     assert edited.isfinite().all() and differ(world, edited, plain)
 
 

@@ -25,7 +25,7 @@ def installed(monkeypatch, tmp_path):
 
 
 def test_an_installed_font_is_taken_for_letters_that_the_shipped_one_lacks():
-    assert fonts.font_file("a red ball, кот × 2") == str(SHIPPED)
+    assert fonts.font_file("a red rabbit, кот × 2") == str(SHIPPED)
     assert fonts.font_file(LACKED[0]) == str(OTHER)
 
 

@@ -27,11 +27,11 @@ def export(model, **inputs):
     """What the node tells."""
     with torch.inference_mode():
         node = NODES["VP2P_ExportTuning"]
-        given = {"layout": "LoRA", "rank": FULL, "filename_prefix": "ball"}
+        given = {"layout": "LoRA", "rank": FULL, "filename_prefix": "rabbit"}
         return node.execute(**given | inputs, model=model).ui.as_dict()["text"][0]
 
 
-def with_lora(model, clip, name="ball_00001_.safetensors"):
+def with_lora(model, clip, name="rabbit_00001_.safetensors"):
     with torch.inference_mode():
         return stock.LoraLoader().load_lora(model, clip, name, 1.0, 1.0)[0]
 
@@ -68,14 +68,14 @@ def test_below_it_the_error_told_is_what_the_loaded_weights_lack(loras, demo, tu
 
 
 def test_the_files_say_what_they_are_and_are_never_overwritten(loras, folders, tuning):
-    assert export(tuning[0], rank=4, filename_prefix="clips/ball").splitlines()[:2] == [
-        "LoRA: clips/ball_00001_.safetensors", "temporal part: clips/ball_temporal_00001_.safetensors"
+    assert export(tuning[0], rank=4, filename_prefix="clips/rabbit").splitlines()[:2] == [
+        "LoRA: clips/rabbit_00001_.safetensors", "temporal part: clips/ball_temporal_00001_.safetensors"
     ]  # fmt: skip
-    before = (loras / "clips" / "ball_00001_.safetensors").read_bytes()
-    export(tuning[0], rank=2, filename_prefix="clips/ball")
-    for place in ("loras/clips/ball", "tunings/clips/ball_temporal"):
+    before = (loras / "clips" / "rabbit_00001_.safetensors").read_bytes()
+    export(tuning[0], rank=2, filename_prefix="clips/rabbit")
+    for place in ("loras/clips/rabbit", "tunings/clips/ball_temporal"):
         assert (folders / f"{place}_00002_.safetensors").is_file()
-    assert (loras / "clips" / "ball_00001_.safetensors").read_bytes() == before
+    assert (loras / "clips" / "rabbit_00001_.safetensors").read_bytes() == before
     with safe_open(loras / "clips" / "ball_00002_.safetensors", "pt") as file:
         metadata = file.metadata()
     assert metadata["ss_network_dim"] == metadata["ss_network_alpha"] == "2"

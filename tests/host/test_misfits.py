@@ -51,19 +51,21 @@ def test_loras_are_told_apart_and_found_again(model, tuning):
 
 
 def test_prompts_that_the_clip_was_not_inverted_with(idle, clip, inversion, edit):
-    with refused("the clip was inverted with another prompt than 'a green ball on the beach': use one source prompt"):
-        sample(idle, inversion, control(clip, source="a green ball on the beach")[0])
+    with refused("the clip was inverted with another prompt than 'a green rabbit on the beach': use one source prompt"):
+        sample(idle, inversion, control(clip, source="a green rabbit on the beach")[0])
     swapped = replace(inversion, source=inversion.initial_null, initial_null=inversion.source)
-    with refused("the clip was inverted with another prompt than 'a red ball on the beach'"):
+    with refused("the clip was inverted with another prompt than 'a red rabbit on the beach'"):
         sample(idle, swapped, edit)
     with refused("the source conditioning is not the one that the clip was inverted with: connect the same prompt"):
         sample(idle, inversion, edit, source=[encode(clip, "")])
-    with refused("the target conditioning is that of the source prompt: connect the one of 'a blue ball on the beach'"):
+    with refused(
+        "the target conditioning is that of the source prompt: connect the one of 'a blue rabbit on the beach'"
+    ):
         sample(idle, inversion, edit, target=[edit.source])
     joined = [[torch.cat([edit.target[0][0]] * 2, dim=1), edit.target[0][1]]]
-    with refused("the target conditioning has 154 tokens where 'a blue ball on the beach' has 77, as of two prompts"):
+    with refused("the target conditioning has 154 tokens where 'a blue rabbit on the beach' has 77, as of two prompts"):
         sample(idle, inversion, edit, target=[joined])
-    with refused("the source conditioning has 154 tokens where 'a red ball on the beach' has 77, as of two prompts"):
+    with refused("the source conditioning has 154 tokens where 'a red rabbit on the beach' has 77, as of two prompts"):
         sample(idle, inversion, edit, source=[[[torch.cat([edit.source[0][0]] * 2, dim=1), edit.source[0][1]]]])
     with refused("the null conditioning is not the one"):
         sample(idle, inversion, edit, null=[edit.source])
@@ -75,7 +77,9 @@ def test_a_prompt_of_another_clip_is_told_from_another_prompt(idle, clip, invers
     """CLIP's start token sees no other, so what becomes of it depends on the encoder alone."""
     layers = clip.clone()
     layers.clip_layer(-2)
-    with refused("the clip was inverted with a prompt of another CLIP than that of 'a red ball on the beach': connect"):
+    with refused(
+        "the clip was inverted with a prompt of another CLIP than that of 'a red rabbit on the beach': connect"
+    ):
         sample(idle, inversion, control(layers)[0])
 
 

@@ -70,7 +70,7 @@ def test_schemas_can_be_sent_to_a_browser():
 
 
 def test_invert_control_sample(model, clip, latent, inversion):
-    edit, source, target, picture = control(clip, blend_source="ball", cross_window=0.8)
+    edit, source, target, picture = control(clip, blend_source="rabbit", cross_window=0.8)
     assert torch.equal(source[0][0], inversion.source) and not torch.equal(target[0][0], inversion.source)
     assert picture.shape[0] == 1 and picture.shape[-1] == 3 and picture.min() >= 0 and picture.max() <= 1
     (edited,), reconstruction, (mask,) = sample(model, inversion, edit)
@@ -83,7 +83,7 @@ def test_invert_control_sample(model, clip, latent, inversion):
 
 
 def test_several_edits_come_back_in_order_from_one_pass_of_the_source(model, clip, inversion):
-    edits = [control(clip, f"a {colour} ball on the beach", temporal_window=1.0)[0] for colour in ("blue", "green")]
+    edits = [control(clip, f"a {colour} rabbit on the beach", temporal_window=1.0)[0] for colour in ("blue", "green")]
     calls = []
 
     def count(executor, *args, **kwargs):
@@ -134,7 +134,7 @@ def test_a_mask_limits_the_edit_and_a_whole_prompt_may_weigh(model, clip, invers
 def test_a_mask_may_take_the_place_of_the_words(model, clip, inversion):
     mask = torch.zeros(1, 64, 64)
     mask[:, :32] = 1
-    words = {"blend_source": "ball", "mask": mask}
+    words = {"blend_source": "rabbit", "mask": mask}
     used = {
         mode: sample(model, inversion, control(clip, mask_mode=mode, **words)[0])[2][0] for mode in ("limit", "replace")
     }
@@ -213,9 +213,9 @@ def test_pictures_that_were_not_encoded_are_refused(inverting, demo, pictures_in
 
 def test_a_saved_inversion_comes_back_and_nothing_is_overwritten(folders, inversion):
     for _ in range(2):
-        assert run("SaveInversion", inversion=inversion, filename_prefix="clips/ball") is None
+        assert run("SaveInversion", inversion=inversion, filename_prefix="clips/rabbit") is None
     names = folder_paths.get_filename_list("videop2p_inversions")
-    assert names == ["clips/ball_00001_.safetensors", "clips/ball_00002_.safetensors"]
+    assert names == ["clips/rabbit_00001_.safetensors", "clips/ball_00002_.safetensors"]
     loaded = run("LoadInversion", inversion_name=names[1])[0]
     assert torch.equal(loaded.trajectory, inversion.trajectory) and loaded.base_model == inversion.base_model
 

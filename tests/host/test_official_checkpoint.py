@@ -294,8 +294,8 @@ def test_an_edit_with_what_was_written_is_the_same(tunings, model, tuning, inver
     written = {
         theirs: tuning[1].temporal[name] if is_temporal(name) else own[name] for theirs, name in layout.names.items()
     }
-    put(written, tunings / "ball.safetensors")
-    loaded, value = load(model, "ball.safetensors")
+    put(written, tunings / "rabbit.safetensors")
+    loaded, value = load(model, "rabbit.safetensors")
     same_tuning(value, tuning[1], atol=1e-6, rtol=1e-4)
     edited = []
     for tuned_model in (tuning[0], loaded):

@@ -112,7 +112,7 @@ def test_attention_maps_go_on_in_smaller_passes_without_what_they_had_collected(
 ):
     """In two steps that went well: as many calls of the whole clip are let through."""
     room = Room(lambda rows: rows <= 2 * 4 or len(room.rows) <= calls)
-    asked = {"inversion": long_inversion, "edit": control(clip, blend_source="ball")[0], "branch": branch}
+    asked = {"inversion": long_inversion, "edit": control(clip, blend_source="rabbit")[0], "branch": branch}
     _, masks, _ = run("AttentionMaps", model=room.around(model), **asked)
     assert max(room.rows[calls + 1 :]) <= 2 * 4 < min(room.rows[:calls])
     assert warnings_in(log) == [f"Attention Maps of the {branch} {PASSES}"]

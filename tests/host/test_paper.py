@@ -5,7 +5,6 @@ from dataclasses import replace
 import pytest
 import torch
 from comfyui_videop2p.demo import evaluation_world
-from comfyui_videop2p.demo.editions import FIRST
 from comfyui_videop2p.demo.paper import compare, page
 from comfyui_videop2p.demo.paper.claims import CLAIMS, findings
 from comfyui_videop2p.demo.paper.figures import Figures, feature_distance
@@ -38,7 +37,7 @@ def world():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(evaluation_world, "FRAMES", 2)
         with torch.inference_mode():
-            opened = evaluation_world.opened(FIRST, SEED, 1, STEPS)
+            opened = evaluation_world.opened(SEED, 1, STEPS)
         yield opened
 
 

@@ -51,7 +51,7 @@ def inverted(model, given, **settings):
 
 def edited(model, given):
     """(edited latent, mask), inverted and edited by the same model."""
-    edit = control(given.clip, blend_source="ball", blend_target="ball")[0]
+    edit = control(given.clip, blend_source="rabbit", blend_target="rabbit")[0]
     (latent,), _, (mask,) = sample(model, inverted(model, given, method=DIRECT, steps=STEPS), edit)
     return latent["samples"], mask
 

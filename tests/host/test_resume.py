@@ -165,7 +165,7 @@ def signature(node_id="invert", **nodes):
 
 
 LOADED = ("CheckpointLoaderSimple", {"ckpt_name": "demo.safetensors"})
-TEXT = ("CLIPTextEncode", {"clip": "loader.1", "text": "a ball"})
+TEXT = ("CLIPTextEncode", {"clip": "loader.1", "text": "a rabbit"})
 INVERT = ("VP2P_DDIMInvert", {"model": "loader.0", "source": "text.0", "steps": 8})
 
 
@@ -173,7 +173,7 @@ def test_what_a_node_comes_from_is_the_same_under_other_numbers():
     first = signature(loader=LOADED, text=TEXT, invert=INVERT, other=TEXT)
     moved = {
         "7": (INVERT[0], {"model": "9.0", "source": "8.0", "steps": 8}),
-        "8": (TEXT[0], {"clip": "9.1", "text": "a ball"}),
+        "8": (TEXT[0], {"clip": "9.1", "text": "a rabbit"}),
         "9": LOADED,
     }
     assert signature("7", **moved) == first
@@ -185,7 +185,7 @@ def test_what_a_node_comes_from_is_the_same_under_other_numbers():
     "other",
     [
         {"text": (TEXT[0], {"clip": "loader.1", "text": "a star"})},
-        {"text": (TEXT[0], {"clip": "loader.2", "text": "a ball"})},
+        {"text": (TEXT[0], {"clip": "loader.2", "text": "a rabbit"})},
         {"text": ("CLIPTextEncodeFlux", TEXT[1])},
         {"loader": (LOADED[0], {"ckpt_name": "other.safetensors"})},
         {"loader": (*LOADED, "of another file")},

@@ -46,7 +46,7 @@ def check_edit(world, frames, size, mask_frames=1):
     mask[..., 17:] = 1
     inversion, noise, *_ = world.invert(frames, size)
     edited, reconstruction, used = world.edit(
-        inversion, cross_window=0.8, blend_source="ball", threshold=0.1, blend_start=0.0, mask=mask
+        inversion, cross_window=0.8, blend_source="rabbit", threshold=0.1, blend_start=0.0, mask=mask
     )
     assert edited.shape == reconstruction.shape == noise["samples"].shape == (frames, 4, *size)
     assert used.shape == (frames, *(8 * side for side in size))
@@ -83,7 +83,7 @@ def test_odd_sizes_of_sdxl():
         check_edit(world, 1, size)
     inversion, *_ = world.invert(1, (16, 12))
     with pytest.raises(ValueError, match="no cross attention of this model works on 16x12 cells.*take larger frames"):
-        world.edit(inversion, blend_source="ball")
+        world.edit(inversion, blend_source="rabbit")
     assert world.edit(inversion)[0].isfinite().all()
 
 
@@ -138,7 +138,7 @@ def test_maps_over_the_images(world, alike):
     inversion, *_ = world.invert(FRAMES, (5, 7))
     edit = control(world.clip)[0]
     given, expected = (
-        run("AttentionMaps", model=world.model, inversion=inversion, edit=edit, words="ball", images=some)[0][0]
+        run("AttentionMaps", model=world.model, inversion=inversion, edit=edit, words="rabbit", images=some)[0][0]
         for some in alike
     )
     assert torch.equal(given, expected) and given.shape == (FRAMES, 40, 56, 3) and given.std() > 0.01

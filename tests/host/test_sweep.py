@@ -18,7 +18,7 @@ GREEN = "a green star on the beach"
 
 @pytest.fixture(scope="module")
 def edit(clip):
-    return control(clip, temporal_window=1.0, blend_source="ball", blend_target="ball")[0]
+    return control(clip, temporal_window=1.0, blend_source="rabbit", blend_target="rabbit")[0]
 
 
 def sweep(edit, **inputs):
@@ -28,7 +28,7 @@ def sweep(edit, **inputs):
 
 def test_each_is_the_edit_that_a_controller_of_its_own_would_make(clip, edit):
     edits, labels, columns = sweep(edit, cross_windows="0.2, 0.8", word=" blue ", word_weights="0.5, 2")
-    given = {"temporal_window": 1.0, "blend_source": "ball", "blend_target": "ball"}
+    given = {"temporal_window": 1.0, "blend_source": "rabbit", "blend_target": "rabbit"}
     assert [swept.plan for swept in edits] == [
         control(clip, cross_window=window, word_weights=f"blue: {weight}", **given)[0].plan
         for weight in (0.5, 2)
@@ -43,13 +43,13 @@ def test_further_prompts_are_encoded(clip, edit):
     assert columns == 1 and labels == [f"cross 0.2: {TARGET}", f"cross 0.2: {GREEN}"]
     own, green = edits
     assert own == edit
-    expected, _, target, _ = control(clip, GREEN, temporal_window=1.0, blend_source="ball")  # without blend_target
+    expected, _, target, _ = control(clip, GREEN, temporal_window=1.0, blend_source="rabbit")  # without blend_target
     assert green.plan == expected.plan and torch.equal(green.target[0][0], target[0][0])
     assert green.source is edit.source
 
 
 def test_all_are_edited_from_one_pass_of_the_source(model, clip, inversion, edit):
-    edits, *_ = sweep(edit, cross_windows="0, 1", target_prompts="a green ball on the beach", clip=clip)
+    edits, *_ = sweep(edit, cross_windows="0, 1", target_prompts="a green rabbit on the beach", clip=clip)
     rows = []
 
     def count(executor, x, *args, **kwargs):
@@ -72,7 +72,7 @@ def test_all_are_edited_from_one_pass_of_the_source(model, clip, inversion, edit
         ({"cross_windows": "0,5;x"}, "'5;x' in cross_windows is no number"),
         ({"word": "blue", "word_weights": "much"}, "'much' in word_weights is no number"),
         ({"cross_windows": "2"}, "windows lie between 0 and 1"),
-        ({"word": "red"}, "'red' is not a word of the target prompt: a, blue, ball, on, the, beach"),
+        ({"word": "red"}, "'red' is not a word of the target prompt: a, blue, rabbit, on, the, beach"),
         ({"target_prompts": GREEN}, "further target prompts need to be encoded: connect the CLIP"),
         ({"cross_windows": ", ".join(["0.5"] * 65)}, "the sweep has 65 edits, 64 are the most"),
     ],
@@ -120,7 +120,7 @@ def test_each_has_its_own_label():
 
 
 def test_labels_of_unlike_length_keep_the_grid():
-    long = "a striped red ball on the beach: cross 0.5, striped × 2"
+    long = "a red striped rabbit on the beach: cross 0.5, striped × 2"
     sheet = contact_sheet(shades(0.1, 0.2, 0.3, 0.4), ["a", long, long, "b"], 2)
     torch.testing.assert_close(cells(sheet, 2, 2)[:, 0], torch.tensor([0.1, 0.2, 0.3, 0.4]), atol=1e-4, rtol=0)
 

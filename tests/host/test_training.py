@@ -1,14 +1,12 @@
-"""What training reads: pictures' parts, captions as tokens, and the start that one edition's model gives another."""
+"""What training reads: pictures' parts, captions as tokens, and the start that a model gives one with other words."""
 
 import numpy as np
 import pytest
 import torch
-from comfyui_videop2p.demo import data, export, train_unet, words, workers
-from comfyui_videop2p.demo.editions import EDITIONS
-from comfyui_videop2p.demo.world import Scene, Thing
+from comfyui_videop2p.demo import data, export, scenes, train_unet, words, workers
+from comfyui_videop2p.demo.scenes import Scene, Thing
 from comfyui_videop2p.videop2p_core.host.demo_model import DEMO_FILE, TOKEN_ROWS, read_demo_file
 
-SECOND = EDITIONS["scenes2"]
 TABLE = "text.text_model.embeddings.token_embedding.weight"
 
 
@@ -18,25 +16,24 @@ def committed():
     return export.networks_of(tensors), tensors[TOKEN_ROWS].tolist()
 
 
-@pytest.mark.parametrize("edition", EDITIONS.values(), ids=EDITIONS)
-def test_every_word_has_tokens_and_no_others_are_stored(edition):
-    rows = words.token_rows(edition.vocabulary)
-    pieces = {piece for word in edition.vocabulary for piece in words.pieces(word)}
+def test_every_word_has_tokens_and_no_others_are_stored():
+    rows = words.token_rows(scenes.VOCABULARY)
+    pieces = {piece for word in scenes.VOCABULARY for piece in words.pieces(word)}
     assert len(set(rows)) == len(rows) and pieces < set(rows) and len(rows) == len(pieces) + 3  # start, end and comma
 
 
 def test_words_that_two_things_share_are_no_ones():
     scene = Scene(0, "rabbit", "red", "wooden", "beach", "plain", Thing("car", "red", "plain"))
-    assert train_unet.thing_words(SECOND, scene) == [
+    assert train_unet.thing_words(scene) == [
         ("rabbit", 0, 1.0), ("wooden", 0, 0.5), ("car", 1, 1.0), ("plain", 1, 0.5)
     ]  # fmt: skip
 
 
 def test_captions_mark_the_words_of_each_thing():
-    captions = train_unet.Captions(SECOND, 400, np.random.default_rng(0))
+    captions = train_unet.Captions(400, np.random.default_rng(0))
     paired = np.array([i for i, scene in enumerate(captions.scenes) if scene.beside])
     rows, marks = captions.draw(paired)
-    ids = words.token_rows(SECOND.vocabulary)
+    ids = words.token_rows(scenes.VOCABULARY)
     for scene, row, mark in zip((captions.scenes[i] for i in paired), rows, marks, strict=True):
         if mark.any():
             for thing, marked in zip(scene.things, mark, strict=True):
@@ -47,14 +44,14 @@ def test_captions_mark_the_words_of_each_thing():
 
 def test_another_editions_rows_begin_with_the_words_that_are_known(committed):
     networks, known = committed
-    rows = words.token_rows(SECOND.vocabulary)
-    table = export.with_rows(networks, known, SECOND.vocabulary)[TABLE]
+    rows = words.token_rows(scenes.VOCABULARY)
+    table = export.with_rows(networks, known, scenes.VOCABULARY)[TABLE]
     assert table.shape == (len(rows), networks[TABLE].shape[1])
     shared = [token for token in rows if token in known]
     assert len(shared) > 25
     for token in shared:
         assert torch.equal(table[rows.index(token)], networks[TABLE][known.index(token)])
-    train_unet.build_networks(SECOND.vocabulary).load_state_dict(networks | {TABLE: table})
+    train_unet.build_networks(scenes.VOCABULARY).load_state_dict(networks | {TABLE: table})
 
 
 def test_attention_is_held_to_the_things_own_mask():

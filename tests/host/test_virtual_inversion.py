@@ -31,7 +31,7 @@ def test_it_runs_the_model_in_the_edit_alone(inverting, metered, clip):
 
 def test_the_same_prompt_gives_the_source(inverting, model, clip, latent):
     inversion = virtual(inverting)[0]
-    edits = [control(clip, prompt, guidance="1")[0] for prompt in (SOURCE, "a blue ball on the beach")]
+    edits = [control(clip, prompt, guidance="1")[0] for prompt in (SOURCE, "a blue rabbit on the beach")]
     (same, other), source, _ = sample(model, inversion, *edits)
     torch.testing.assert_close(source["samples"], latent["samples"], atol=1e-4, rtol=0)
     assert torch.equal(same["samples"], source["samples"])
@@ -76,7 +76,7 @@ def test_a_kept_source_is_no_hindrance_to_fresh_noise(inverting, model, clip, on
 
 
 @pytest.mark.parametrize(
-    "prompts", [("a blue ball on the beach",), ("a blue ball on the beach", "a red star on the beach")]
+    "prompts", [("a blue rabbit on the beach",), ("a blue rabbit on the beach", "a red star on the beach")]
 )
 @pytest.mark.parametrize("where", ["in memory", "on disk"])
 @pytest.mark.parametrize("method", ["virtual", "direct-exact"])
@@ -84,7 +84,9 @@ def test_an_edit_of_a_kept_source_is_the_same_without_running_it_again(
     inverting, metered, clip, method, where, prompts
 ):
     model, meter = metered
-    edits = [control(clip, prompt, structure_window=1.0, blend_source="ball", blend_start=1.0)[0] for prompt in prompts]
+    edits = [
+        control(clip, prompt, structure_window=1.0, blend_source="rabbit", blend_start=1.0)[0] for prompt in prompts
+    ]
     edited = sample(model, run("DDIMInvert", **inverting | {"model": model, "method": method})[0], *edits)[0]
     meter.forwards()
     windows = {"kept_cross_window": 1.0, "kept_temporal_window": 1.0, "kept_structure_window": 1.0}

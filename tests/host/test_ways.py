@@ -1,11 +1,8 @@
 """`dev.py demo-eval --parts ways`: what ways to edit cost and give."""
 
-from dataclasses import replace
-
 import pytest
-from comfyui_videop2p.demo import evaluate, evaluation_world, measured_ways, scenes
+from comfyui_videop2p.demo import evaluate, evaluation_world, measured_ways, runs, scenes
 from comfyui_videop2p.demo.accepted_edits import KINDS
-from comfyui_videop2p.demo.editions import EDITIONS, FIRST
 from comfyui_videop2p.demo.ways import DEFAULT_WAY, WAYS, Way
 from comfyui_videop2p.videop2p_core.edit.curves import KeyFrames
 
@@ -28,10 +25,10 @@ def test_each_way_pays_for_its_steps(monkeypatch):
         assert one["accepted"] == pytest.approx(sum(one["accepted_by_kind"].values()) / len(KINDS))
 
 
-def test_where_nothing_is_distilled_no_way_needs_it(tmp_path):
-    first = EDITIONS[FIRST]
-    assert measured_ways.possible(first) == WAYS
-    left = measured_ways.possible(replace(first, results=tmp_path))
+def test_where_nothing_is_distilled_no_way_needs_it(tmp_path, monkeypatch):
+    assert measured_ways.possible() == WAYS
+    monkeypatch.setattr(runs, "DISTILLED", tmp_path / "none.safetensors")
+    left = measured_ways.possible()
     assert DEFAULT_WAY in left and not any(way.distilled for way in left.values())
 
 

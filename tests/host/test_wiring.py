@@ -210,7 +210,7 @@ def test_a_noise_mask_limits_the_edit_under_the_stock_sampler(model, clip, inver
 
 
 def test_an_edited_clip_can_be_sampled_again_and_its_mask_worked_on(demo, model, clip, inverting, inversion):
-    (edited,), reconstruction, (mask,) = sample(model, inversion, control(clip, blend_source="ball")[0])
+    (edited,), reconstruction, (mask,) = sample(model, inversion, control(clip, blend_source="rabbit")[0])
     for latent in (edited, reconstruction):
         (again,) = stock.KSampler().sample(
             model, 0, STEPS, 1.0, "euler", "simple", inverting["source"], inverting["null"], latent, denoise=0.5
@@ -234,7 +234,7 @@ def test_clips_of_any_length_and_size(demo, clip, inverting, settings, frames, h
     model = run("InflateUNet", model=demo[0], **settings)[0]
     samples = torch.randn(frames, 4, height, width, generator=torch.Generator().manual_seed(0))
     inverted, noise, *_ = run("DDIMInvert", **inverting | {"model": model, "latent": {"samples": samples}, "steps": 2})
-    (edited,), reconstruction, (mask,) = sample(model, inverted, control(clip, blend_source="ball")[0])
+    (edited,), reconstruction, (mask,) = sample(model, inverted, control(clip, blend_source="rabbit")[0])
     assert edited["samples"].shape == noise["samples"].shape == samples.shape and edited["samples"].isfinite().all()
     torch.testing.assert_close(reconstruction["samples"], samples, atol=1e-4, rtol=0)
     assert mask.shape == (frames, 8 * height, 8 * width) and 0 < mask.mean() <= 1
@@ -259,7 +259,7 @@ def test_a_video_in_the_input_folder_becomes_an_edited_video(host, info):
     )  # fmt: skip
     graph.add(
         "edit", "VP2P_AttentionController", clip=["load", 1], source_prompt=SOURCE, target_prompt=TARGET,
-        blend_source="ball",
+        blend_source="rabbit",
     )  # fmt: skip
     graph.add("sample", "VP2P_DecoupledSample", model=["inflate", 0], inversion=["invert", 0], edit=["edit", 0])
     graph.add("decode", "VAEDecode", samples=["sample", 0], vae=["load", 2])

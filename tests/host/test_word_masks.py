@@ -7,7 +7,6 @@ import pytest
 import torch
 import torch.nn.functional as F
 from comfyui_videop2p.demo import scenes
-from comfyui_videop2p.demo.editions import EDITIONS, FIRST
 from comfyui_videop2p.demo.evaluation_world import FRAMES, World
 from comfyui_videop2p.tests.host.family_worlds import fingerprint
 from comfyui_videop2p.tests.host.test_word_weights import model_of
@@ -20,15 +19,17 @@ from comfyui_videop2p.videop2p_core.host.words import word_masks
 from comfyui_videop2p.videop2p_core.host.words.word_looks import Likeness, WordLooks
 from einops import rearrange
 
-WORDS = ("red", "ball")
+WORDS = ("red", "rabbit")
 every_kind = pytest.mark.parametrize("kind", KINDS)
 
 
 def encoded(kind):
     """A text of random numbers, of which tokens 3 and 4 are two words."""
     pieces = [Piece(i, kind=PAD) for i in range(TOKENS)]
-    pieces[3], pieces[4] = Piece("red", "red"), Piece("ball", "ball")
-    return EncodedText("red ball", random_text(kind), TOKENS, (PlacedPrompt(Prompt("red ball", (tuple(pieces),)), 0),))
+    pieces[3], pieces[4] = Piece("red", "red"), Piece("rabbit", "rabbit")
+    return EncodedText(
+        "red rabbit", random_text(kind), TOKENS, (PlacedPrompt(Prompt("red rabbit", (tuple(pieces),)), 0),)
+    )
 
 
 def latent(kind):
@@ -40,7 +41,7 @@ def latent(kind):
 
 def masks(kind, model=None, **inputs):
     with patch.object(word_masks, "encoded_text", lambda *_: encoded(kind)), torch.inference_mode():
-        return word_masks.word_masks(model or model_of(kind), None, "red ball", WORDS, latent(kind), **inputs)
+        return word_masks.word_masks(model or model_of(kind), None, "red rabbit", WORDS, latent(kind), **inputs)
 
 
 def in_heads(x, heads):
@@ -121,7 +122,7 @@ def test_a_mask_is_as_sharp_as_the_thing():
     overlaps = []
     for seed in (2_000_000, 2_000_001):
         scene = scenes.random_scene(seed)
-        frames, truth = World(EDITIONS[FIRST], model, clip, vae, None, [], 0, None, None).rendered(scene)
+        frames, truth = World(model, clip, vae, None, [], 0, None, None).rendered(scene)
         with torch.inference_mode():
             latent = {"samples": vae.encode(frames)}
             found = word_masks.word_masks(model, clip, scenes.caption(scene), [scene.object], latent)

@@ -79,7 +79,7 @@ def inverted(inverting, model, **inputs):
 
 @pytest.fixture(scope="module")
 def edit(clip):
-    return control(clip, blend_source="ball", cross_window=0.5)[0]
+    return control(clip, blend_source="rabbit", cross_window=0.5)[0]
 
 
 def test_it_acts_before_inflation_and_after_it_alike(show, demo, model, inverting, edit):

@@ -118,7 +118,7 @@ def test_an_edit_that_changes_nothing_samples_the_target(peer, control_net, demo
     model = run("InflateUNet", model=demo[0], **passes)[0]
     schedule = [(0.0, 0.3), (0.2, 1.0), (0.7, 0.0)]
     source, null = peer.applied(prompts, control_net, schedule)
-    target, _ = peer.applied((encode(clip, "a blue ball on the beach"), null), control_net, schedule)
+    target, _ = peer.applied((encode(clip, "a blue rabbit on the beach"), null), control_net, schedule)
     inversion = inverted(inverting, model=model, source=source, null=null)
     nothing = control(clip, cross_window=0.0, temporal_window=0.0)[0]
     (edited,), reconstruction, _ = sample(model, inversion, nothing, source=[source], target=[target], null=[null])
@@ -130,9 +130,9 @@ def test_edits_that_begin_elsewhere_do_not_share_a_place(peer, control_net, mode
     """One after the other: the second begins where the first has been already."""
     schedule = [(0.0, 1.0), (0.5, 0.0)]
     source, null = peer.applied(prompts, control_net, schedule)
-    target, _ = peer.applied((encode(clip, "a green ball on the beach"), null), control_net, schedule)
+    target, _ = peer.applied((encode(clip, "a green rabbit on the beach"), null), control_net, schedule)
     inversion = inverted(inverting, model=model, source=source, null=null)
-    edits = [control(clip, "a green ball on the beach", strength=share)[0] for share in (1.0, 0.8)]
+    edits = [control(clip, "a green rabbit on the beach", strength=share)[0] for share in (1.0, 0.8)]
 
     def edited(*edits):
         given = {"source": [source], "target": [target] * len(edits), "null": [null]}

@@ -25,7 +25,7 @@ def test_control_nets_on_all_branches_each_frame_with_its_picture_in_passes(demo
     def controlled(*prompts):
         return stock.ControlNetApplyAdvanced().apply_controlnet(*prompts, control_net, hints, 0.5, 0.0, 1.0)
 
-    edit, source, target, _ = control(clip, blend_source="ball", cross_window=0.8)
+    edit, source, target, _ = control(clip, blend_source="rabbit", cross_window=0.8)
     source, null = controlled(source, encode(clip, ""))
     target, _ = controlled(target, null)
     found = []

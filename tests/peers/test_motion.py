@@ -102,7 +102,7 @@ def edited(model, inverting, edit):
 
 @pytest.fixture(scope="module")
 def edit(clip):
-    return control(clip, blend_source="ball", cross_window=0.5)[0]
+    return control(clip, blend_source="rabbit", cross_window=0.5)[0]
 
 
 @pytest.fixture(scope="module")

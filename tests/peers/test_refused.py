@@ -84,7 +84,7 @@ def test_guidance_that_remembers_serves_one_edit_at_a_time(model, clip, inversio
     patched = node("nodes_apg", "APG", eta=0.5, norm_threshold=5.0, momentum=momentum)(model)
     edits = [
         control(clip, target, strength=share)[0]
-        for target, share in (("a blue ball on the beach", 1.0), ("a green ball on the beach", strength))
+        for target, share in (("a blue rabbit on the beach", 1.0), ("a green rabbit on the beach", strength))
     ]
     alone = [sample(patched, inversion, edit)[0][0]["samples"] for edit in edits]
     if momentum:
@@ -133,7 +133,7 @@ REMEMBERING = {
 @pytest.mark.parametrize("name", REMEMBERING)
 def test_guidance_that_remembers_in_the_options_has_a_memory_for_each_edit(model, clip, inversion, name):
     patched = REMEMBERING[name](model)
-    edits = [control(clip, target)[0] for target in ("a blue ball on the beach", "a green ball on the beach")]
+    edits = [control(clip, target)[0] for target in ("a blue rabbit on the beach", "a green rabbit on the beach")]
     alone = [sample(patched, inversion, edit)[0][0]["samples"] for edit in edits]
     together = [latent["samples"] for latent in sample(patched, inversion, *edits)[0]]
     assert all(map(torch.equal, together, alone))
@@ -153,7 +153,7 @@ class RunningMean:
 def test_an_object_that_remembers_is_told_by_what_it_does(model, clip, inversion):
     patched = model.clone()
     patched.set_model_sampler_post_cfg_function(RunningMean())
-    edits = [control(clip, target)[0] for target in ("a blue ball on the beach", "a green ball on the beach")]
+    edits = [control(clip, target)[0] for target in ("a blue rabbit on the beach", "a green rabbit on the beach")]
     sample(patched, inversion, edits[0])
     with pytest.raises(ValueError, match="remembers the last prediction, whose ever it was"):
         sample(patched, inversion, *edits)

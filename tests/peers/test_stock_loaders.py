@@ -77,7 +77,7 @@ def test_a_hook_lora_on_the_prompts_is_the_lora_on_the_model(loras, demo, model,
         return ConditioningSetProperties().set_properties(conditioning, 1.0, "default", hooks=hooks)[0]
 
     source, null = hooked(inverting["source"]), hooked(inverting["null"])
-    edit, _, target, _ = control(clip, blend_source="ball")
+    edit, _, target, _ = control(clip, blend_source="rabbit")
     inversion = inverted(inverting, model, source=source, null=null)
     by_hook = edited(model, inversion, edit, source=[source], target=[hooked(target)], null=[null])
 
@@ -154,7 +154,7 @@ def hypernetwork(tmp_path, monkeypatch):
 
 def test_a_hypernetwork_acts_before_inflation_and_after_it_alike(hypernetwork, demo, model, clip, inverting):
     before, after = run("InflateUNet", model=hypernetwork(demo[0]))[0], hypernetwork(model)
-    edit = control(clip, blend_source="ball")[0]
+    edit = control(clip, blend_source="rabbit")[0]
     first, second = (inverted(inverting, m) for m in (before, after))
     assert torch.equal(first.trajectory, second.trajectory)
     assert torch.equal(edited(before, first, edit), edited(after, second, edit))

@@ -18,7 +18,7 @@ SOME = [
     "PerturbedAttentionGuidance", "SelfAttentionGuidance", "NAGuidance", "RescaleCFG", "APG", "FreeU_V2",
     "PatchModelAddDownscale, full size",
 ]  # fmt: skip
-EDIT = {"blend_source": "ball", "cross_window": 0.5}
+EDIT = {"blend_source": "rabbit", "cross_window": 0.5}
 
 
 def edited(model, inverting, edit, method="negative-prompt", **settings):

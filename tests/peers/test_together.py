@@ -36,7 +36,7 @@ def test_all_together(show, evolved, loras, control_net, demo, inverting):  # no
     def controlled(*prompts):
         return stock.ControlNetApplyAdvanced().apply_controlnet(*prompts, control_net, hints, 0.5, 0.0, 1.0)
 
-    edit, source, target, _ = control(clip, blend_source="ball", cross_window=0.5)
+    edit, source, target, _ = control(clip, blend_source="rabbit", cross_window=0.5)
     source, null = controlled(source, encode(clip, ""))
     target, _ = controlled(target, null)
     given = {"source": [source], "target": [target], "null": [null]}

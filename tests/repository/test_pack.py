@@ -46,5 +46,5 @@ def test_a_missing_module_is_named():
 
 def test_no_tracked_path_has_a_space():
     paths = tracked()
-    assert "demo/clips/a_red_ball_on_the_beach.mp4" in paths
+    assert "demo/clips/a_red_rabbit_on_the_beach.mp4" in paths
     assert not [path for path in paths if any(letter.isspace() for letter in path)]

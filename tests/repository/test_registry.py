@@ -224,7 +224,7 @@ def test_what_the_pack_reads_is_found():
         "videop2p_core/host/prompts/difference_route.py",
         "videop2p_core/host/seam/seam.json",
         "demo/videop2p_demo.safetensors",
-        "demo/clips/a_red_ball_on_the_beach.mp4",
+        "demo/clips/a_red_rabbit_on_the_beach.mp4",
         "web/videop2p.js",
         "batch/command.py",
         "tools/client.py",

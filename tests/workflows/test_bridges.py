@@ -8,7 +8,7 @@ from comfyui_videop2p.tools.client import node_titled, run_graph, shown_frames
 from comfyui_videop2p.tools.workflows.shelf import graph_file, prompt_file
 from safetensors.torch import save_file
 
-FRAMES, SIDE, SOURCE, TARGET = 5, 128, "a red ball on the beach", "a red star on the beach"
+FRAMES, SIDE, SOURCE, TARGET = 5, 128, "a red rabbit on the beach", "a red star on the beach"
 TEXT = 128  # the width of the demo model's text, which stands for Wan's
 SIZES = {"dim": 64, "ffn_dim": 64, "num_heads": 2, "num_layers": 2, "freq_dim": 32, "text_dim": TEXT}
 VACE, SWAP, PAIR = "wan_vace_region", "wan_word_swap", "wan22_word_swap"
@@ -89,7 +89,7 @@ def test_vace_paints_the_clip(host, models):
     graph = shipped(VACE)
     words = {
         "Target prompt": {"value": TARGET},
-        "Attention Controller": {"blend_source": "ball"},
+        "Attention Controller": {"blend_source": "rabbit"},
         "What it does not": {"text": ""},
     }
     for title, inputs in words.items():
@@ -104,7 +104,7 @@ def test_vace_paints_the_clip(host, models):
 @pytest.mark.parametrize("name", [SWAP, PAIR])
 def test_a_word_is_swapped_on_wan(host, models, name):
     graph = shipped(name)
-    words = {"target_prompt": TARGET, "blend_source": "ball", "blend_target": "star", "threshold": 0.9}
+    words = {"target_prompt": TARGET, "blend_source": "rabbit", "blend_target": "star", "threshold": 0.9}
     graph[node_titled(graph, "Attention Controller")]["inputs"] |= words
     ran = run_graph(host.url, graph)
     edited, source = (pictures(host, graph, ran, title) for title in ("Edited frames", "Reconstruction"))

@@ -17,7 +17,7 @@ from ...videop2p_core.host.source import inversion
 from .meter import Meter
 
 STEPS, FRAMES = 50, 2
-SOURCE, TARGET = "a red ball on the beach", "a blue ball on the beach"
+SOURCE, TARGET = "a red rabbit on the beach", "a blue rabbit on the beach"
 
 
 @torch.inference_mode()  # as nodes run

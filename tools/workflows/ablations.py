@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .courses import BALL, PAPER_INFLATION, RIDER, SHAPE, STAR, edit_of, opened
+from .courses import PAPER_INFLATION, RABBIT, RIDER, SHAPE, STAR, edit_of, opened
 from .recipe import recipe
 
 
@@ -13,7 +13,7 @@ The paper's recipe on an inflated but untuned model: frames read the first one o
 show.""",
 )
 def ablation_no_tuning(studio):
-    opened(studio, BALL, RIDER, tune=False, inflation={"frames_read": "first"}, method="shared null-text")
+    opened(studio, RABBIT, RIDER, tune=False, inflation={"frames_read": "first"}, method="shared null-text")
     edit_of(studio, [(STAR, SHAPE)], [], set_in=False)
 
 
@@ -23,7 +23,7 @@ def ablation_no_tuning(studio):
 Reconstructs a little better than one shared by all, and loses it again in the edit, where frames drift apart.""",
 )
 def ablation_per_frame_null_text(studio):
-    opened(studio, BALL, RIDER, inflation=PAPER_INFLATION, method="per-frame null-text")
+    opened(studio, RABBIT, RIDER, inflation=PAPER_INFLATION, method="per-frame null-text")
     edit_of(studio, [(STAR, SHAPE)], [], set_in=False)
 
 
@@ -34,7 +34,7 @@ Source and target share the optimised null text. It was made to bring the source
 too.""",
 )
 def ablation_coupled_guidance(studio):
-    opened(studio, BALL, RIDER, inflation=PAPER_INFLATION, method="shared null-text")
+    opened(studio, RABBIT, RIDER, inflation=PAPER_INFLATION, method="shared null-text")
     edit_of(studio, [(STAR, SHAPE)], [], set_in=False, guidance="coupled")
 
 
@@ -44,7 +44,7 @@ def ablation_coupled_guidance(studio):
 The same edit with no inflation at all: each frame is edited by itself, and they flicker.""",
 )
 def baseline_image_p2p(studio):
-    opened(studio, BALL, RIDER, tune=False, inflation=None, method="direct")
+    opened(studio, RABBIT, RIDER, tune=False, inflation=None, method="direct")
     edit_of(studio, [(STAR, SHAPE | {"temporal_window": 0.0})], [], set_in=False)
 
 
@@ -55,7 +55,7 @@ Sparse-causal frame attention, tuned on the clip; the stock sampler draws the ta
 noise. No attention control: the scene changes with the thing.""",
 )
 def baseline_tune_a_video(studio):
-    opened(studio, BALL, RIDER, inflation={"frames_read": "first+previous"}, method="direct")
+    opened(studio, RABBIT, RIDER, inflation={"frames_read": "first+previous"}, method="direct")
     graph = studio.graph
     graph.column("4 Sample")
     target = graph.add("CLIPTextEncode", "Target prompt", clip=studio.clip, text=STAR)

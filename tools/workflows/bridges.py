@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .courses import BALL, RIDER, ROBOT, STAR, opened
+from .courses import RABBIT, RIDER, ROBOT, STAR, opened
 from .graph import Link, Node
 from .recipe import RECIPES, Recipe, recipe
 from .studio import Studio
@@ -14,17 +14,17 @@ FRAMES, SIDE = 17, 512  # Wan's VAE takes 4 n + 1 frames, its patches are 16 pix
 @recipe(
     """## The region for an inpainting sampler
 
-*Attention Maps* finds the ball in every frame from its word alone, the blend word of *Attention Controller*. *Edit
+*Attention Maps* finds the rabbit in every frame from its word alone, the blend word of *Attention Controller*. *Edit
 Region* makes that a mask to paint in, and the stock KSampler paints the target prompt there. Nothing outside the mask
 changes. In the place of KSampler any sampler or model can stand that takes a masked latent.
 
 The clip is inverted because the maps come from it; no edit is run.""",
 )
 def region_inpaint(studio):
-    opened(studio, BALL, "", tune=False, method="direct")
+    opened(studio, RABBIT, "", tune=False, method="direct")
     graph = studio.graph
     graph.column("4 Find the region")
-    edit, region = region_of(studio, STAR, "ball", grow=8, feather=4)
+    edit, region = region_of(studio, STAR, "rabbit", grow=8, feather=4)
     graph.column("5 Paint it")
     masked = graph.add("SetLatentNoiseMask", samples=studio.latent, mask=region["region"])
     alike = graph.add("LatentBatchSeedBehavior", "The same noise in every frame", samples=masked, seed_behavior="fixed")

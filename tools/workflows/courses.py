@@ -6,12 +6,13 @@ from ...videop2p_core.edit.edit_fields import AUTO
 from .studio import EXACT
 from .worlds import DEMO
 
-BALL, CAR = "a red ball on the beach", "a red car in the snow"
+RABBIT, CAR = "a red rabbit on the beach", "a red car in the snow"
 STAR = "a red star on the beach"
 RIDER, ROBOT = "a man is riding a motorbike", "a robot is riding a motorbike"
-RABBIT = "a rabbit is eating a watermelon"
+EATING = "a rabbit is eating a watermelon"
 PAPER_INFLATION = {"frames_read": "first", "norm_over_frames": True}
-SHAPE = {"blend_source": "ball", "blend_target": "star"}
+SHAPE = {"blend_source": "rabbit", "blend_target": "star"}
+THING = {"blend_source": "rabbit", "blend_target": "rabbit"}
 # Nothing is inverted, and a further edit does not run the source again.
 QUICK = {"method": "virtual", "keep_source": "in memory"}
 SWAPPED = {"blend_source": AUTO, "blend_target": AUTO}

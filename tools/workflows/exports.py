@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from .courses import BALL, edit_of
+from .courses import RABBIT, edit_of
 from .recipe import recipe
 
-FILE, TEMPORAL = "ball_00001_.safetensors", "ball_temporal_00001_.safetensors"
+FILE, TEMPORAL = "rabbit_00001_.safetensors", "ball_temporal_00001_.safetensors"
 FULL = 128  # the widest layers of the demo model
 
 
@@ -20,12 +20,12 @@ checkpoint 64 is a good beginning. *layout* diffusers writes the whole UNet as t
 model is no example for.""",
 )
 def export(studio):
-    studio.open(BALL)
+    studio.open(RABBIT)
     studio.graph.column("3 Tune")
     studio.inflate()
     studio.tune()
     studio.graph.column("4 Write it for others")
-    studio.graph.add("VP2P_ExportTuning", model=studio.model, rank=FULL, filename_prefix="ball")
+    studio.graph.add("VP2P_ExportTuning", model=studio.model, rank=FULL, filename_prefix="rabbit")
 
 
 @recipe(
@@ -37,11 +37,11 @@ time by Load Tuning after it. Run that workflow first, reload the browser page o
 A checkpoint of the official Video-P2P or Tune-A-Video takes the place of the second file, without the LoRA.""",
 )
 def from_lora(studio):
-    studio.open(BALL)
+    studio.open(RABBIT)
     graph = studio.graph
     graph.column("3 The tuning, and the inversion")
     (studio.model,) = graph.add("LoraLoaderModelOnly", model=studio.model, lora_name=FILE)
     studio.inflate()
     studio.model = graph.add("VP2P_LoadTuning", model=studio.model, tuning_name=TEMPORAL)["MODEL"]
     studio.invert()
-    edit_of(studio, [("a red heart on the beach", {"blend_source": "ball", "blend_target": "heart"})], [])
+    edit_of(studio, [("a red heart on the beach", {"blend_source": "rabbit", "blend_target": "heart"})], [])

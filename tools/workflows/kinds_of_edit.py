@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .courses import AT_THE_END, BALL, CAR, QUICK, RABBIT, RIDER, ROBOT, SHAPE, STAR, SWAPPED, edit_of, opened
+from .courses import AT_THE_END, CAR, EATING, QUICK, RABBIT, RIDER, ROBOT, SHAPE, STAR, SWAPPED, THING, edit_of, opened
 from .recipe import recipe
 from .worlds import DEMO, SD15
 
@@ -10,7 +10,7 @@ from .worlds import DEMO, SD15
 @recipe(
     """## Start here
 
-Press **Run**: the ball becomes a star, and everything that the word does not name stays. Before and after play beside
+Press **Run**: the rabbit becomes a star, and everything that the word does not name stays. Before and after play beside
 each other in *Compare Videos*.
 
 Then write another target prompt in *Attention Controller*, `a red heart on the beach` for instance, and run again: only
@@ -21,7 +21,7 @@ def first(studio):
     graph = studio.graph
     graph.column("1 Model and clip")
     studio.load_checkpoint()
-    clip = graph.add("VP2P_LoadDemoClip", clip=BALL)
+    clip = graph.add("VP2P_LoadDemoClip", clip=RABBIT)
     studio.frames, studio.fps, studio.prompt = clip["images"], clip["fps"], clip["caption"]
     studio.encode()
     graph.column("2 Invert")
@@ -53,7 +53,7 @@ Another target prompt runs only the controller and what follows it: what the sou
 )
 def word_swap(studio):
     quick = QUICK | {"steps": studio.home.virtual_steps}
-    opened(studio, BALL, RIDER, tune=False, inflation={"temporal_layers": False}, **quick)
+    opened(studio, RABBIT, RIDER, tune=False, inflation={"temporal_layers": False}, **quick)
     edit_of(studio, [(STAR, SWAPPED)], [(ROBOT, SWAPPED)])
 
 
@@ -65,16 +65,11 @@ Words are added; those that both prompts share keep their attention, so shape an
     SD15,
 )
 def refine(studio):
-    opened(studio, BALL, RABBIT)
+    opened(studio, RABBIT, EATING)
     edit_of(
         studio,
-        [("a striped red ball on the beach", {"cross_window": 0.4, "blend_source": "ball", "blend_target": "ball"})],
-        [
-            (
-                "an origami rabbit is eating a watermelon",
-                {"cross_window": 0.4, "blend_source": "rabbit", "blend_target": "rabbit"},
-            )
-        ],
+        [("a red origami rabbit on the beach", {"cross_window": 0.4} | THING)],
+        [("an origami rabbit is eating a watermelon", {"cross_window": 0.4} | THING)],
     )
 
 
@@ -88,9 +83,9 @@ that is long here.""",
     SD15,
 )
 def reweight(studio):
-    opened(studio, CAR, RABBIT)
+    opened(studio, CAR, EATING)
     night, origami = "a red car in the snow at night", "an origami rabbit is eating a watermelon"
-    blend = {"cross_window": 0.8, "blend_source": "rabbit", "blend_target": "rabbit"}
+    blend = {"cross_window": 0.8} | THING
     edit_of(
         studio,
         [(night, {"cross_window": 0.8, "word_weights": f"night: {weight}"}) for weight in ("0", "1", "4")],
@@ -106,10 +101,10 @@ The whole picture changes, so there are no blend words; a long cross window (0.8
     SD15,
 )
 def style(studio):
-    opened(studio, BALL, RIDER)
+    opened(studio, RABBIT, RIDER)
     edit_of(
         studio,
-        [("a red ball on the beach at night", {"cross_window": 0.8})],
+        [("a red rabbit on the beach at night", {"cross_window": 0.8})],
         [("a man is riding a motorbike, watercolor painting", {"cross_window": 0.8})],
         set_in=False,
     )
@@ -144,11 +139,11 @@ as a list in the same order.""",
     SD15,
 )
 def several_prompts(studio):
-    opened(studio, BALL, RIDER)
+    opened(studio, RABBIT, RIDER)
     demo = [
         (STAR, SHAPE),
-        ("a red heart on the beach", {"blend_source": "ball", "blend_target": "heart"}),
-        ("a blue ball on the beach", {"cross_window": 0.4, "blend_source": "ball", "blend_target": "ball"}),
+        ("a red heart on the beach", {"blend_source": "rabbit", "blend_target": "heart"}),
+        ("a blue rabbit on the beach", {"cross_window": 0.4} | THING),
     ]
     riders = [
         (f"a {rider} is riding a motorbike", {"blend_source": "man", "blend_target": rider})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .courses import AT_THE_END, BALL, CAR, PAPER_INFLATION, RABBIT, RIDER, ROBOT, SHAPE, STAR, edit_of, opened
+from .courses import AT_THE_END, CAR, EATING, PAPER_INFLATION, RABBIT, RIDER, ROBOT, SHAPE, STAR, THING, edit_of, opened
 from .recipe import recipe
 from .worlds import DEMO, OWN_CLIP, SD15
 
@@ -34,7 +34,7 @@ checkpoints tuned with the official code.""",
     SD15,
 )
 def null_text(studio):
-    opened(studio, BALL, RIDER, inflation=PAPER_INFLATION, method="shared null-text", checked=True)
+    opened(studio, RABBIT, RIDER, inflation=PAPER_INFLATION, method="shared null-text", checked=True)
     riding = {"blend_source": "man", "blend_target": "robot"}
     edit_of(studio, [(STAR, SHAPE)], [(ROBOT, riding)], set_in=False)
 
@@ -81,15 +81,14 @@ Edits*.""",
     SD15,
 )
 def sweep(studio):
-    opened(studio, CAR, RABBIT)
+    opened(studio, CAR, EATING)
     graph = studio.graph
     graph.column("4 Edits")
     if studio.world == DEMO:
         edit = studio.control("a red car in the snow at night", **AT_THE_END)
         tried = {"word": "night", "word_weights": "0, 1, 4"}
     else:
-        rabbit = {"blend_source": "rabbit", "blend_target": "rabbit"}
-        edit = studio.control("an origami rabbit is eating a watermelon", **rabbit, **AT_THE_END)
+        edit = studio.control("an origami rabbit is eating a watermelon", **THING, **AT_THE_END)
         tried = {"word": "origami"}
     swept = graph.add("VP2P_SweepEdits", edit=edit["edit"], **tried)
     sampled = studio.sample(swept["edits"])
@@ -108,9 +107,9 @@ Tunes, inverts, and saves both under models/videop2p. *re_edit* goes on from the
     SD15,
 )
 def keep(studio):
-    opened(studio, BALL, RIDER)
+    opened(studio, RABBIT, RIDER)
     studio.graph.column("4 Keep both")
-    name = "ball" if studio.world == DEMO else "rider"
+    name = "rabbit" if studio.world == DEMO else "rider"
     studio.graph.add("VP2P_SaveTuning", tuning=studio.tuning, filename_prefix=name)
     studio.graph.add("VP2P_SaveInversion", inversion=studio.inversion, filename_prefix=name)
 
@@ -124,7 +123,8 @@ press R, and choose the files.""",
     SD15,
 )
 def re_edit(studio):
-    prompt, file = (BALL, "ball_00001_.safetensors") if studio.world == DEMO else (RIDER, "rider_00001_.safetensors")
+    prompt, name = (RABBIT, "rabbit") if studio.world == DEMO else (RIDER, "rider")
+    file = f"{name}_00001_.safetensors"
     graph = studio.graph
     graph.column("1 Model")
     if studio.world == DEMO:
@@ -139,7 +139,7 @@ def re_edit(studio):
     studio.fps = 8.0
     edit_of(
         studio,
-        [("a red heart on the beach", {"blend_source": "ball", "blend_target": "heart"})],
+        [("a red heart on the beach", {"blend_source": "rabbit", "blend_target": "heart"})],
         [(ROBOT, {"blend_source": "man", "blend_target": "robot"})],
         set_in=False,
     )
@@ -152,7 +152,7 @@ Decoupled Guider and Decoupled Sampler under SamplerCustomAdvanced, for graphs t
 set on the latent is respected.""",
 )
 def custom_sampler(studio):
-    opened(studio, BALL, RIDER, method="direct")
+    opened(studio, RABBIT, RIDER, method="direct")
     graph = studio.graph
     graph.column("4 Edit")
     edit = studio.control(STAR, **SHAPE)
@@ -175,13 +175,13 @@ For every word a heat map over the frames, of the source or, with *branch* set t
 tells which words to blend by: a good one lights up the thing and nothing else. As masks the maps serve other nodes.""",
 )
 def attention_maps(studio):
-    opened(studio, BALL, RIDER, tune=False, method="direct")
+    opened(studio, RABBIT, RIDER, tune=False, method="direct")
     graph = studio.graph
     graph.column("4 Words")
     edit = studio.control(STAR, **SHAPE)
     maps = graph.add(
         "VP2P_AttentionMaps", model=studio.model, inversion=studio.inversion, edit=edit["edit"],
-        words="red, ball, beach", images=studio.frames,
+        words="red, rabbit, beach", images=studio.frames,
     )  # fmt: skip
     graph.column("5 Look")
     graph.add("PreviewImage", "A row a word, a column a frame", images=maps["grid"])
@@ -199,13 +199,13 @@ inverted and edited; *Composite Edit* sets the edit back into the large frames, 
 )
 def crop_region(studio):
     graph = studio.graph
-    opened(studio, BALL, RIDER, tune=False)
+    opened(studio, RABBIT, RIDER, tune=False)
     whole = graph.add(
         "ImageScale", "In the place of your large clip", image=studio.frames, upscale_method="lanczos", width=384,
         height=384, crop="disabled",
     )["IMAGE"]  # fmt: skip
     graph.column("4 Crop")
-    word = studio.control(studio.prompt, "The word to look for", blend_source="ball")
+    word = studio.control(studio.prompt, "The word to look for", blend_source="rabbit")
     maps = graph.add(
         "VP2P_AttentionMaps", model=studio.model, inversion=studio.inversion, edit=word["edit"], sharp=True
     )

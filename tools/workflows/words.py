@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from .courses import BALL
+from .courses import RABBIT
 from .recipe import recipe
 from .worlds import Z_IMAGE
 
-STRIPED = "a red striped ball on the beach"
+STRIPED = "a red striped rabbit on the beach"
 FOX = "a fox in a blue raincoat on a foggy beach at dawn"
 
 
@@ -44,10 +44,10 @@ else, and gives a mask as sharp as the thing. *Edit Region* makes room around it
 )
 def word_mask(studio):
     graph = studio.graph
-    studio.open(BALL)
+    studio.open(RABBIT)
     graph.column("3 Find the word")
     word_masks = graph.add(
-        "VP2P_WordMask", model=studio.model, clip=studio.clip, latent=studio.latent, text=studio.prompt, words="ball",
+        "VP2P_WordMask", model=studio.model, clip=studio.clip, latent=studio.latent, text=studio.prompt, words="rabbit",
         images=studio.frames,
     )  # fmt: skip
     graph.add("PreviewImage", "Where it looks", images=word_masks["overlay"])
@@ -56,7 +56,7 @@ def word_mask(studio):
     )
     graph.add("PreviewImage", "The region", images=region["preview"])
     graph.column("4 Paint it")
-    target = graph.add("CLIPTextEncode", "Target prompt", clip=studio.clip, text="a blue ball on the beach")
+    target = graph.add("CLIPTextEncode", "Target prompt", clip=studio.clip, text="a blue rabbit on the beach")
     masked = graph.add("SetLatentNoiseMask", samples=studio.latent, mask=region["region"])
     alike = graph.add("LatentBatchSeedBehavior", "The same noise in every frame", samples=masked, seed_behavior="fixed")
     painted = graph.add(

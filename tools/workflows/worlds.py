@@ -106,9 +106,10 @@ WORLDS = {
         lambda graph: graph.add("VP2P_LoadDemoModel"),
         """
 
-This graph runs as it is, on the small model that comes with the pack. It draws balls, stars, hearts, fish, cars and
-rabbits of 8 colours, plain, striped, spotted or shiny, on the beach, in the forest, in the city, in space or in the
-snow, as a sketch or at night; it knows no other words.
+This graph runs as it is, on the small model that comes with the pack. It draws rabbits, cats, bears, ducks,
+fish, cars, boats, robots, teapots, mushrooms, stars and hearts; red, orange, green, blue, purple, pink, white or
+golden; plain, wooden, origami, striped, spotted or shiny; on the beach, in the meadow, in the desert, in the snow, on
+the moon or in the city; as a sketch, as a watercolour or at night. It knows no other words.
 """,
         # It learns its small clips in fewer, larger steps than a full-size checkpoint.
         tuning={"steps": 120, "learning_rate": 1e-4, "patience": 0},

@@ -53,6 +53,7 @@ UNET_PREFIX, TEXT_PREFIX, VAE_PREFIX = "model.diffusion_model.", "cond_stage_mod
 TOKEN_TABLE = "transformer.text_model.embeddings.token_embedding.weight"
 DEMO_LCM_FILE = DEMO / "videop2p_demo_lcm.safetensors"
 DEMO_CLIPS = DEMO / "clips"
+FIRST_CLIP = "a red rabbit on the beach"
 
 
 class DemoSD15(supported_models.SD15):

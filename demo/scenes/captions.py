@@ -116,6 +116,9 @@ def caption_words() -> list[str]:
     return sorted({*fixed.split(), *named})
 
 
+VOCABULARY = tuple(caption_words())
+
+
 def word_regions(scene: Scene) -> dict[str, str]:
     """Which region each content word of the caption belongs to: 'object', 'beside' (the second thing) or 'background'.
 

@@ -10,6 +10,8 @@ Training draws seeds below 1,000,000; those from there on are kept for evaluatio
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -70,3 +72,9 @@ def random_scene(seed: int) -> Scene:
     if beside and beside.object == thing.object:
         beside = None
     return Scene(seed, thing.object, thing.colour, thing.material, place, style, beside)
+
+
+def of_one_thing(seed: int) -> Iterator[Scene]:
+    """The scenes of a seed and those after it, without the ones of two things: nobody could say which of them a judge
+    is to name, or an edit to change."""
+    return (scene for scene in map(random_scene, itertools.count(seed)) if scene.beside is None)

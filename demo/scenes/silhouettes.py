@@ -1,4 +1,4 @@
-"""Where a thing of the second edition is in a clip, and which pose of its kind fits best what is seen.
+"""Where a thing is in a clip, and which pose of its kind fits best what is seen.
 
 A pose is looked for with points of the body's surface, moved as the renderer moves bodies; what is found is rendered.
 """
