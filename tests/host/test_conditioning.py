@@ -7,12 +7,12 @@ from comfyui_videop2p.tests.host.wan import CAPTIONS, tiny_text
 from comfyui_videop2p.videop2p_core.host.comfy.conditioning import same_embedding
 from comfyui_videop2p.videop2p_core.host.demo_model import load_demo_model
 
-LONG = "ball " * 74
+LONG = "rabbit " * 74
 TEXTS = {
     "CLIP": ([SOURCE, "a blue star in the meadow", f"{LONG}red", ""], [
-        ("a blue ball on the beach", SOURCE), ("a red star on the beach", SOURCE), ("a red ball at the beach", SOURCE),
-        ("a red ball on the photo", SOURCE), ("a (red:1.1) ball on the beach", SOURCE), (f"{LONG}blue", f"{LONG}red"),
-        ("", SOURCE),
+        ("a blue rabbit on the beach", SOURCE), ("a red star on the beach", SOURCE),
+        ("a red rabbit at the beach", SOURCE), ("a red rabbit on the photo", SOURCE),
+        ("a (red:1.1) rabbit on the beach", SOURCE), (f"{LONG}blue", f"{LONG}red"), ("", SOURCE),
     ]),
     "T5": ([*CAPTIONS[:3], ""], [
         *((caption, CAPTIONS[0]) for caption in CAPTIONS[1:]), ("a (red:1.1) ball on sand", CAPTIONS[0]),

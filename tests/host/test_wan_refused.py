@@ -97,8 +97,8 @@ def test_a_wan_that_draws_otherwise_is_refused(models, text, kind, sentence):
 
 def test_blocks_are_chosen_on_a_video_model_alone(model, clip, inversion):
     edit = run(
-        "AttentionController", clip=clip, source_prompt="a red ball on the beach",
-        target_prompt="a blue ball on the beach", blend_source="ball", blend_blocks="1",
+        "AttentionController", clip=clip, source_prompt="a red rabbit on the beach",
+        target_prompt="a blue rabbit on the beach", blend_source="rabbit", blend_blocks="1",
     )[0]  # fmt: skip
     with pytest.raises(ValueError, match="blend blocks can be chosen on a video model alone"):
         sample(model, inversion, edit)

@@ -10,7 +10,7 @@ from comfyui_videop2p.tests.host.refusals import refused
 from comfyui_videop2p.tests.host.test_other_families import unweighted
 from comfyui_videop2p.tests.host.wan import tiny_text, tiny_wan
 
-STRIPED = "a red striped ball on the beach"
+STRIPED = "a red striped rabbit on the beach"
 
 
 def drawn(model, positive, clip, seed=0):
@@ -59,7 +59,7 @@ def test_curves_and_windows(demo):
 @pytest.mark.parametrize(
     "inputs, sentence",
     [
-        ({"weights": "zebra: 2"}, "'zebra' is not a word of the prompt: a, red, striped, ball, on, the, beach"),
+        ({"weights": "zebra: 2"}, "'zebra' is not a word of the prompt: a, red, striped, rabbit, on, the, beach"),
         ({"weights": "striped: -1"}, "'striped' is given the weight -1: weights inside the attention lie between 0"),
         ({"weights": "striped: 1e9"}, "'striped' is given the weight 1e+09"),
         ({"weights": "striped"}, "'striped' is no word with a weight"),
@@ -95,10 +95,10 @@ def test_an_edit_has_weights_of_its_own(demo, inverting):
 def test_a_mask_a_word_over_the_frames(demo, latent):
     model, clip, _ = demo
     frames = torch.rand(2, 128, 128, 3)
-    masks, overlays = run("WordMask", model=model, clip=clip, latent=latent, text=SOURCE, words="red ball, beach")
+    masks, overlays = run("WordMask", model=model, clip=clip, latent=latent, text=SOURCE, words="red rabbit, beach")
     assert len(masks) == len(overlays) == 2 and all(mask.shape == (2, 128, 128) for mask in masks)
     assert len(run("WordMask", model=model, clip=clip, latent=latent, text=SOURCE)[0]) == 6
-    _, seen = run("WordMask", model=model, clip=clip, latent=latent, text=SOURCE, words="ball", images=frames)
+    _, seen = run("WordMask", model=model, clip=clip, latent=latent, text=SOURCE, words="rabbit", images=frames)
     assert seen[0].shape == frames.shape and not torch.equal(seen[0], overlays[0])
 
 
@@ -116,7 +116,7 @@ def test_a_mask_a_word_over_the_frames(demo, latent):
 def test_masks_that_cannot_be(demo, latent, inputs, sentence):
     model, clip, _ = demo
     with refused(sentence), patch.object(comfy.samplers.CFGGuider, "sample", lambda *_, **__: pytest.fail("it ran")):
-        run("WordMask", **{"model": model, "clip": clip, "latent": latent, "text": SOURCE, "words": "ball"} | inputs)
+        run("WordMask", **{"model": model, "clip": clip, "latent": latent, "text": SOURCE, "words": "rabbit"} | inputs)
 
 
 def test_on_a_video_model(demo):
