@@ -21,7 +21,7 @@ def world(tmp_path_factory):
 def test_every_clip_has_an_edit_of_each_kind(world):
     folder, cells = world
     assert [row["_field"] for row in cells] == ["object", "colour", "place"] * 2
-    assert {path.name for path in folder.iterdir()} == {row["clip"] for row in cells} == {"2000000.mp4", "2000001.mp4"}
+    assert {path.name for path in folder.iterdir()} == {row["clip"] for row in cells} == {"2000000.mp4", "2000002.mp4"}
     assert all(row["source_prompt"] != row["target_prompt"] for row in cells)
     assert all(scenes.described(scenes.random_scene(row["_seed"]), row["target_prompt"]) for row in cells)
 

@@ -12,7 +12,7 @@ EDIT = {"clip": "rabbit.mp4", "source_prompt": "a red rabbit", "target_prompt": 
 def test_a_csv_leaves_empty_cells_to_the_graph(tmp_path):
     path = tmp_path / "edits.csv"
     path.write_text(
-        '\ufeffclip,source_prompt,target_prompt,steps\nball.mp4,"a rabbit, red",a star,\n\n', encoding="utf-8"
+        '\ufeffclip,source_prompt,target_prompt,steps\nrabbit.mp4,"a rabbit, red",a star,\n\n', encoding="utf-8"
     )
     (row,) = read(path)
     assert row.values == {"clip": "rabbit.mp4", "source_prompt": "a rabbit, red", "target_prompt": "a star"}
@@ -21,7 +21,7 @@ def test_a_csv_leaves_empty_cells_to_the_graph(tmp_path):
 
 def test_a_comma_too_many_is_the_fault_of_its_row_alone(tmp_path):
     path = tmp_path / "edits.csv"
-    path.write_text("clip,target_prompt\nball.mp4,a, star\nball.mp4,a star\n", encoding="utf-8")
+    path.write_text("clip,target_prompt\nrabbit.mp4,a, star\nrabbit.mp4,a star\n", encoding="utf-8")
     bad, good = read(path)
     assert bad.fault.startswith("it has 3 cells and the table 2 columns") and not good.fault
 

@@ -210,7 +210,7 @@ def test_it_is_shown_in_nodes_of_the_new_kind_too(opened):
         opened.evaluate(VUE, True)
         expect(chips(opened, "swapped")).to_have_text(["rabbit", "star← rabbit"])
         opened.evaluate(FILL, ["target_prompt", "a red star on the sand"])
-        expect(chips(opened, "swapped")).to_have_text(["ball", "beach", "star← ball", "sand← beach"])
+        expect(chips(opened, "swapped")).to_have_text(["rabbit", "beach", "star← rabbit", "sand← beach"])
         photograph(opened, "difference-vue")
         assert not ours(opened.complaints)
     finally:

@@ -13,7 +13,7 @@ import nodes as stock
 
 from .world import BLENDED, LONGER, OTHER, SOURCE, Results, World, use_models
 
-WAN_SOURCE, WAN_OTHER = "a red ball on sand", "a blue ball on sand"
+WAN_SOURCE, WAN_OTHER = "a red rabbit on sand", "a blue rabbit on sand"
 
 
 def loading(world: World) -> Results:

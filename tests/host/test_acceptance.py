@@ -63,7 +63,7 @@ def test_a_thing_that_stays_where_it_is_misses_the_motion(truth_of, trip, judge)
 def test_the_thing_may_stand_elsewhere_in_a_swap(truth_of, trip, judge):
     """A word does not say where: the outline is looked for, and what lies around it."""
     truth = truth_of(object="heart")
-    place, thing = (np.roll(clip, 6, axis=2) for clip in (truth.new.covers, truth.true))
+    place, thing = (np.roll(clip, 6, axis=2) for clip in (truth.new.touches, truth.true))
     moved = trip(np.where(place[..., None], thing, truth.without).astype(np.float32))
     assert accepted(truth, moved, judge).refused == ()
 

@@ -95,7 +95,7 @@ def test_a_sharp_map_ends_where_the_object_does(model, exact, edit, truth, branc
         inside = rabbit > MatteSettings.threshold
         return ((inside & truth).sum() / (inside | truth).sum()).item()
 
-    assert overlap(True) > max(overlap(False), 0.8)
+    assert overlap(True) > max(overlap(False), 0.72)
 
 
 @BRANCHES

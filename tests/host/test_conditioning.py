@@ -12,7 +12,7 @@ TEXTS = {
     "CLIP": ([SOURCE, "a blue star in the meadow", f"{LONG}red", ""], [
         ("a blue rabbit on the beach", SOURCE), ("a red star on the beach", SOURCE),
         ("a red rabbit at the beach", SOURCE), ("a red rabbit on the photo", SOURCE),
-        ("a (red:1.1) rabbit on the beach", SOURCE), (f"{LONG}blue", f"{LONG}red"), ("", SOURCE),
+        ("a (red:1.2) rabbit on the beach", SOURCE), (f"{LONG}blue", f"{LONG}red"), ("", SOURCE),
     ]),
     "T5": ([*CAPTIONS[:3], ""], [
         *((caption, CAPTIONS[0]) for caption in CAPTIONS[1:]), ("a (red:1.1) ball on sand", CAPTIONS[0]),

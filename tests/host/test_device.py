@@ -99,7 +99,7 @@ def test_a_video_models_source_goes_to_main_memory_and_comes_back(monkeypatch, h
     monkeypatch.setattr(Wan, "goes_in_step", in_step)
     text, steps = wan.tiny_text(wan.SHORT), (2, 4)
     source, null = encode(text, wan.CAPTIONS[0]), encode(text, "")
-    prompts = {"source_prompt": wan.CAPTIONS[0], "target_prompt": wan.CAPTIONS[2], "blend_source": "rabbit"}
+    prompts = {"source_prompt": wan.CAPTIONS[0], "target_prompt": wan.CAPTIONS[2], "blend_source": "ball"}
     edit = run("AttentionController", clip=text, **prompts, **WINDOWS)[0]
     latent = {"samples": torch.randn(1, 16, 3, 6, 4, generator=torch.Generator().manual_seed(0))}
     here, there = wan.tiny_wan(), wan.tiny_wan()

@@ -42,7 +42,7 @@ def test_at_full_rank_lora_and_temporal_part_are_the_tuning(loras, demo, model, 
         lora = with_lora(demo[0], clip)
     assert "lora key not loaded" not in caplog.text
     inflated = run("InflateUNet", model=lora)[0]
-    loaded, temporal = run("LoadTuning", model=inflated, tuning_name="ball_temporal_00001_.safetensors")
+    loaded, temporal = run("LoadTuning", model=inflated, tuning_name="rabbit_temporal_00001_.safetensors")
     assert not temporal.deltas
     with torch.inference_mode():
         expected, found, half, other = (predict(m, clip, latent) for m in (tuning[0], loaded, inflated, model))
@@ -69,14 +69,14 @@ def test_below_it_the_error_told_is_what_the_loaded_weights_lack(loras, demo, tu
 
 def test_the_files_say_what_they_are_and_are_never_overwritten(loras, folders, tuning):
     assert export(tuning[0], rank=4, filename_prefix="clips/rabbit").splitlines()[:2] == [
-        "LoRA: clips/rabbit_00001_.safetensors", "temporal part: clips/ball_temporal_00001_.safetensors"
+        "LoRA: clips/rabbit_00001_.safetensors", "temporal part: clips/rabbit_temporal_00001_.safetensors"
     ]  # fmt: skip
     before = (loras / "clips" / "rabbit_00001_.safetensors").read_bytes()
     export(tuning[0], rank=2, filename_prefix="clips/rabbit")
-    for place in ("loras/clips/rabbit", "tunings/clips/ball_temporal"):
+    for place in ("loras/clips/rabbit", "tunings/clips/rabbit_temporal"):
         assert (folders / f"{place}_00002_.safetensors").is_file()
     assert (loras / "clips" / "rabbit_00001_.safetensors").read_bytes() == before
-    with safe_open(loras / "clips" / "ball_00002_.safetensors", "pt") as file:
+    with safe_open(loras / "clips" / "rabbit_00002_.safetensors", "pt") as file:
         metadata = file.metadata()
     assert metadata["ss_network_dim"] == metadata["ss_network_alpha"] == "2"
     assert metadata["base_model"] == tuning[1].base_model
@@ -100,7 +100,7 @@ def test_what_has_nothing_to_export_is_named(loras, model, tuning):
     with pytest.raises(ValueError, match="the model is not tuned: connect the model from Tune on Video or Load Tuning"):
         export(model)
     export(tuning[0])
-    part = run("LoadTuning", model=model, tuning_name="ball_temporal_00001_.safetensors")[0]
+    part = run("LoadTuning", model=model, tuning_name="rabbit_temporal_00001_.safetensors")[0]
     with pytest.raises(ValueError, match="a temporal part alone: the rest of it is a LoRA already"):
         export(part)
 

@@ -215,7 +215,7 @@ def test_a_saved_inversion_comes_back_and_nothing_is_overwritten(folders, invers
     for _ in range(2):
         assert run("SaveInversion", inversion=inversion, filename_prefix="clips/rabbit") is None
     names = folder_paths.get_filename_list("videop2p_inversions")
-    assert names == ["clips/rabbit_00001_.safetensors", "clips/ball_00002_.safetensors"]
+    assert names == ["clips/rabbit_00001_.safetensors", "clips/rabbit_00002_.safetensors"]
     loaded = run("LoadInversion", inversion_name=names[1])[0]
     assert torch.equal(loaded.trajectory, inversion.trajectory) and loaded.base_model == inversion.base_model
 

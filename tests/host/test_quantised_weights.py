@@ -12,7 +12,7 @@ from comfyui_videop2p.videop2p_core.host.model.identity import base_of, fingerpr
 from comfyui_videop2p.videop2p_core.host.storage import official_checkpoint as foreign
 from comfyui_videop2p.videop2p_core.storage import artifacts as weights
 
-QUERY = "diffusion_model.middle_block.1.transformer_blocks.0.attn1.to_q.weight"
+QUERY = "diffusion_model.input_blocks.4.1.transformer_blocks.0.attn1.to_q.weight"
 KEY = QUERY.replace("to_q", "to_k")
 OUTER = "diffusion_model.output_blocks.6.1.transformer_blocks.0.attn1.to_q.weight"  # on which more depends
 UNREAD = "scaled float8_e4m3fn"  # a kind that shows in no name of a file of earlier versions
@@ -172,7 +172,7 @@ def test_where_a_precision_cannot_tell_it_is_named(models, folders):
 
 # --- files of earlier versions ----------------------------------------------------------------------------------------
 
-NAMES = {"float16": "DemoSD15 bab806de", "bfloat16": "DemoSD15 d6635bf4", "float8_e4m3fn": "DemoSD15 1cea2126"}
+NAMES = {"float16": "DemoSD15 fdec528c", "bfloat16": "DemoSD15 3a270766", "float8_e4m3fn": "DemoSD15 f61e5b76"}
 
 
 def test_a_name_alone_is_understood_where_the_model_has_it_or_had_it_in_less(models, folders):
@@ -183,14 +183,14 @@ def test_a_name_alone_is_understood_where_the_model_has_it_or_had_it_in_less(mod
             assert load(models[fits], old, folders)
     old = written(models["float16"], fingerprint=None)
     with refused(
-        "was made on DemoSD15 bab806de, but the model connected is DemoSD15 d6635bf4, and what an earlier version "
+        "was made on DemoSD15 fdec528c, but the model connected is DemoSD15 3a270766, and what an earlier version "
         "saved knows it in one precision alone, which may be another than bfloat16: load the checkpoint that it was "
         "tuned on in the precision that it had then$"
     ):
         load(models["bfloat16"], old, folders)
     for kind in KINDS:
         assert load(models[kind], written(models[kind], fingerprint=None), folders)
-    with refused("the model connected is DemoSD15 bab806de: load the checkpoint that it was tuned on$"):
+    with refused("the model connected is DemoSD15 fdec528c: load the checkpoint that it was tuned on$"):
         load(models["float16"], replace(old, base_model="SDXL 12345678"), folders)
 
 

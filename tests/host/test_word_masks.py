@@ -1,5 +1,6 @@
 """Word Mask: what it tells, on a small model of every family that is known."""
 
+from itertools import islice
 from unittest.mock import patch
 
 import comfy.model_management
@@ -120,8 +121,7 @@ def test_a_mask_is_as_sharp_as_the_thing():
     """On clips that the demo model never saw, against their true outlines."""
     model, clip, vae = load_demo_model()
     overlaps = []
-    for seed in (2_000_000, 2_000_001):
-        scene = scenes.random_scene(seed)
+    for scene in islice(scenes.of_one_thing(2_000_000), 2):
         frames, truth = World(model, clip, vae, None, [], 0, None, None).rendered(scene)
         with torch.inference_mode():
             latent = {"samples": vae.encode(frames)}

@@ -93,10 +93,10 @@ def test_tuning_and_null_text_run_on_the_patched_model(model, inverting, name, t
     (UNET["FreeU_V2"], 0.05), (DEEP_SHRINK(block_number=3, downscale_after_skip=True, end_percent=0.35), 0.2)
 ])  # fmt: skip
 def test_cached_features_fit(demo, model, clip, inverting, patch, bound):
-    """On a real clip, where the model alone is 2 % off; a size that changes from step to step costs more."""
+    """On a real clip, where the model alone is 3 % off; a size that changes from step to step costs more."""
     frames = {"samples": demo[2].encode(torch.from_numpy(videos.read(videos.FIRST)[:FRAMES]))}
     patched, changed = patch(model), control(clip, cross_window=0.5)[0]
-    inversion = run("DDIMInvert", **inverting | {"model": patched, "latent": frames, "steps": 8})[0]
+    inversion = run("DDIMInvert", **inverting | {"model": patched, "latent": frames, "steps": 20})[0]
     exact, near = (sample(patched, inversion, changed, cache_every=[n])[0][0]["samples"] for n in (1, 2))
     assert 0 < (near - exact).square().mean().sqrt() / exact.std() < bound
 
