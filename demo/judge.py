@@ -1,7 +1,6 @@
-"""The judge of the demo world: a small classifier of what a scene shows, trained on renders and on what the VAE makes
-of them.
+"""The judge of the demo world: a small classifier of what a scene shows, trained on renders alone.
 
-It names object, colour, material, place and style. It never sees a picture that the UNet drew. Half of its training
+It names object, colour, material, place and style. It never sees a picture that a model made. Half of its training
 pictures are blurred, dimmed or made noisy, so that it judges outlines and colours rather than how crisp a picture is.
 """
 
@@ -16,11 +15,9 @@ from einops import rearrange
 from safetensors.torch import load_file, save_file
 
 from . import data, runs, scenes
-from .round_trips import round_trips
 
 SIDE = 128  # of the pictures that are judged: what a thing is made of shows in its finest marks
 LAYERS = ((32, 2), (64, 2), (64, 1), (112, 2), (112, 1), (160, 2), (160, 1))  # channels and stride of each
-TRIPS = 6000  # renders that are shown as the VAE gives them back, too
 EDGE = 8  # pixels that a picture is moved by at most
 
 
@@ -98,13 +95,11 @@ def spoiled(pictures: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
 def train(pictures: int, epochs: int) -> None:
     torch.manual_seed(0)
     generator, rng = torch.Generator().manual_seed(0), np.random.default_rng(0)
-    trips = min(TRIPS, pictures)
-    drawn = [scenes.random_scene(seed) for seed in (*range(pictures), *range(trips))]
-    alone = [i for i, scene in enumerate(drawn) if len(scene.things) == 1]
-    targets = labels([drawn[i] for i in alone])
+    drawn = [scenes.random_scene(seed) for seed in range(pictures)]
+    alone = [seed for seed, scene in enumerate(drawn) if len(scene.things) == 1]
+    targets = labels([drawn[seed] for seed in alone])
     judge = Judge(scenes.FIELDS).to(memory_format=torch.channels_last)
-    renders = [in_half(data.part(first)[0]) for first in range(0, pictures, data.PART)]
-    images = torch.cat([*renders, *(in_half(round_trips(first)) for first in range(0, trips, data.PART))])[alone]
+    images = torch.cat([in_half(data.part(first)[0]) for first in range(0, pictures, data.PART)])[alone]
     total = epochs * (len(alone) // 64)
     optimizer = torch.optim.AdamW(judge.parameters(), lr=2e-3, weight_decay=1e-2, fused=True)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 2e-3, total_steps=total)

@@ -131,9 +131,8 @@ def train(steps: int, learning_rate: float, pictures: int, decoder_only: bool, r
         optimizer.load_state_dict(state["optimizer"])
         first_step = state["step"]
         rng = np.random.default_rng([7, rank, decoder_only, first_step])
-    if first_step < steps and rank == 0:
-        of_another = ["trips"] if decoder_only else ["trips", "latents"]  # VAE
-        for file in (file for name in of_another for file in runs.FOLDER.glob(f"{name}_*.npy")):
+    if first_step < steps and not decoder_only and rank == 0:
+        for file in runs.FOLDER.glob("latents_*.npy"):  # of another encoder
             file.unlink()
     started, clock = time.time(), workers.Clock(workers.SECONDS_A_CHECKPOINT)
     for step in range(first_step, steps):

@@ -46,7 +46,7 @@ def truth_of(trip):
     return truth
 
 
-@pytest.mark.parametrize("words", [{"object": "star"}, {"colour": "blue"}, {"material": "striped"}])
+@pytest.mark.parametrize("words", [{"object": "star"}, {"colour": "blue"}, {"material": "spotted"}])
 def test_the_truth_is_accepted_and_the_source_is_not(truth_of, judge, words):
     truth = truth_of(**words)
     assert accepted(truth, truth.true_round_trip, judge).refused == ()
@@ -58,14 +58,6 @@ def test_a_thing_that_stays_where_it_is_misses_the_motion(truth_of, trip, judge)
     still = np.where(truth.new.covers[:1, ..., None], truth.true[:1], truth.without).astype(np.float32)
     assert accepted(truth, truth.true_round_trip, judge).missed < 0.1
     assert accepted(truth, trip(still), judge).missed == pytest.approx(1, abs=0.1)
-
-
-def test_the_thing_may_stand_elsewhere_in_a_swap(truth_of, trip, judge):
-    """A word does not say where: the outline is looked for, and what lies around it."""
-    truth = truth_of(object="heart")
-    place, thing = (np.roll(clip, 6, axis=2) for clip in (truth.new.touches, truth.true))
-    moved = trip(np.where(place[..., None], thing, truth.without).astype(np.float32))
-    assert accepted(truth, moved, judge).refused == ()
 
 
 def left_half(things):
