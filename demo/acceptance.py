@@ -29,8 +29,8 @@ FLICKER = 1.25  # changes from frame to frame, as a multiple of those of the tru
 
 @dataclass(frozen=True)
 class Truth:
-    """What an edit is held against. source, target: frames: [frames, height, width, 3] of the
-    source, round_trip and true_round_trip: what the VAE makes of it and of the true target."""
+    """What an edit is held against. frames: [frames, height, width, 3] of the source; round_trip, true_round_trip: what
+    the VAE makes of them and of the true target's."""
 
     source: Scene
     target: Scene

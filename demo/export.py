@@ -9,7 +9,6 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from ..videop2p_core.host.demo_model import (
-    DEMO_FILE,
     TEXT,
     TEXT_PREFIX,
     TOKEN_ROWS,
@@ -63,8 +62,7 @@ def with_rows(networks: dict[str, torch.Tensor], token_ids: list[int], vocabular
 
 
 def restore() -> None:
-    """The committed file taken apart again, for training to go on from. What it never
-    learnt of the world's words begins at random."""
+    """The committed file taken apart again, for training to go on from: words that it never learnt begin at random."""
     runs.FOLDER.mkdir(parents=True, exist_ok=True)
     tensors, _ = read_demo_file(runs.MODEL)
     vae = {name: tensor.float() for name, tensor in with_prefix(tensors, VAE_PREFIX).items()}
@@ -74,8 +72,8 @@ def restore() -> None:
 
 def add_figures(figures: dict[str, float]) -> None:
     """Write what was measured (demo.evaluate) into the file's metadata."""
-    tensors, metadata = read_demo_file(DEMO_FILE)
-    save_file(tensors, DEMO_FILE, metadata | {"figures": json.dumps(figures)})
+    tensors, metadata = read_demo_file(runs.MODEL)
+    save_file(tensors, runs.MODEL, metadata | {"figures": json.dumps(figures)})
 
 
 def export(training: str) -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from .courses import RABBIT, edit_of
 from .recipe import recipe
 
-FILE, TEMPORAL = "rabbit_00001_.safetensors", "ball_temporal_00001_.safetensors"
+PREFIX = "rabbit"
+FILE, TEMPORAL = f"{PREFIX}_00001_.safetensors", f"{PREFIX}_temporal_00001_.safetensors"
 FULL = 128  # the widest layers of the demo model
 
 
@@ -25,7 +26,7 @@ def export(studio):
     studio.inflate()
     studio.tune()
     studio.graph.column("4 Write it for others")
-    studio.graph.add("VP2P_ExportTuning", model=studio.model, rank=FULL, filename_prefix="rabbit")
+    studio.graph.add("VP2P_ExportTuning", model=studio.model, rank=FULL, filename_prefix=PREFIX)
 
 
 @recipe(

@@ -32,7 +32,7 @@ from ..comfy.model_patches import SlotAttention, options_of, with_options
 from .chosen_blocks import ChosenBlocks, chosen_numbers
 from .family import WordMapLayers
 from .forward_slots import AttentionSlot, CrossAttentionSlot, SelfAttentionSlot, with_block_slots
-from .shown import PAINTED, PICTURE, check_number, numbers_shown
+from .shown import PICTURE, check_number, numbers_shown
 from .support import Feature
 from .whole_clip import WholeClip
 
@@ -89,6 +89,7 @@ class Wan(WholeClip):
         return PICTURES
 
     def check_shown(self, name: str, options: Mapping[str, Any], frames: int) -> None:
+        super().check_shown(name, options, frames)
         controls = options.get(VACE) or ()
         if len(controls) > 1:
             raise ValueError(
@@ -141,8 +142,7 @@ def clip_places(network: Any, x: Tensor, conditions: Mapping[str, Any]) -> slice
 
 
 def for_each_frame(options: Mapping[str, Any]) -> Iterator[tuple[str, int]]:
-    """(what an entry of a CONDITIONING has one of for each latent frame, how many)."""
-    yield from numbers_shown(options, PAINTED)
+    """(what an entry of a CONDITIONING has one of for each latent frame beside pictures to paint in, how many)."""
     yield from numbers_shown(options, FOR_EACH_FRAME)
     for pictures in options.get(VACE) or ():
         yield "latent frames of VACE control", pictures.shape[2]
