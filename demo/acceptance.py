@@ -7,18 +7,24 @@ from functools import cached_property
 
 import numpy as np
 import torch
-from einops import rearrange
-from scipy.ndimage import binary_dilation, binary_erosion, center_of_mass, distance_transform_edt
+from scipy.ndimage import (
+    binary_dilation,
+    binary_erosion,
+    center_of_mass,
+    distance_transform_edt,
+    uniform_filter1d,
+)
 from scipy.spatial import KDTree
 
 from . import scenes
 from .differences import Place, distance, overlap, place_of
-from .judge import Judge
+from .judge import Judge, frame_probabilities
 from .measure import empty, of_arrays, stacked
 from .scenes import Scene, silhouettes
 
 NEAR, FAR = 2, 12  # pixels from the things: between them lies the ring
 SEEN_IN = 7 / 8  # of the frames
+AT_ONCE = 3  # frames that the eye takes together: one that is misread between two others does not count
 FAR_LOSS, RING_LOSS = 2.0, 3.0  # dB below the VAE's round trip of the source
 OUTLINE = 0.8  # overlap with the best outline of the target's thing
 COLOURED, COLOUR = 0.9, 0.15  # share of its pixels, and their distance from a colour of the true one
@@ -118,7 +124,7 @@ def accepted(truth: Truth, edited: np.ndarray, judge: Judge) -> Acceptance:
     place = truth.new
     if not truth.keeps_shape:
         place = silhouettes.best_place(truth.target, edited, truth.without)
-    share = _seen(truth, edited, judge)
+    share = words_seen(truth.target, edited, judge)
     away = truth.away_from(place)
     around = (away > NEAR) & (away <= FAR)
     far = _lost(truth, edited, away > FAR) if truth.keeps_place else None
@@ -144,15 +150,13 @@ def accepted(truth: Truth, edited: np.ndarray, judge: Judge) -> Acceptance:
     return Acceptance(refused, share, far, ring, fit, coloured, shown, rest, changed, flicker, missed)
 
 
-def _seen(truth: Truth, edited: np.ndarray, judge: Judge) -> float:
-    """The share of frames in which the judge sees every word of the target."""
-    with torch.inference_mode():
-        logits = judge(rearrange(torch.from_numpy(edited).float(), "f h w c -> f c h w"))
-    right = [
-        values.argmax(dim=-1) == scenes.FIELDS[field].index(getattr(truth.target, field))
-        for field, values in logits.items()
-    ]
-    return float(torch.stack(right).all(dim=0).float().mean())
+def words_seen(scene: Scene, frames: np.ndarray, judge: Judge) -> float:
+    """The share of frames in which the judge sees every word of the scene, each frame together with its neighbours."""
+    right = []
+    for field, values in frame_probabilities(judge, torch.from_numpy(frames)).items():
+        likely = uniform_filter1d(values.numpy(), AT_ONCE, axis=0, mode="nearest").argmax(axis=-1)
+        right.append(likely == scenes.FIELDS[field].index(getattr(scene, field)))
+    return float(np.all(right, axis=0).mean())
 
 
 def _lost(truth: Truth, edited: np.ndarray, where: np.ndarray) -> float:

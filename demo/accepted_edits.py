@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from statistics import fmean
@@ -24,7 +24,7 @@ from ..videop2p_core.host.model.inflate import inflate
 from ..videop2p_core.host.source import inversion as host_inversion
 from ..videop2p_core.images.matte import EXCHANGED, MatteSettings
 from . import scenes
-from .acceptance import Acceptance, Truth, accepted
+from .acceptance import SEEN_IN, Acceptance, Truth, accepted, words_seen
 from .differences import overlap
 from .evaluation_world import FRAMES, World
 from .scenes import Scene
@@ -71,6 +71,12 @@ class AcceptedCase:
     @property
     def captions(self) -> tuple[str, str]:
         return scenes.caption(self.source), scenes.caption(self.target)
+
+    @property
+    def is_told(self) -> bool:
+        """Whether the true target shows its words: whether spots were drawn on the side of a thing that is turned
+        away nobody can say."""
+        return words_seen(self.target, self.truth.true, self.world.judge) >= SEEN_IN
 
     @property
     def blended(self) -> dict[str, tuple[str]]:
@@ -120,13 +126,26 @@ class AcceptedCase:
         return self.edited(inversion, **blended, **plan)[0]
 
 
+def told_cases(world: World, model: Any) -> Iterator[AcceptedCase]:
+    """As many as the world has scenes, from the first one's seed on."""
+    count = 0
+    for scene in scenes.of_one_thing(world.scenes[0].seed):
+        if count == len(world.scenes):
+            return
+        case = AcceptedCase(world, model, scene.seed)
+        if case.is_told:
+            count += 1
+            yield case
+        else:
+            print(f"{case.seed} {case.kind}: passed over, {case.captions[1]} does not show all of that", flush=True)
+
+
 def accepted_part(world: World) -> dict[str, Any]:
     """The shares of edits that are accepted: by the default way, the published one, of the true targets' and of the
     sources' round trips; how well the matte fits, and what each edit was refused for."""
     model, meter, rows, sheets = inflate(world.model, Inflation()), Meter(FRAMES), [], {}
     model.add_wrapper(WrappersMP.DIFFUSION_MODEL, meter)
-    for scene in world.scenes:
-        case = AcceptedCase(world, model, scene.seed)
+    for case in told_cases(world, model):
         meter.forwards()  # of the case before
         frames, matte = case.by(world.way)
         forwards = meter.forwards()  # before the published way's
@@ -138,8 +157,8 @@ def accepted_part(world: World) -> dict[str, Any]:
         }
         rows.append(row(case, judged, fit(case, matte), forwards))
         print(line(rows[-1]), flush=True)
-        sheets[scene.seed] = sheet(case, frames, matte)
-        world.save(f"accepted_{scene.seed}.png", sheets[scene.seed])
+        sheets[case.seed] = sheet(case, frames, matte)
+        world.save(f"accepted_{case.seed}.png", sheets[case.seed])
     world.save("worst.jpg", worst(rows, sheets))
     missed = [one["default"]["missed"] for one in rows if one["kind"] == "object"]
     kinds = {kind: [one for one in rows if one["kind"] == kind] for kind in KINDS}

@@ -15,7 +15,7 @@ from ..videop2p_core.host.model.frame_attention import Inflation
 from ..videop2p_core.host.model.inflate import inflate
 from . import runs
 from .acceptance import accepted
-from .accepted_edits import KINDS, AcceptedCase, share
+from .accepted_edits import KINDS, AcceptedCase, share, told_cases
 from .evaluation_world import FRAMES, World
 from .ways import DEFAULT_WAY, WAYS, Way
 
@@ -29,8 +29,8 @@ def ways_part(world: World) -> dict[str, Any]:
         models[True] = inflate(as_distilled(world.model, runs.DISTILLED), Inflation())
     for model in models.values():
         model.add_wrapper(WrappersMP.DIFFUSION_MODEL, meter)
-    for scene in world.scenes:
-        cases = {kind: AcceptedCase(world, model, scene.seed) for kind, model in models.items()}
+    for told in told_cases(world, models[False]):
+        cases = {kind: AcceptedCase(world, model, told.seed) for kind, model in models.items()}
         for name, way in ways.items():
             case = cases[way.distilled]
             meter.forwards()
@@ -40,7 +40,7 @@ def ways_part(world: World) -> dict[str, Any]:
             judged = {"accepted": asdict(accepted(case.truth, frames.numpy(), world.judge))}
             rows[name].append({"kind": case.kind, "forwards": meter.forwards(), "seconds": seconds, **judged})
         refused = {name: len(some[-1]["accepted"]["refused"]) for name, some in rows.items()}
-        print(f"{scene.seed} {cases[False].kind}: refused for {refused}", flush=True)
+        print(f"{told.seed} {told.kind}: refused for {refused}", flush=True)
     return {"ways": {name: totals(some) for name, some in rows.items()}, "default_way": DEFAULT_WAY}
 
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 import argparse
 import shutil
 
-from . import data, export, judge, runs, workers
+from . import data, export, runs, workers
 
 
 def train(
@@ -34,8 +34,8 @@ def train(
         elif stage == "lcm":
             workers.launch("demo.train_lcm", arguments)
             shutil.copyfile(runs.LCM, runs.DISTILLED)
-        elif stage == "judge" and not (resume and runs.JUDGE.exists()):
-            judge.train(pictures, runs.STEPS["judge"])
+        elif stage == "judge":
+            workers.launch("demo.train_judge", ["--resume"] * resume)
         elif stage == "export":
             export.export(training)
 

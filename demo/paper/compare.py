@@ -18,6 +18,7 @@ import torch
 from PIL import Image, ImageDraw
 from torch import Tensor
 
+from ..accepted_edits import told_cases
 from ..evaluation_world import World, opened
 from . import page
 from .claims import Row, findings
@@ -36,8 +37,8 @@ def compared(
 ) -> tuple[list[Row], list[dict[str, Any]]]:
     """(of each clip the figures of every method, of each clip what was edited)"""
     rows, edits = [], []
-    for scene in world.scenes:
-        run, clips = Run(world, scene.seed, guidance, inner_steps), {}
+    for told in told_cases(world, world.model):
+        run, clips = Run(world, told.seed, guidance, inner_steps), {}
         case, row = run.case, {}
         moved = flows(case.target, len(case.frames))
         for name, method in methods.items():
@@ -45,12 +46,12 @@ def compared(
             rebuilt = run.reconstruction(method)
             row[name] = measured(case.truth, moved, case.field, clips[name], world.judge, rebuilt, seconds)
             flicker, changed = row[name].flicker, row[name].changed
-            print(f"{scene.seed} {case.kind}: {name}: flicker {flicker:.2f}, changed word {changed:.0f}", flush=True)
+            print(f"{told.seed} {case.kind}: {name}: flicker {flicker:.2f}, changed word {changed:.0f}", flush=True)
         rows.append(row)
         source, target = case.captions
-        edits.append({"seed": scene.seed, "kind": case.kind, "source_prompt": source, "target_prompt": target})
+        edits.append({"seed": told.seed, "kind": case.kind, "source_prompt": source, "target_prompt": target})
         shown = {source: case.frames, **clips, f"true: {target}": torch.from_numpy(case.truth.true)}
-        world.save(f"paper_{scene.seed}.jpg", sheet(shown))
+        world.save(f"paper_{told.seed}.jpg", sheet(shown))
     return rows, edits
 
 

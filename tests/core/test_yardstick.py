@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from comfyui_videop2p.demo import scenes
-from comfyui_videop2p.demo.acceptance import Truth, accepted
+from comfyui_videop2p.demo.acceptance import Truth, accepted, words_seen
 from comfyui_videop2p.demo.differences import overlap
 from comfyui_videop2p.demo.scenes import silhouettes, staging
 from comfyui_videop2p.demo.scenes.frames import render_posed
@@ -21,15 +21,17 @@ SWAP, RECOLOURED = {"object": "duck"}, {"colour": "pink"}
 
 
 class Judge:
-    """Sees in a picture the scene, of some that it knows, whose clip has a frame most like it."""
+    """Sees in a picture or its mirror image the scene, of some that it knows, whose clip has a frame most like it."""
 
     def __init__(self, *known):
         self.known = known
 
     def __call__(self, pictures):
         pictures = pictures.permute(0, 2, 3, 1).numpy()
+        sides = pictures[:, None], pictures[:, None, :, ::-1]
         errors = [
-            np.square(pictures[:, None] - rendered(scene)).mean(axis=(2, 3, 4)).min(axis=1) for scene in self.known
+            np.min([np.square(side - rendered(scene)).mean(axis=(2, 3, 4)) for side in sides], axis=(0, 2))
+            for scene in self.known
         ]
         seen = [self.known[i] for i in np.argmin(errors, axis=0)]
         return {
@@ -136,6 +138,14 @@ def test_what_a_person_would_refuse_is_refused_by_its_name(spoil, words):
 def half(covered):
     middle = np.nonzero(covered)[2].mean()
     return covered & (np.arange(covered.shape[2]) < middle)
+
+
+@pytest.mark.parametrize("first, last, share", [(3, 4, 1), (3, 5, 6 / 8), (0, 1, 7 / 8), (0, 8, 0)])
+def test_a_frame_is_seen_together_with_its_neighbours(first, last, share):
+    truth = truth_of(SCENE, **SWAP)
+    old, new = (np.concatenate([rendered(scene)] * 4) for scene in (truth.source, truth.target))
+    new[first:last] = old[first:last]
+    assert words_seen(truth.target, new, Judge(truth.source, truth.target)) == share
 
 
 def test_a_shadow_that_stays_is_a_rest_of_the_thing():
