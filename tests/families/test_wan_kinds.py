@@ -1,8 +1,10 @@
 """What a Wan model looks at beside its text: it acts, its tokens are told from the clip's, its keys from words."""
 
 from itertools import pairwise
+from math import prod
 from unittest.mock import patch
 
+import comfy.model_management
 import pytest
 import torch
 from comfyui_videop2p.tests.families.test_laws import (
@@ -11,9 +13,10 @@ from comfyui_videop2p.tests.families.test_laws import (
 from comfyui_videop2p.tests.families.test_laws import (
     test_the_source_s_own_prompt_gives_the_source_bit_for_bit as own_prompt_gives_the_source,
 )
-from comfyui_videop2p.tests.families.worlds import BLUE, RED, WAN_KINDS, World, drawn, wan_world
+from comfyui_videop2p.tests.families.worlds import BLUE, FRAMES, RED, TOKENS, WAN_KINDS, World, drawn, wan_world
 from comfyui_videop2p.tests.host import wan_kinds
 from comfyui_videop2p.tests.host.calls import encode, run
+from comfyui_videop2p.videop2p_core.host.control.source_recording import SourceRecording
 from comfyui_videop2p.videop2p_core.host.families.wan import (
     CLIP_PLACES,
     PICTURES,
@@ -21,10 +24,13 @@ from comfyui_videop2p.videop2p_core.host.families.wan import (
     REFERENCES,
     WanBlocks,
 )
+from comfyui_videop2p.videop2p_core.host.model import memory_budget as budget
 from comfyui_videop2p.videop2p_core.host.words import word_weights
 from einops import rearrange
 from node_helpers import conditioning_set_values
 
+# Places of a latent that the host counts for pictures where these are not those of their tokens: masks of who is who.
+COUNTED = {"scail 2": 138}
 REFERENCE_AHEAD = {"2.2 fun control", "scail", "scail 2"}
 
 
@@ -141,6 +147,45 @@ def test_what_is_not_of_the_clip_s_length_is_refused(told, changed, sentence):
     source = conditioning_set_values(world.encoded(RED), changed)
     with pytest.raises(ValueError, match=sentence):
         run("DDIMInvert", model=world.model, source=source, null=source, latent=world.latent, method="direct")
+
+
+@pytest.mark.parametrize("kind", [*wan_kinds.BESIDE, "vace"])
+def test_pictures_beside_the_clip_count_as_their_tokens(kind, monkeypatch):
+    """In what an edit keeps of its source, to a number, and in what a forward takes."""
+    world, kept, keep = wan_world(kind), [], SourceRecording.keep
+
+    def counting(self, layer, q, k):
+        keep(self, layer, q, k)
+        kept.append(sum(x.numel() for pair in self.layers.values() for x in pair))
+
+    monkeypatch.setattr(SourceRecording, "keep", counting)
+    inversion, source = world.inverted(steps=1)[0], world.encoded(RED)
+    world.edited(inversion, world.controlled(BLUE, cross_window=1.0, temporal_window=1.0))
+    expected = budget.recorded_bytes(world.model, inversion.noise, source, TOKENS, cross=True, temporal=True)
+    assert expected == 4 * max(kept)
+
+    places = FRAMES * prod(world.size)
+    for operation in (budget.INVERSION, budget.EDIT, budget.SOURCE_MAPS):
+        (with_pictures,) = budget.expected(operation, world.model, inversion.noise, source)
+        (alone,) = budget.expected(operation, world.model, inversion.noise, [])
+        shown = COUNTED.get(kind, 4 * world.beside)
+        assert with_pictures.needed / alone.needed == pytest.approx(1 + shown / places)
+
+
+@pytest.mark.parametrize("kind", ["phantom", "s2v"])
+def test_the_host_leaves_room_for_pictures_beside_the_clip(kind, monkeypatch):
+    """Those that it does not count itself, and no second time for those that it does."""
+    world, told, load = wan_world(kind), [], comfy.model_management.load_models_gpu
+
+    def listening(*args, minimum_memory_required=None, **kwargs):
+        told.append(minimum_memory_required)
+        return load(*args, minimum_memory_required=minimum_memory_required, **kwargs)
+
+    inversion, source = world.inverted(steps=1)[0], world.encoded(RED)
+    monkeypatch.setattr(comfy.model_management, "load_models_gpu", listening)
+    world.edited(inversion, world.controlled(BLUE))
+    (plan,) = budget.expected(budget.EDIT, world.model, inversion.noise, source)
+    assert plan.needed <= max(filter(None, told)) < 1.2 * plan.needed  # in whole columns of a small frame
 
 
 def test_other_pictures_beside_the_target_s_clip_are_refused():

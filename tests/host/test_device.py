@@ -259,7 +259,7 @@ def test_weights_make_room_for_activations_instead_of_cutting_the_clip(model, in
         return executor(x, *args, **kwargs)
 
     watched.add_wrapper(WrappersMP.DIFFUSION_MODEL, watch)
-    needed = budget.EDIT.peaks[-1] * budget._forward(model, long["samples"], budget.EDIT)
+    needed = budget.EDIT.peaks[-1] * budget._forward(model, long["samples"], budget.EDIT, [])
     memory(needed + room.least_loaded(model) + model.model_size() / 4)
     caplog.clear()
     edited = sample(watched, path, edit)[0][0]["samples"]

@@ -96,7 +96,7 @@ def test_what_is_kept_does_not_grow_with_the_blocks(text, most, windows):
         sample(model, inversion, controlled(text, BLUE, **windows), controlled(text, STAR, **windows))
         largest.append(max(most))
         network, temporal = model.model.diffusion_model, "temporal_window" in windows
-        expected = family_of(model).recorded_values(network, inversion.noise, TOKENS, True, temporal)
+        expected = family_of(model).recorded_values(network, inversion.noise, TOKENS, 0, True, temporal)
         assert max(most) == expected == network.dim * (PLACES + TOKENS + temporal * 2 * PLACES)
     assert largest[0] == largest[1]
 

@@ -4,9 +4,12 @@ import comfy.model_management
 import folder_paths
 import pytest
 import torch
+from comfy.sampler_helpers import estimate_memory
+from comfyui_videop2p.tests.host import wan
 from comfyui_videop2p.tests.host.calls import FRAMES, SOURCE, STEPS, control, encode, run, sample
 from comfyui_videop2p.tests.host.models import tiny_model
 from comfyui_videop2p.tests.host.short_memory import checkpointed, free, log, long, seen_by, warnings_in
+from comfyui_videop2p.tests.host.wan_kinds import TOLD
 from comfyui_videop2p.videop2p_core.diffusion.attention_records import RecordSettings
 from comfyui_videop2p.videop2p_core.host.model import free_memory as room
 from comfyui_videop2p.videop2p_core.host.model import memory_budget as budget
@@ -14,10 +17,12 @@ from comfyui_videop2p.videop2p_core.host.model.inflate import temporal_of
 
 __all__ = ["checkpointed", "free", "log", "long"]
 
+S2V = TOLD["s2v"]
+
 
 def between(operation, model, clip, beside=0):
     """Free memory that suffices for the way that saves, not for the one that does not."""
-    fast, saving = (peak * budget._forward(model, clip["samples"], operation) + beside for peak in operation.peaks)
+    fast, saving = (peak * budget._forward(model, clip["samples"], operation, []) + beside for peak in operation.peaks)
     return (fast + saving) / 2 + model.model_size()
 
 
@@ -49,7 +54,7 @@ def test_tuning_steps_down_to_checkpointing(model, clip, latent, free, log, chec
 def test_inversion_and_edit_step_down_to_smaller_passes(model, clip, inverting, long, free, log):
     watched, rows = seen_by(model)
     # Enough for the inversion of the whole clip.
-    free(budget.EDIT.peaks[-1] * budget._forward(model, long["samples"][:5], budget.EDIT))
+    free(budget.EDIT.peaks[-1] * budget._forward(model, long["samples"][:5], budget.EDIT, []))
     inversion = run("DDIMInvert", **inverting | {"model": watched, "latent": long})[0]
     rows.clear()
     sample(watched, inversion, control(clip)[0])
@@ -58,7 +63,7 @@ def test_inversion_and_edit_step_down_to_smaller_passes(model, clip, inverting, 
 
     log.clear()
     rows.clear()
-    free(budget.INVERSION.peaks[-1] * budget._forward(model, long["samples"][:5], budget.INVERSION))
+    free(budget.INVERSION.peaks[-1] * budget._forward(model, long["samples"][:5], budget.INVERSION, []))
     run("DDIMInvert", **inverting | {"model": watched, "latent": long})
     assert max(rows) == 4
     assert warnings_in(log) == ["DDIM inversion saves memory: it takes the clip in passes of 4 frames"]
@@ -66,7 +71,7 @@ def test_inversion_and_edit_step_down_to_smaller_passes(model, clip, inverting, 
 
 def test_gradients_step_down_to_smaller_passes(model, clip, long, free, log):
     watched, rows = seen_by(model)
-    least = budget.TUNING.peaks[-1] * budget._forward(model, long["samples"][:5], budget.TUNING)
+    least = budget.TUNING.peaks[-1] * budget._forward(model, long["samples"][:5], budget.TUNING, [])
     free(least + budget.trained_bytes(model) + model.model_size())
     run("TuneOnVideo", model=watched, positive=encode(clip, SOURCE), latent=long, steps=1)
     assert max(rows) == 4
@@ -127,13 +132,16 @@ def test_weights_that_are_cast_count_where_activations_are_kept(latent, log):
     weights = model.model_size() / 2
     for operation in (budget.NULL_TEXT, budget.TUNING):
         for way in (0, 1):
-            found = [budget.expected(operation, m, latent["samples"], way=way)[0].needed for m in (cast, model)]
+            found = [budget.expected(operation, m, latent["samples"], [], way=way)[0].needed for m in (cast, model)]
             assert found[0] - found[1] == pytest.approx(0 if way else weights, rel=0.01)
 
 
-@pytest.mark.parametrize("shape", [(9, 4, 16, 16), (1, 16, 5, 12, 20)])
-def test_the_host_is_told_how_much_to_leave_free(model, shape):
-    forward = model.model.memory_required(list(shape))
+@pytest.mark.parametrize("shape, shown", [((9, 4, 16, 16), {}), ((1, 16, 5, 12, 20), {}), ((1, 16, 3, 6, 4), S2V)])
+def test_the_host_is_told_how_much_to_leave_free(model, shape, shown):
+    """As much beside pictures that it counts by itself."""
+    model, conds = wan.tiny_wan("s2v", num_layers=2) if shown else model, {"positive": [shown]}
+    _, forward = estimate_memory(model, shape, conds)
+    assert (forward > model.model.memory_required(list(shape))) == bool(shown)
     for needed in (0.3 * forward, 4 * forward, 11.3 * forward):
-        asked = room.Room(needed)(lambda model, shape: model.model.memory_required(shape), model, shape)
+        asked = room.Room(needed)(lambda *given: estimate_memory(*given)[1], model, shape, conds)
         assert max(needed, forward) - 1 < asked < 1.1 * max(needed, forward)

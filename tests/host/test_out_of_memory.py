@@ -38,7 +38,7 @@ def left(monkeypatch):
 def test_the_host_leaves_free_what_an_edit_needs_whole_or_in_passes(
     model, clip, long, long_inversion, free, left, frames
 ):
-    needed = budget.EDIT.peaks[-1] * budget._forward(model, long["samples"][:frames], budget.EDIT)
+    needed = budget.EDIT.peaks[-1] * budget._forward(model, long["samples"][:frames], budget.EDIT, [])
     free(needed)
     edit = control(clip)[0]
     left.clear()
@@ -53,7 +53,7 @@ def test_the_host_leaves_free_what_an_edit_needs_whole_or_in_passes(
 def test_so_it_does_for_a_null_text(inverting, latent, left):
     run("DDIMInvert", **inverting | {"method": "shared null-text", "inner_steps": 1})
     assert max(left) >= budget.NULL_TEXT.peaks[0] * budget._forward(
-        inverting["model"], latent["samples"], budget.NULL_TEXT
+        inverting["model"], latent["samples"], budget.NULL_TEXT, []
     )
 
 
@@ -123,7 +123,7 @@ def test_attention_maps_go_on_in_smaller_passes_without_what_they_had_collected(
 @pytest.mark.parametrize(("branch", "operation"), [("source", budget.SOURCE_MAPS), ("target", budget.TARGET_MAPS)])
 def test_attention_maps_step_down_to_smaller_passes(model, clip, long, long_inversion, free, log, branch, operation):
     watched, rows = seen_by(model)
-    free(operation.peaks[-1] * budget._forward(model, long["samples"][:5], operation))
+    free(operation.peaks[-1] * budget._forward(model, long["samples"][:5], operation, []))
     run("AttentionMaps", model=watched, inversion=long_inversion, edit=control(clip)[0], branch=branch)
     assert max(rows) <= 2 * 4
     assert warnings_in(log) == [f"Attention Maps of the {branch} saves memory: it takes the clip in passes of 4 frames"]

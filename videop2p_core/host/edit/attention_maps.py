@@ -138,7 +138,8 @@ def maps_within_memory(
         )  # fmt: skip
     return budget.run_within_memory(
         budget.SOURCE_MAPS, model, prepared.inversion.noise,
-        lambda model, _: source_maps(model, prepared, columns, first, end, sharp), origins=origins,
+        lambda model, _: source_maps(model, prepared, columns, first, end, sharp), shown=prepared.source,
+        origins=origins,
     )  # fmt: skip
 
 

@@ -210,13 +210,14 @@ def within_memory(
     edits, tokens = [target.edit for target in prepared.targets], inversion.source.shape[1]
     cross = any(not edit.is_identity(step) for edit in edits for step in range(edit.steps))
     temporal = any(bool(edit.temporal.any()) for edit in edits)
-    recorded = budget.recorded_bytes(model, inversion.noise, tokens, cross, temporal)
+    recorded = budget.recorded_bytes(model, inversion.noise, prepared.source, tokens, cross, temporal)
     if recorded:
         budget.check_room_for_source(recorded)
     may_cut = inversion.records is None
     return budget.run_within_memory(
-        operation, model, inversion.noise, lambda model, _: run(model), may_cut=may_cut, origins=origins
-    )
+        operation, model, inversion.noise, lambda model, _: run(model), shown=prepared.source, may_cut=may_cut,
+        origins=origins,
+    )  # fmt: skip
 
 
 def sample(

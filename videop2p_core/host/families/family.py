@@ -113,7 +113,15 @@ class Family(ABC):
         """What guidance over the steps suits edits on a MODEL after an exact inversion; None where it is not known."""
         return None
 
-    def recorded_values(self, network: nn.Module, clip: Tensor, tokens: int, cross: bool, temporal: bool) -> int:
+    def places_beside(self, network: nn.Module, options: Mapping[str, Any]) -> int:
+        """Of how many places of a latent there are tokens beside the clip's, for pictures that an entry of a
+        CONDITIONING shows."""
+        return 0
+
+    def recorded_values(
+        self, network: nn.Module, clip: Tensor, tokens: int, beside: int, cross: bool, temporal: bool
+    ) -> int:
         """Numbers that an edit keeps in main memory at once of a step's source, clip [frames, channels, height, width],
-        text of so many tokens; cross, temporal: whether a window of either is open."""
+        text of so many tokens; beside: as `places_beside` has it; cross, temporal: whether a window of either is
+        open."""
         return 0

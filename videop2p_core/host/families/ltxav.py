@@ -44,8 +44,8 @@ class LTXAV(LTXV):
     def keys_of(self, conditioning: Conditioning) -> int:
         return with_registers(tokens_of(conditioning))
 
-    def recorded_values(self, network: Any, clip: Tensor, tokens: int, cross: bool, temporal: bool) -> int:
-        return super().recorded_values(network, clip, with_registers(tokens), cross, temporal)
+    def recorded_values(self, network: Any, clip: Tensor, tokens: int, beside: int, cross: bool, temporal: bool) -> int:
+        return super().recorded_values(network, clip, with_registers(tokens), beside, cross, temporal)
 
     def with_sound(self, model: ModelPatcher, sound: Tensor | None) -> ModelPatcher:
         if sound is None:

@@ -68,9 +68,9 @@ class LTXV(WholeClip):
     def reads_more(self, model: ModelPatcher) -> bool:
         return True
 
-    def recorded_values(self, network: Any, clip: Tensor, tokens: int, cross: bool, temporal: bool) -> int:
+    def recorded_values(self, network: Any, clip: Tensor, tokens: int, beside: int, cross: bool, temporal: bool) -> int:
         frames, _, height, width = clip.shape
-        places = frames * height * width
+        places = frames * height * width + beside
         values = len(network.transformer_blocks) * network.inner_dim
         return values * (cross * (places + tokens) + temporal * 2 * places)
 

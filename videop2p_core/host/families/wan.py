@@ -42,7 +42,8 @@ NETWORKS = (
 )  # fmt: skip
 VACE, VOICE, CAMERA, CONTROL_VIDEO = "vace_frames", "audio_embed", "camera_conditions", "control_video"
 REFERENCES, REFERENCE_MASKS = "reference_latents", "ref_mask_28ch"
-IN_TOKENS = REFERENCES, "context_latents", "time_dim_concat", "pose_video_latent", "reference_motion"
+CONTEXT, APPENDED, POSE, MOTION = "context_latents", "time_dim_concat", "pose_video_latent", "reference_motion"
+IN_TOKENS = REFERENCES, CONTEXT, APPENDED, POSE, MOTION
 PICTURES = (
     PICTURE, VACE, VOICE, REFERENCE_MASKS, *IN_TOKENS, "clip_vision_output", "clip_vision_output_ref",
     CAMERA, CONTROL_VIDEO, "face_video_pixels", "driving_mask_28ch",
@@ -105,10 +106,13 @@ class Wan(WholeClip):
                 "made it the clip's length, and a sound that lasts as long"
             )
 
-    def recorded_values(self, network: Any, clip: Tensor, tokens: int, cross: bool, temporal: bool) -> int:
+    def places_beside(self, network: Any, options: Mapping[str, Any]) -> int:
+        return tokens_beside(network, options) * prod(network.patch_size)
+
+    def recorded_values(self, network: Any, clip: Tensor, tokens: int, beside: int, cross: bool, temporal: bool) -> int:
         frames, _, height, width = clip.shape
         _, rows, columns = network.patch_size
-        places = frames * -(-height // rows) * -(-width // columns)
+        places = frames * -(-height // rows) * -(-width // columns) + beside // prod(network.patch_size)
         return network.dim * (cross * (places + tokens) + temporal * 2 * places)
 
     def _with_slots(self, model: ModelPatcher) -> ModelPatcher:
@@ -139,6 +143,24 @@ def clip_places(network: Any, x: Tensor, conditions: Mapping[str, Any]) -> slice
     leads = isinstance(network, SCAILWanModel) or network.ref_conv is not None  # else it stands behind, or is not read
     before = prod(grid_of(reference, network.patch_size)) if leads and reference is not None else 0
     return slice(before, before + prod(grid_of(x, network.patch_size)))
+
+
+def tokens_beside(network: Any, options: Mapping[str, Any]) -> int:
+    """How many tokens stand beside the clip's in a network's attention to itself, for the pictures that an entry of a
+    CONDITIONING shows."""
+    references, pose, motion = options.get(REFERENCES) or [], options.get(POSE), options.get(MOTION)
+    appended = options.get(APPENDED)
+    pictures = [*(options.get(CONTEXT) or ()), *([] if appended is None else [appended])]
+    if isinstance(network, SCAILWanModel):
+        pictures += [*references, *([] if pose is None else [pose])]
+    elif network.ref_conv is not None:
+        pictures += [picture[:, :, :1] for picture in references[-1:]]
+    elif isinstance(network, (HumoWanModel, WanModel_S2V)):
+        pictures += references[-1:]
+    tokens = sum(prod(grid_of(picture, network.patch_size)) for picture in pictures)
+    if motion is not None and isinstance(network, WanModel_S2V):  # packed into the room of one and a half frames
+        tokens += -(-3 * prod(motion.shape[-2:]) // (2 * prod(network.patch_size)))
+    return tokens
 
 
 def for_each_frame(options: Mapping[str, Any]) -> Iterator[tuple[str, int]]:

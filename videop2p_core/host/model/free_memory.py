@@ -14,6 +14,7 @@ import torch
 from comfy.model_management import VRAMState
 from comfy.model_patcher import ModelPatcher
 from comfy.patcher_extension import WrappersMP
+from comfy.sampler_helpers import estimate_memory
 from torch import nn
 
 from .gradients import computed_in, in_own_precision
@@ -63,12 +64,15 @@ class Room:
     needed: float
 
     def __call__(
-        self, executor: Any, model: ModelPatcher, noise_shape: Sequence[int], *args: Any, **kwargs: Any
+        self, executor: Any, model: ModelPatcher, noise_shape: Sequence[int], conds: Any, *args: Any, **kwargs: Any
     ) -> Any:
-        # The host knows what a forward needs, not what an edit does: it is told of wider frames.
-        times = max(1.0, self.needed / model.model.memory_required(list(noise_shape)))
+        # The host knows what a forward needs, not what an edit does: it is told of wider frames. What it counts of
+        # pictures beside the clip grows with none of them.
+        clip = model.model.memory_required(list(noise_shape))
+        _, forward = estimate_memory(model, noise_shape, conds)
+        times = max(1.0, (self.needed - (forward - clip)) / clip)
         *shape, width = noise_shape
-        return executor(model, [*shape, math.ceil(times * width)], *args, **kwargs)
+        return executor(model, [*shape, math.ceil(times * width)], conds, *args, **kwargs)
 
 
 def leave_room(model: ModelPatcher, needed: float) -> None:

@@ -8,8 +8,10 @@ alone then, as the model that it was made of. That is as good a clip's model as 
 from collections.abc import Set
 from typing import Any
 
+from comfy.model_patcher import ModelPatcher
+
 from ..comfy.conditioning import Conditioning
-from ..families.table import family_of_network
+from ..families.table import family_of, family_of_network
 from ..families.wan import IN_TOKENS
 
 
@@ -53,6 +55,23 @@ def _shapes_of(kinds: Set[str], conditioning: Conditioning) -> set[tuple[str, tu
     """(kind, the shapes of its pictures), of every entry of a CONDITIONING."""
     values = [(kind, options[kind]) for _, options in conditioning for kind in kinds if options.get(kind) is not None]
     return {(kind, tuple(x.shape for x in (value if isinstance(value, list) else [value]))) for kind, value in values}
+
+
+def places_beside(model: ModelPatcher, conditioning: Conditioning) -> int:
+    """Of how many places of a latent there are tokens beside a clip's, for the pictures that a CONDITIONING shows."""
+    network = model.get_model_object("diffusion_model")
+    return max((family_of(model).places_beside(network, options) for _, options in conditioning), default=0)
+
+
+def places_counted(model: ModelPatcher, conditioning: Conditioning) -> float:
+    """For how many places of a latent the pictures that a CONDITIONING shows count in a forward: the host's number, and
+    at least those that have tokens, as it leaves some kinds out."""
+    base_model, counted = model.model, [0.0]
+    one_place = base_model.memory_required([1])
+    for _, options in conditioning:
+        shapes = {kind: [shape] for kind, shape in base_model.extra_conds_shapes(**options).items()}
+        counted.append(base_model.memory_required([0], cond_shapes=shapes) / one_place)
+    return max(*counted, places_beside(model, conditioning))
 
 
 def check_inverted_alike(base_model: Any, inverted_with_picture: bool | None, source: Conditioning) -> None:

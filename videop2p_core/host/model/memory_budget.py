@@ -24,6 +24,7 @@ from ...diffusion.attention_records import RecordSettings
 from ...diffusion.tuning import trained_names
 from ...edit.local_blend import blend_grid
 from ...log import LOG
+from ..comfy.conditioning import Conditioning
 from ..comfy.out_of_memory import ran_out
 from ..cost import measured_runs
 from ..cost.measured_runs import ForwardMeter, MeasuredRun, device_name, note
@@ -32,6 +33,7 @@ from ..families.table import family_of
 from ..families.unet import cells_of, transformer_blocks
 from .free_memory import cast_bytes, free_memory, leave_room, room
 from .gradients import computed_in
+from .image_conditioning import places_beside, places_counted
 from .inflate import in_passes, inflation_of
 
 T = TypeVar("T")
@@ -98,6 +100,7 @@ def run_within_memory(
     clip: Tensor,
     run: Callable[[Any, int], T],
     *,
+    shown: Conditioning,
     way: int = 0,
     beside: float = 0,
     may_cut: bool = True,
@@ -106,9 +109,9 @@ def run_within_memory(
     """What run(MODEL, way) returns, by the dearest of `plans` that memory is expected to suffice for; where it runs out
     all the same, by the next one. Says in the log what is expected and what is given up.
 
-    way: the first to try; beside: bytes needed whatever the frames; may_cut: whether smaller passes are allowed;
-    origins: what the run is known by before the next one (cost/origins.py), None where it is not kept. Out of memory is
-    raised, as it came, where nothing is left to save.
+    shown: CONDITIONING whose pictures stand beside the clip; way: the first to try; beside: bytes needed whatever the
+    frames; may_cut: whether smaller passes are allowed; origins: what the run is known by before the next one
+    (cost/origins.py), None where it is not kept. Out of memory is raised, as it came, where nothing is left to save.
     """
 
     def measured(plan: Plan) -> T:
@@ -118,7 +121,7 @@ def run_within_memory(
             note(MeasuredRun(operation.name, origins, device_name(), meter.seconds, meter.bytes(plan.needed)))
         return result
 
-    choices = expected(operation, model, clip, way=way, beside=beside, may_cut=may_cut)
+    choices = expected(operation, model, clip, shown, way=way, beside=beside, may_cut=may_cut)
     for plan, cheaper in pairwise(choices):
         try:
             return measured(plan)
@@ -133,9 +136,17 @@ def run_within_memory(
 
 
 def expected(
-    operation: Operation, model: ModelPatcher, clip: Tensor, *, way: int = 0, beside: float = 0, may_cut: bool = True
+    operation: Operation,
+    model: ModelPatcher,
+    clip: Tensor,
+    shown: Conditioning,
+    *,
+    way: int = 0,
+    beside: float = 0,
+    may_cut: bool = True,
 ) -> list[Plan]:
-    """Those of `plans` that memory is expected to suffice for, the last of them all at least."""
+    """Those of `plans` that memory is expected to suffice for, the last of them all at least. shown: as in
+    `run_within_memory`."""
     available = room(model, copied=operation.with_gradients)
     handler: Any = model.model_options.get("context_handler")
     whole = len(clip) if handler is None else min(len(clip), handler.context_length + 1)
@@ -143,7 +154,7 @@ def expected(
     def needs(plan: Plan) -> float:
         frames = clip[: plan.frames or whole]
         cast = cast_bytes(model) if operation.with_gradients and plan.way == 0 else 0
-        return operation.peaks[plan.way] * _forward(model, frames, operation) + cast + beside
+        return operation.peaks[plan.way] * _forward(model, frames, operation, shown) + cast + beside
 
     choices = [replace(plan, needed=needs(plan)) for plan in plans(operation, model, clip, way, may_cut)]
     LOG.info(
@@ -187,9 +198,13 @@ def kept_bytes(model: ModelPatcher, clip: Tensor, settings: RecordSettings, step
     return 2 * frames * values  # half precision
 
 
-def recorded_bytes(model: ModelPatcher, clip: Tensor, tokens: int, cross: bool, temporal: bool) -> int:
-    """Of what an edit keeps in main memory at once of its source, as Family.recorded_values has it."""
-    values = family_of(model).recorded_values(model.get_model_object("diffusion_model"), clip, tokens, cross, temporal)
+def recorded_bytes(
+    model: ModelPatcher, clip: Tensor, source: Conditioning, tokens: int, cross: bool, temporal: bool
+) -> int:
+    """Of what an edit keeps in main memory at once of its source, as Family.recorded_values has it. source: its
+    CONDITIONING, whose pictures stand beside the clip"""
+    network, beside = model.get_model_object("diffusion_model"), places_beside(model, source)
+    values = family_of(model).recorded_values(network, clip, tokens, beside, cross, temporal)
     return values * comfy.model_management.dtype_size(computed_in(model))
 
 
@@ -214,9 +229,9 @@ def place_of(settings: RecordSettings, expected: int, folder: Path) -> RecordSet
     return settings
 
 
-def _forward(model: ModelPatcher, clip: Tensor, operation: Operation) -> float:
+def _forward(model: ModelPatcher, clip: Tensor, operation: Operation, shown: Conditioning) -> float:
     """The host's estimate of one forward under fused attention, in bytes."""
     # Gradients are float32 whatever the model computes in.
     dtype = torch.float32 if operation.with_gradients else computed_in(model)
-    places = len(clip) * prod(clip.shape[2:])
+    places = len(clip) * prod(clip.shape[2:]) + places_counted(model, shown)
     return places * comfy.model_management.dtype_size(dtype) * 0.01 * model.model.memory_usage_factor * 2**20

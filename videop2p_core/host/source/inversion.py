@@ -103,8 +103,9 @@ def invert(
         way = int(operation.with_gradients and settings.checkpointing)
         # An edit of a source that was kept takes the clip in the same passes, so these are the user's to choose.
         inversion, z, replay = budget.run_within_memory(
-            operation, model, clip, run, way=way, may_cut=settings.record_settings is None, origins=origins
-        )
+            operation, model, clip, run, shown=source, way=way, may_cut=settings.record_settings is None,
+            origins=origins,
+        )  # fmt: skip
         message, check = report(inversion, z), None
         if sees_frames_alone(model, len(clip)):
             LOG.warning(FRAMES_ALONE)

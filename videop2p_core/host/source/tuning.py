@@ -56,8 +56,9 @@ def tune(
 
         trained = budget.trained_bytes(model)
         return budget.run_within_memory(
-            budget.TUNING, model, clip, run, way=int(settings.checkpointing), beside=trained, origins=origins
-        )
+            budget.TUNING, model, clip, run, shown=positive, way=int(settings.checkpointing), beside=trained,
+            origins=origins,
+        )  # fmt: skip
 
 
 def tuned(model: ModelPatcher, tuning: Tuning) -> ModelPatcher:
