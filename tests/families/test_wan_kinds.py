@@ -4,7 +4,10 @@ from itertools import pairwise
 from math import prod
 from unittest.mock import patch
 
+import comfy.conds
+import comfy.model_base
 import comfy.model_management
+import comfy.samplers
 import pytest
 import torch
 from comfyui_videop2p.tests.families.test_laws import (
@@ -13,7 +16,17 @@ from comfyui_videop2p.tests.families.test_laws import (
 from comfyui_videop2p.tests.families.test_laws import (
     test_the_source_s_own_prompt_gives_the_source_bit_for_bit as own_prompt_gives_the_source,
 )
-from comfyui_videop2p.tests.families.worlds import BLUE, FRAMES, RED, TOKENS, WAN_KINDS, World, drawn, wan_world
+from comfyui_videop2p.tests.families.worlds import (
+    BLUE,
+    FRAMES,
+    RED,
+    TOKENS,
+    WAN_KINDS,
+    World,
+    drawn,
+    runs_here,
+    wan_world,
+)
 from comfyui_videop2p.tests.host import wan_kinds
 from comfyui_videop2p.tests.host.calls import encode, run
 from comfyui_videop2p.videop2p_core.host.control.source_recording import SourceRecording
@@ -41,7 +54,7 @@ def kind(request):
 
 @pytest.fixture(scope="module")
 def world(kind):
-    return wan_world(kind)
+    return runs_here(wan_world(kind))
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +64,7 @@ def inversion(world):
 
 @pytest.mark.parametrize("other", [kind for kind in wan_kinds.TOLD if kind not in WAN_KINDS])
 def test_what_differs_in_little_from_the_worlds_of_the_laws(other):
-    world = wan_world(other)
+    world = runs_here(wan_world(other))
     no_edit_is_plain(world, world.inverted()[0])
     own_prompt_gives_the_source(world, "direct-exact")
 
@@ -186,6 +199,19 @@ def test_the_host_leaves_room_for_pictures_beside_the_clip(kind, monkeypatch):
     world.edited(inversion, world.controlled(BLUE))
     (plan,) = budget.expected(budget.EDIT, world.model, inversion.noise, source)
     assert plan.needed <= max(filter(None, told)) < 1.2 * plan.needed  # in whole columns of a small frame
+
+
+def test_a_host_that_fails_on_music_is_told_of_before_anything_runs(monkeypatch):
+    """ComfyUI 0.27.0 makes a tensor of the number, of one for each row of a call."""
+    extra_conds = comfy.model_base.WAN22_WanDancer.extra_conds
+
+    def of_each_row(self, **kwargs):
+        return extra_conds(self, **kwargs) | {"fps": comfy.conds.CONDRegular(torch.FloatTensor([kwargs["fps"]]))}
+
+    monkeypatch.setattr(comfy.model_base.WAN22_WanDancer, "extra_conds", of_each_row)
+    monkeypatch.setattr(comfy.samplers.CFGGuider, "sample", lambda *_, **__: pytest.fail("it ran"))
+    with pytest.raises(ValueError, match="fails where a WanDancer model is guided and the source conditioning brings"):
+        wan_world("dancer").inverted()
 
 
 def test_other_pictures_beside_the_target_s_clip_are_refused():

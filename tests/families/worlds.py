@@ -9,12 +9,14 @@ from math import prod
 from typing import Any
 
 import comfy.samplers
+import pytest
 import torch
 from comfy.utils import pack_latents, unpack_latents
 from comfyui_videop2p.tests.host import ltx, models, wan, wan_kinds
 from comfyui_videop2p.tests.host.calls import encode, run
 from comfyui_videop2p.videop2p_core.diffusion import schedule
 from comfyui_videop2p.videop2p_core.host.comfy.latents import as_clip, as_latent, has_time_axis, latent_out, with_sound
+from comfyui_videop2p.videop2p_core.host.families.wan import has_a_rate_for_each_row
 from node_helpers import conditioning_set_values
 
 RED, BLUE, BIG = "a red ball on sand", "a blue ball on sand", "a very big red ball on sand"
@@ -109,6 +111,13 @@ class World:
 
     def __str__(self):
         return self.name
+
+
+def runs_here(world):
+    """The world, where the host can run it."""
+    if "fps" in (world.told or {}) and has_a_rate_for_each_row(world.model.model):
+        pytest.skip("this ComfyUI fails on a WanDancer with music under guidance, as a sentence of ours says there")
+    return world
 
 
 class Plain(comfy.samplers.Sampler):

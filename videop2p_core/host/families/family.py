@@ -86,9 +86,9 @@ class Family(ABC):
     def pictures_read(self, base_model: Any) -> tuple[str, ...]:
         """Options of a CONDITIONING that bring pictures, cameras or voices which a host's BaseModel goes by."""
 
-    def check_shown(self, name: str, options: Mapping[str, Any], frames: int) -> None:
-        """Raises ValueError, in a sentence, where an entry of the CONDITIONING `name` shows a model what is not for a
-        clip of so many latent frames, or what no edit can run on."""
+    def check_shown(self, base_model: Any, name: str, options: Mapping[str, Any], frames: int) -> None:
+        """Raises ValueError, in a sentence, where an entry of the CONDITIONING `name` shows a host's BaseModel what is
+        not for a clip of so many latent frames, or what no edit can run on."""
         for called, number in numbers_shown(options, PAINTED):
             check_number(name, called, number, frames)
 

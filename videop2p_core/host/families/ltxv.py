@@ -53,7 +53,7 @@ class LTXV(WholeClip):
     def pictures_read(self, base_model: Any) -> tuple[str, ...]:
         return ()  # those of LTXVImgToVideo stand in the LATENT
 
-    def check_shown(self, name: str, options: Mapping[str, Any], frames: int) -> None:
+    def check_shown(self, base_model: Any, name: str, options: Mapping[str, Any], frames: int) -> None:
         if options.get(GUIDES) is not None:
             raise ValueError(
                 f"the {name} conditioning holds guides (of LTXVAddGuide), whose frames stand behind the clip's own in "

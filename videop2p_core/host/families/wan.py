@@ -11,6 +11,8 @@ from collections.abc import Hashable, Iterator, Mapping, Sequence
 from math import prod
 from typing import Any
 
+import torch
+from comfy.conds import CONDConstant
 from comfy.ldm.wan.ar_model import CausalWanModel
 from comfy.ldm.wan.model import (
     CameraWanModel,
@@ -24,11 +26,13 @@ from comfy.ldm.wan.model import (
 )
 from comfy.ldm.wan.model_animate import AnimateWanModel
 from comfy.ldm.wan.model_wandancer import WanDancerModel
+from comfy.model_base import WAN22_WanDancer
 from comfy.model_patcher import ModelPatcher
 from torch import Tensor, nn
 
 from ..comfy.latents import grid_of
 from ..comfy.model_patches import SlotAttention, options_of, with_options
+from ..seam.host_check import version
 from .chosen_blocks import ChosenBlocks, chosen_numbers
 from .family import WordMapLayers
 from .forward_slots import AttentionSlot, CrossAttentionSlot, SelfAttentionSlot, with_block_slots
@@ -42,6 +46,7 @@ NETWORKS = (
 )  # fmt: skip
 VACE, VOICE, CAMERA, CONTROL_VIDEO = "vace_frames", "audio_embed", "camera_conditions", "control_video"
 REFERENCES, REFERENCE_MASKS = "reference_latents", "ref_mask_28ch"
+RATE = "fps"
 CONTEXT, APPENDED, POSE, MOTION = "context_latents", "time_dim_concat", "pose_video_latent", "reference_motion"
 IN_TOKENS = REFERENCES, CONTEXT, APPENDED, POSE, MOTION
 PICTURES = (
@@ -89,8 +94,13 @@ class Wan(WholeClip):
     def pictures_read(self, base_model: Any) -> tuple[str, ...]:
         return PICTURES
 
-    def check_shown(self, name: str, options: Mapping[str, Any], frames: int) -> None:
-        super().check_shown(name, options, frames)
+    def check_shown(self, base_model: Any, name: str, options: Mapping[str, Any], frames: int) -> None:
+        super().check_shown(base_model, name, options, frames)
+        if options.get(RATE) is not None and has_a_rate_for_each_row(base_model):
+            raise ValueError(
+                f"ComfyUI {version()} fails where a WanDancer model is guided and the {name} conditioning brings "
+                "music, as it hands the model a frame rate for each half: update ComfyUI, 0.30.0 runs it"
+            )
         controls = options.get(VACE) or ()
         if len(controls) > 1:
             raise ValueError(
@@ -143,6 +153,15 @@ def clip_places(network: Any, x: Tensor, conditions: Mapping[str, Any]) -> slice
     leads = isinstance(network, SCAILWanModel) or network.ref_conv is not None  # else it stands behind, or is not read
     before = prod(grid_of(reference, network.patch_size)) if leads and reference is not None else 0
     return slice(before, before + prod(grid_of(x, network.patch_size)))
+
+
+def has_a_rate_for_each_row(base_model: Any) -> bool:
+    """Whether the host hands WanDancer, which reads one frame rate for a call, one for each of its rows."""
+    if not isinstance(base_model, WAN22_WanDancer):
+        return False
+    noise = torch.zeros(1, base_model.latent_format.latent_channels, 1, 2, 2)
+    conds = base_model.extra_conds(noise=noise, device=noise.device, fps=30.0)
+    return not isinstance(conds[RATE], CONDConstant)
 
 
 def tokens_beside(network: Any, options: Mapping[str, Any]) -> int:

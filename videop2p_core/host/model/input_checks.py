@@ -211,7 +211,7 @@ def check_hints(model: ModelPatcher, frames: int, **conditionings: Conditioning)
     family = family_of(model)
     for name, conditioning in conditionings.items():
         for _, options in conditioning:
-            family.check_shown(name, options, frames)
+            family.check_shown(model.model, name, options, frames)
         for control in (control for _, options in conditioning for control in control_nets(options)):
             if _wraps_calls(control):
                 raise ValueError(
