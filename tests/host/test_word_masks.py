@@ -7,9 +7,11 @@ import comfy.model_management
 import pytest
 import torch
 import torch.nn.functional as F
+from comfy_extras.nodes_context_windows import ContextWindowsManualNode
 from comfyui_videop2p.demo import scenes
 from comfyui_videop2p.demo.evaluation_world import FRAMES, World
 from comfyui_videop2p.tests.host.family_worlds import fingerprint
+from comfyui_videop2p.tests.host.refusals import refused
 from comfyui_videop2p.tests.host.test_word_weights import model_of
 from comfyui_videop2p.tests.host.tiny_transformers import KINDS, TOKENS, random_latent, random_text
 from comfyui_videop2p.videop2p_core.edit.places import affinity
@@ -111,6 +113,60 @@ def test_the_model_is_what_it_was(kind):
         masks(kind, model)
     comfy.model_management.unload_all_models()
     assert fingerprint(model) == before
+
+
+def in_windows(model, axis, **settings):
+    settings = {
+        "context_length": 3, "context_overlap": 0, "context_schedule": "standard_static", "context_stride": 1,
+        "closed_loop": False, "fuse_method": "flat", "dim": axis, "freenoise": False, "causal_window_fix": True,
+    } | settings  # fmt: skip
+    return ContextWindowsManualNode.execute(model, **settings).result[0]
+
+
+@pytest.mark.parametrize("kind", ["sd15", "flux"])
+@pytest.mark.parametrize("settings", [{}, {"context_length": 4, "context_overlap": 2}], ids=["apart", "overlapping"])
+def test_pictures_in_windows_are_those_of_the_batch(kind, settings):
+    """Each is looked at by itself in any case, with another before it in most windows."""
+    samples = torch.randn(7, *latent(kind)["samples"].shape[1:], generator=torch.Generator().manual_seed(0))
+    with patch(f"{__name__}.latent", lambda _: {"samples": samples}):
+        whole, cut = masks(kind), masks(kind, in_windows(model_of(kind), 0, **settings))
+    assert len(whole.masks[0]) == 7
+    # Kernels round otherwise for another number of rows, and a mask's range is stretched to one.
+    torch.testing.assert_close(cut.masks, whole.masks, atol=2e-3, rtol=0)
+    assert (whole.masks.diff(dim=1).abs().amax((-2, -1)) > 0.1).all()
+
+
+def test_a_window_of_a_clip_is_looked_at_by_itself():
+    generator = torch.Generator().manual_seed(0)
+    samples = torch.randn(1, 16, 6, 8, 6, generator=generator)
+    model, text, noise = model_of("wan"), encoded("wan"), torch.randn(16, 8, 6, generator=generator)
+
+    def of(samples, model=model):
+        with (
+            torch.inference_mode(),
+            patch.object(word_masks, "encoded_text", lambda *_: text),
+            patch.object(torch, "randn", lambda shape, **_: noise.expand(shape)),  # the same for each part
+        ):
+            found = word_masks.word_masks(model, None, "red rabbit", WORDS, {"samples": samples})
+        return found.masks[:, 0::4]  # of every latent frame
+
+    whole, cut = of(samples), of(samples, in_windows(model, 2, causal_window_fix=False))
+    parts = torch.cat([of(samples[:, :, :3]), of(samples[:, :, 3:])], dim=1)
+    torch.testing.assert_close(cut, parts, atol=1e-5, rtol=0)
+    assert not torch.allclose(cut, whole, atol=1e-2)
+
+
+def test_windows_that_cut_no_frames_are_refused():
+    with refused("the context windows on this model cut another axis than that of the frames: set dim to 2"):
+        masks("wan", in_windows(model_of("wan"), 3))
+
+
+def test_a_node_that_computes_the_attention_itself_is_told():
+    model = model_of("wan").clone()
+    for index in range(2):
+        model.add_object_patch(f"diffusion_model.blocks.{index}.cross_attn.forward", lambda x, *_, **__: x)
+    with refused("another node computes how this model looks at its text, so that no word can be found"):
+        masks("wan", model)
 
 
 def interrupt():

@@ -7,15 +7,32 @@ from typing import Any
 import comfy.context_windows as windows
 import torch
 from comfy.context_windows import IndexListContextHandler, IndexListContextWindow
+from comfy.model_patcher import ModelPatcher
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from ...device_transfer import sent
 from ...diffusion.windows import even_windows
 from ..comfy.conditioning import Prepared
+from ..comfy.latents import has_time_axis
 from ..comfy.other_packs import check_passes
 
-FRAME_AXIS = 0
+FRAME_AXIS, VIDEO_FRAME_AXIS = 0, 2  # of a batch of pictures, and of a latent with a time axis
+
+
+def check_cuts_frames(handler: Any, axis: int) -> None:
+    """Whether context windows cut a clip along the axis of its frames, in a sentence."""
+    if not isinstance(handler, IndexListContextHandler) or handler.dim != axis:
+        raise ValueError(
+            f"the context windows on this model cut another axis than that of the frames: set dim to {axis}"
+        )
+
+
+def check_frame_windows(model: ModelPatcher) -> None:
+    """Whether a MODEL takes a clip whole or in windows of frames, in a sentence."""
+    handler = model.model_options.get("context_handler")
+    if handler is not None:
+        check_cuts_frames(handler, VIDEO_FRAME_AXIS if has_time_axis(model.model) else FRAME_AXIS)
 
 
 class Pass(IndexListContextWindow):
@@ -82,10 +99,7 @@ class Passes(IndexListContextHandler):
         """What another node asked for, with frame 0 in every window."""
         if isinstance(handler, cls):
             return handler
-        if not isinstance(handler, IndexListContextHandler) or handler.dim != FRAME_AXIS:
-            raise ValueError(
-                f"the context windows on this model cut another axis than that of the frames: set dim to {FRAME_AXIS}"
-            )
+        check_cuts_frames(handler, FRAME_AXIS)
         passes = cls.__new__(cls)
         vars(passes).update(vars(handler), causal_window_fix=True)
         return passes

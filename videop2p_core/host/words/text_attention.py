@@ -25,12 +25,14 @@ ALL = slice(None)
 
 @dataclass(frozen=True)
 class Evaluation:
-    """One call of a network. x: its latent; tokens: of its text; arguments: what else it reads, by name."""
+    """One call of a network. x: its latent; tokens: of its text; arguments: what else it reads, by name; window: of the
+    host's context windows, None where a call sees the whole clip."""
 
     network: Any
     x: Tensor
     tokens: int
     arguments: dict[str, Any]
+    window: Any = None
 
 
 class TextAttention(ABC):

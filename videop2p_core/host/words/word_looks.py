@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -26,25 +26,52 @@ from .text_attention import Evaluation, TextAttention
 class Observer(ABC):
     """A wrapper around the calls of a network whose attentions are looked into.
 
-    family: of the network; layers: what each attention that counts told, [frames, words, rows, columns]
+    family: of the network; calls: of each its window, None for the whole clip, and what it told, [frames, words, rows,
+    columns]
     """
 
     family: TextAttention
-    layers: list[Tensor] = field(default_factory=list, init=False)
+    calls: list[tuple[Any, Tensor]] = field(default_factory=list, init=False)
 
     def __call__(self, executor: Any, *args: Any, **kwargs: Any) -> Tensor:
         options, tokens = options_of(args, kwargs), context_of(args, kwargs).shape[1]
-        evaluation = Evaluation(executor.class_obj.diffusion_model, args[0], tokens, kwargs)
+        window, layers = options.get("context_window"), list[Tensor]()
+        evaluation = Evaluation(executor.class_obj.diffusion_model, args[0], tokens, kwargs, window)
         grid = self.grid(evaluation)
 
         def act(call: PictureCall) -> Tensor:
             if self.family.grid_of_call(evaluation, call.options) == grid:
                 maps = self.maps_in(call, grid, evaluation)
-                self.layers += [] if maps is None else [maps]
+                layers.extend([] if maps is None else [maps])
             return call.attended()
 
         args, kwargs = with_options(args, kwargs, self.family.acting(act, evaluation, options, itself=True))
-        return executor(*args, **kwargs)
+        denoised = executor(*args, **kwargs)
+        if not layers:
+            raise ValueError(
+                f"another node computes {self.told}, so that no word can be found: remove that node (normalised "
+                "attention guidance, for instance)"
+            )
+        self.calls.append((window, torch.stack(self.that_count(layers)).mean(dim=0)))
+        return denoised
+
+    def maps(self) -> Tensor:
+        """[frames, words, rows, columns] of the whole clip: of each frame the mean of the windows that it is in."""
+        (window, first), *_ = self.calls
+        if window is None:
+            return first
+        total = first.new_zeros(window.total_frames, *first.shape[1:])
+        times = first.new_zeros(window.total_frames, 1, 1, 1)
+        for window, maps in self.calls:
+            total[window.index_list] += maps[-len(window.index_list) :]  # without what the host puts before them
+            times[window.index_list] += 1
+        return total / times
+
+    def that_count(self, layers: list[Tensor]) -> list[Tensor]:
+        """Among what the layers of a call told."""
+        return layers
+
+    told: ClassVar[str]  # what the attentions tell
 
     @abstractmethod
     def grid(self, evaluation: Evaluation) -> Grid:
@@ -59,6 +86,7 @@ class Observer(ABC):
 class WordLooks(Observer):
     """How much each place looks at each word. columns: [tokens, words], 1 at the tokens of each."""
 
+    told: ClassVar[str] = "how this model looks at its text"
     columns: Tensor
 
     def grid(self, evaluation: Evaluation) -> Grid:
@@ -75,22 +103,18 @@ class WordLooks(Observer):
         maps = word_probabilities(*_flat(call), words, call.heads, mask)
         return reduce(maps, "rows heads (f y x) words -> (rows f) words y x", "mean", f=grid[0], y=grid[1])
 
-    def maps(self) -> Tensor:
-        """[frames, words, rows, columns]: the mean over a UNet's layers, or over the middle half of a transformer's.
-
-        The first ones of those look at single places, the last ones at how they are drawn.
-        """
-        layers = self.layers
-        if self.family.is_deep:
-            quarter = len(layers) // 4
-            layers = layers[quarter : max(len(layers) - quarter, 1)]
-        return torch.stack(layers).mean(dim=0)
+    def that_count(self, layers: list[Tensor]) -> list[Tensor]:
+        """All of a UNet's, the middle half of a transformer's: the first ones of those look at single places, the last
+        ones at how they are drawn."""
+        quarter = len(layers) // 4 if self.family.is_deep else 0
+        return layers[quarter : max(len(layers) - quarter, 1)]
 
 
 @dataclass
 class Likeness(Observer):
     """Maps [frames, words, rows, columns] spread to what looks alike within each frame, once."""
 
+    told: ClassVar[str] = "how this model looks at its picture"
     spread: Tensor
 
     def grid(self, evaluation: Evaluation) -> Grid:
@@ -100,7 +124,8 @@ class Likeness(Observer):
         if call.itself is None:
             return None
         frames, rows, columns = grid
-        maps = F.interpolate(self.spread.float(), size=(rows, columns), mode="bilinear").to(call.q.device)
+        spread = self.spread if evaluation.window is None else self.spread[frames_seen(evaluation.window)]
+        maps = F.interpolate(spread.float(), size=(rows, columns), mode="bilinear").to(call.q.device)
         q, k = _flat(call.of_queries(_slice(call.picture, grid)))
         q, k = (
             rearrange(x, "rows (f places) channels -> (rows f) places channels", f=frames)
@@ -112,8 +137,11 @@ class Likeness(Observer):
         attended = reduce(attended, "frames places (heads words) -> frames words places", "mean", heads=call.heads)
         return rearrange(attended[:, : maps.shape[1]], "frames words (y x) -> frames words y x", y=rows)
 
-    def maps(self) -> Tensor:
-        return torch.stack(self.layers).mean(dim=0)
+
+def frames_seen(window: Any) -> list[int]:
+    """Of a clip by a call of one of the host's windows, before which it may put another frame."""
+    anchor = getattr(window, "causal_anchor_index", None)
+    return window.index_list if anchor is None or anchor < 0 else [anchor, *window.index_list]
 
 
 def _slice(picture: slice, grid: Grid) -> slice:

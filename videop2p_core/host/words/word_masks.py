@@ -24,6 +24,7 @@ from ..comfy.progress import latent_progress
 from ..edit.attention_maps import masks_of
 from ..images.frames import frames_of
 from ..images.plots import heat_overlay
+from ..model.context_passes import check_frame_windows
 from ..model.input_checks import clip_of
 from ..prompts.text_tokens import encoded_text
 from .table import text_attention_of
@@ -62,6 +63,7 @@ def word_masks(
     does not have, and a latent or images that do not fit.
     """
     family = text_attention_of(model)
+    check_frame_windows(model)
     z = clip_of(latent, model)
     frames, _, *size = z.shape
     pictures = pictures_of(model.model, frames)
