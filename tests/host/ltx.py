@@ -36,10 +36,10 @@ AV23 = AV | {
 CONFIGS = {"ltxv": (supported.LTXV, V), "ltx-2": (supported.LTXAV, AV2), "ltx-2.3": (supported.LTXAV, AV23)}
 
 
-def tiny_ltx(kind="ltxv", seed=0):
+def tiny_ltx(kind="ltxv", seed=0, **sizes):
     """A MODEL with random weights."""
     config_class, settings = CONFIGS[kind]
-    config = config_class({**settings, "rope_type": "split" if kind != "ltxv" else "interleaved"})
+    config = config_class({**settings, **sizes, "rope_type": "split" if kind != "ltxv" else "interleaved"})
     device = comfy.model_management.unet_offload_device()
     config.set_inference_dtype(torch.float32, None)
     with with_weights():

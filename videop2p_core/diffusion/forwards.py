@@ -46,7 +46,7 @@ def of_edit(
     shared: bool = True,
 ) -> Forwards:
     """Of one edit, which looks at its source in every step at most, and is guided in all of them. variants: how many
-    there are of it; shared: whether they share that look, or each has one of its own, as on Wan."""
+    there are of it; shared: whether they share that look, or each has one of its own, as on a video model."""
     steps = max(round(strength * inversion.steps), 1)
     source = 0 if inversion.record_settings else 1 + inversion.optimises_null_text
     looks = source if shared else source * variants
@@ -54,7 +54,7 @@ def of_edit(
 
 
 def of_edits(edits: Sequence[Forwards]) -> Forwards:
-    """Of several: those that begin alike share their source as well, but on Wan, and take fewer."""
+    """Of several: those that begin alike share their source as well, but on a video model, and take fewer."""
     return Forwards(max(edit.steps for edit in edits), sum(edit.forwards for edit in edits), at_most=True)
 
 

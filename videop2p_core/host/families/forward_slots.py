@@ -69,7 +69,7 @@ class CrossAttentionSlot(AttentionSlot):
 @dataclass(frozen=True)
 class BlockSlot:
     """An object patch on the `forward` of one block, before which a control may wait for another call. forward: what
-    was there."""
+    was there, of tokens [rows, tokens, channels], or of those of pictures and sound."""
 
     name: str
     forward: Callable[..., Any]
@@ -77,7 +77,8 @@ class BlockSlot:
     def __call__(self, x: Any, /, *args: Any, transformer_options: dict[str, Any], **kwargs: Any) -> Any:
         control = transformer_options.get(CONTROL)
         if control is not None:
-            control.block(self.name, len(x), transformer_options)
+            pictures, *_ = x if isinstance(x, tuple) else (x,)
+            control.block(self.name, len(pictures), transformer_options)
         return self.forward(x, *args, transformer_options=transformer_options, **kwargs)
 
 

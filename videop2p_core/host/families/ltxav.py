@@ -18,10 +18,12 @@ from torch import Tensor, nn
 
 from ...edit.prompt import REGISTER, Piece
 from ..comfy.conditioning import Conditioning, tokens_of
+from ..comfy.model_patches import CONTROL, options_of, with_options
 from .ltxv import LTXV
 from .support import Feature
 
 REGISTERS, LEAST = 128, 1024  # of a connector, and how long a text with them is
+FETCHED = "videop2p_fetched_by_block"
 HEARD = "videop2p_sound"  # the key of the wrapper that lets a model hear a clip
 
 
@@ -46,6 +48,11 @@ class LTXAV(LTXV):
 
     def recorded_values(self, network: Any, clip: Tensor, tokens: int, beside: int, cross: bool, temporal: bool) -> int:
         return super().recorded_values(network, clip, with_registers(tokens), beside, cross, temporal)
+
+    def _with_slots(self, model: ModelPatcher) -> ModelPatcher:
+        model = super()._with_slots(model)
+        model.add_wrapper_with_key(WrappersMP.DIFFUSION_MODEL, FETCHED, fetched_by_block)
+        return model
 
     def with_sound(self, model: ModelPatcher, sound: Tensor | None) -> ModelPatcher:
         if sound is None:
@@ -75,6 +82,15 @@ def with_register_pieces(pieces: tuple[Piece, ...]) -> tuple[Piece, ...]:
     """A text's tokens as the cross attention sees them: behind them the registers that belong to the places there."""
     places = range(len(pieces), with_registers(len(pieces)))
     return (*pieces, *(Piece((REGISTER, place % REGISTERS), "", REGISTER) for place in places))
+
+
+def fetched_by_block(executor: Any, *args: Any, **kwargs: Any) -> Any:
+    """Around the network: the weights of a block come when it runs. Of two calls that go in step, each would take from
+    the other what the host fetches ahead."""
+    options = options_of(args, kwargs)
+    if CONTROL in options and options[CONTROL].in_step is not None:
+        args, kwargs = with_options(args, kwargs, {**options, "prefetch_dynamic_vbars": False})
+    return executor(*args, **kwargs)
 
 
 @dataclass(frozen=True)

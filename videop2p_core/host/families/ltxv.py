@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from comfy.ldm.lightricks.model import LTXVModel
@@ -31,6 +31,9 @@ class LTXV(WholeClip):
 
     def slots(self, network: Any) -> Iterator[AttentionSlot]:
         return slots_of(network)
+
+    def blocks(self, network: Any) -> Iterable[str]:
+        return [f"{BLOCKS}.{number}" for number in range(len(network.transformer_blocks))]
 
     def word_map_layers(self, network: Any, size: Sequence[int], blocks: str) -> WordMapLayers:
         height, width = size  # a place is a cell of the latent
@@ -71,8 +74,7 @@ class LTXV(WholeClip):
     def recorded_values(self, network: Any, clip: Tensor, tokens: int, beside: int, cross: bool, temporal: bool) -> int:
         frames, _, height, width = clip.shape
         places = frames * height * width + beside
-        values = len(network.transformer_blocks) * network.inner_dim
-        return values * (cross * (places + tokens) + temporal * 2 * places)
+        return network.inner_dim * (cross * (places + tokens) + temporal * 2 * places)
 
 
 def layer(number: int) -> str:

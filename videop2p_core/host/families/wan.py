@@ -7,7 +7,7 @@ the clip's is, and no mask or map has places for them.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from math import prod
 from typing import Any
 
@@ -35,7 +35,7 @@ from ..comfy.model_patches import SlotAttention, options_of, with_options
 from ..seam.host_check import version
 from .chosen_blocks import ChosenBlocks, chosen_numbers
 from .family import WordMapLayers
-from .forward_slots import AttentionSlot, CrossAttentionSlot, SelfAttentionSlot, with_block_slots
+from .forward_slots import AttentionSlot, CrossAttentionSlot, SelfAttentionSlot
 from .shown import PICTURE, check_number, numbers_shown
 from .support import Feature
 from .whole_clip import WholeClip
@@ -62,7 +62,6 @@ class Wan(WholeClip):
 
     name, called = "Wan 2.1 or 2.2", "a Wan model"
     supports = frozenset({Feature.EXPERTS})
-    goes_in_step = True
     relatives = {
         CausalWanModel: "draws a clip block by block by what it keeps of the blocks before, where an edit takes all "
         "frames at once"
@@ -76,6 +75,9 @@ class Wan(WholeClip):
 
     def slots(self, network: Any) -> Iterator[AttentionSlot]:
         return slots_of(network)
+
+    def blocks(self, network: Any) -> Iterable[str]:
+        return wan_blocks(network)
 
     def fill_attention(
         self, cross: SlotAttention | None, frame: SlotAttention | None, executor: Any, *args: Any, **kwargs: Any
@@ -124,9 +126,6 @@ class Wan(WholeClip):
         _, rows, columns = network.patch_size
         places = frames * -(-height // rows) * -(-width // columns) + beside // prod(network.patch_size)
         return network.dim * (cross * (places + tokens) + temporal * 2 * places)
-
-    def _with_slots(self, model: ModelPatcher) -> ModelPatcher:
-        return with_block_slots(super()._with_slots(model), wan_blocks(model.get_model_object("diffusion_model")))
 
 
 def wan_blocks(network: nn.Module) -> dict[str, WanAttentionBlock]:
