@@ -82,8 +82,9 @@ def workers(options: Namespace, template: Template, store: Store, places: set[Pl
         return actor.remote(str(ROOT), comfyui, str(scratch / f"worker-{number}"), store.url, template.graph)
 
     ray_workers = [RayWorker(f"worker {number}", lambda number=number: make(number)) for number in range(count)]
+    checks = [worker.actor.check.remote(places) for worker in ray_workers]  # their ComfyUIs start together
     try:
-        kind, *contents = ray.get(ray_workers[0].actor.check.remote(places))
+        kind, *contents = ray.get(checks[0])
     except ray.exceptions.RayError as error:
         raise BatchError(f"no worker starts on the cluster ({sentence(error)}): see Ray's logs") from error
     if kind != "done":

@@ -61,7 +61,7 @@ def test_a_season_survives_its_workers_and_its_driver(size, tmp_path):
 @pytest.mark.slow
 @pytest.mark.timeout(36000)
 def test_two_workers_take_little_more_than_half_the_time(tmp_path, record_property):
-    season, seconds = Season(tmp_path, 8, 3, (12, 8)), {}
+    season, seconds = Season(tmp_path, 24, 3, (12, 8)), {}
     for count in ("1", "2"):
         begun = time.monotonic()
         season.run(count, "--workers", count)
