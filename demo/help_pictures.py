@@ -61,6 +61,7 @@ QUICK = {
     CONTROLLER: {"blend_freeze": 0.5},
 }
 CACHED = {"VP2P_DecoupledSample": {"cache_every": 10}}
+AS_KEPT = {"blend_start": 0.2, "structure_window": 0.0, "fresh_noise": 0.0}  # as demo_re_edit has it
 MAPS = {"workflow": "demo_attention_maps", "shown": "Over the frames"}
 
 
@@ -102,7 +103,7 @@ PICTURES = {
     ],
     "weights": [
         edit(f"night: {weight}", NIGHT, clip=CAR, cross_window=0.8, word_weights=f"night: {weight}")
-        for weight in (0, 1, 4)
+        for weight in (1, 4, 8)
     ],
     "blend_words": [
         edit("blend words rabbit and cat", *CAT),
@@ -113,28 +114,28 @@ PICTURES = {
         edit("none: sun, sea and sand move a little", STAR[0]),
     ],
     "threshold": [
-        edit("threshold 0.1: ears have room", *RABBIT, threshold=0.1),
-        edit("0.8: ears are cut off", *RABBIT, threshold=0.8),
+        edit("threshold 0.1: room for a cat", *CAT, threshold=0.1, blend_start=0.2),
+        edit("0.8: the rabbit's ears stay", *CAT, threshold=0.8, blend_start=0.2),
     ],
     "threshold_colour": [
-        edit("threshold 0.3: all of the car is blue", *BLUE, clip=CAR, cross_window=0.4),
-        edit("0.8: some of it stays red", *BLUE, clip=CAR, cross_window=0.4, threshold=0.8),
+        edit("threshold 0.3: all of the car is blue", *BLUE, clip=CAR, cross_window=0.4, blend_start=0.2),
+        edit("0.8: some of it stays red", *BLUE, clip=CAR, cross_window=0.4, blend_start=0.2, threshold=0.8),
     ],
     "inflated": [
         edit("inflated", *STAR),
-        Panel("not inflated: arms change a little", workflow="demo_baseline_image_p2p"),
+        Panel("not inflated: another star in each frame", workflow="demo_baseline_image_p2p"),
     ],
     "tuning": [
         tuned("120 steps at 1e-4", steps=120, learning_rate=1e-4),
         tuned("at 1e-2: the model has forgotten the star", steps=120, learning_rate=1e-2),
     ],
     "save_tuning": [
-        Panel("edited in the session that tuned", edit("", *STAR).changes, workflow="demo_refine"),
+        Panel("edited in the session that tuned", edit("", *STAR, **AS_KEPT).changes, workflow="demo_refine"),
         re_edit("from the saved file: the same star", *STAR),
     ],
     "load_tuning": [
         re_edit("with the loaded tuning", *STAR),
-        edit("untuned: blue behind the first star's arm", *STAR),
+        edit("untuned", *STAR, **AS_KEPT),
     ],
     "save_inversion": [re_edit("a star from the saved file", *STAR), re_edit("a heart from the same file", *HEART)],
     "load_inversion": [
@@ -155,9 +156,9 @@ PICTURES = {
     ],
     "time": [
         Panel("all five: a clear star", QUICK | {CONTROLLER: edit("", *STAR).changes[CONTROLLER] | QUICK[CONTROLLER]}),
-        Panel("4 steps instead: blurred, with blue rims", edit("", *STAR).changes | {INVERT: {"steps": 4}}),
+        Panel("4 steps instead: softer", edit("", *STAR).changes | {INVERT: {"steps": 4}}),
     ],
-    "inversion_steps": [replayed(50, "50 steps: the car comes back"), replayed(3, "3 steps: blurred and bent")],
+    "inversion_steps": [replayed(50, "50 steps: the car comes back"), replayed(3, "3 steps: blurred")],
     "cache": [
         Panel("cache every 1: all is computed", edit("", *STAR).changes),
         Panel("every 10: another star, not the exact edit", edit("", *STAR).changes | CACHED),
