@@ -13,6 +13,7 @@ Edit = io.Custom("VP2P_EDIT")
 Inversion = io.Custom("VP2P_INVERSION")
 Tuning = io.Custom("VP2P_TUNING")
 Crop = io.Custom("VP2P_CROP")
+Looks = io.Custom("VP2P_LOOKS")
 
 
 def animated(frames: Tensor, fps: float) -> ui.SavedImages:

@@ -1,4 +1,4 @@
-"""Word Weights and Word Mask: words of any model's text, without an edit."""
+"""Word Weights, Word Mask, Watch Words: words of any model's text, without an edit."""
 
 from comfy.model_patcher import ModelPatcher
 from comfy.sd import CLIP
@@ -6,11 +6,53 @@ from comfy_api.latest import io
 from torch import Tensor
 
 from ..videop2p_core.edit.edit_fields import parse_words
+from ..videop2p_core.host.words.watched_words import WatchedWords, watch_words, watched_masks
 from ..videop2p_core.host.words.weigh_words import weigh_words
 from ..videop2p_core.host.words.word_masks import NOISE, word_masks
-from .types import CATEGORY
+from .types import CATEGORY, Looks
 
 MODELS = "SD 1.x to 3, Flux, Qwen-Image, Lumina 2, Z-Image, HunyuanVideo, Wan, LTX and more."
+
+
+def _words() -> io.String.Input:
+    return io.String.Input(
+        "words",
+        default="",
+        placeholder="rabbit, beach",
+        tooltip="Words, or several words in a row, separated by commas. Empty: all words of the text.",
+    )
+
+
+def _sharp() -> io.Boolean.Input:
+    return io.Boolean.Input(
+        "sharp",
+        default=True,
+        tooltip=(
+            "Spreads the maps to the edges of what they look at, as the model's self-attention knows them: two more "
+            "evaluations."
+        ),
+    )
+
+
+def _frames() -> io.Image.Input:
+    return io.Image.Input("images", optional=True, tooltip="The frames, to see the masks over them; of any size.")
+
+
+def _masks() -> list[io.Output]:
+    return [
+        io.Mask.Output(
+            id="masks",
+            display_name="masks",
+            is_output_list=True,
+            tooltip="For each word its masks, one a frame: 1 where it looks most, 0 where not at all.",
+        ),
+        io.Image.Output(
+            id="overlay",
+            display_name="overlay",
+            is_output_list=True,
+            tooltip="For each word its heat over the frames, or over black without images.",
+        ),
+    ]
 
 
 class WordWeights(io.ComfyNode):
@@ -112,12 +154,7 @@ class WordMask(io.ComfyNode):
                     default="",
                     tooltip="What the picture shows, in a sentence that has the words.",
                 ),
-                io.String.Input(
-                    "words",
-                    default="",
-                    placeholder="rabbit, beach",
-                    tooltip="Words, or several words in a row, separated by commas. Empty: all words of the text.",
-                ),
+                _words(),
                 io.Float.Input(
                     "noise",
                     default=NOISE,
@@ -128,30 +165,10 @@ class WordMask(io.ComfyNode):
                     tooltip="Under how much noise the picture is looked at: little finds parts, much only places.",
                 ),
                 io.Int.Input("seed", default=0, min=0, max=2**64 - 1, tooltip="Of that noise."),
-                io.Boolean.Input(
-                    "sharp",
-                    default=True,
-                    tooltip=(
-                        "Spreads the maps to the edges of what they look at, as the model's self-attention knows them: "
-                        "two more evaluations."
-                    ),
-                ),
-                io.Image.Input("images", optional=True, tooltip="The frames, to see the masks over them; of any size."),
+                _sharp(),
+                _frames(),
             ],
-            outputs=[
-                io.Mask.Output(
-                    id="masks",
-                    display_name="masks",
-                    is_output_list=True,
-                    tooltip="For each word its masks, one a frame: 1 where it looks most, 0 where not at all.",
-                ),
-                io.Image.Output(
-                    id="overlay",
-                    display_name="overlay",
-                    is_output_list=True,
-                    tooltip="For each word its heat over the frames, or over black without images.",
-                ),
-            ],
+            outputs=_masks(),
         )
 
     @classmethod
@@ -173,4 +190,87 @@ class WordMask(io.ComfyNode):
         return io.NodeOutput(list(looks.masks), looks.overlays)
 
 
-NODES = [WordWeights, WordMask]
+class WatchWords(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="VP2P_WatchWords",
+            display_name="Watch Words",
+            category=CATEGORY,
+            search_aliases=["video p2p", "daam", "attention map", "mask from prompt", "cross attention", "heat map"],
+            description=(
+                "Records where words of the prompt look while any sampler runs, at no further evaluation. Watched Word "
+                "Mask makes masks of it."
+            ),
+            inputs=[
+                io.Model.Input("model", tooltip=MODELS),
+                io.Clip.Input("clip", tooltip="The text encoder of the same model."),
+                io.String.Input(
+                    "text", multiline=True, default="", tooltip="The positive prompt that is sampled with."
+                ),
+                _words(),
+                io.Float.Input(
+                    "start",
+                    default=0.0,
+                    min=0.0,
+                    max=1.0,
+                    step=0.01,
+                    advanced=True,
+                    tooltip="From which share of the steps on the words are watched.",
+                ),
+                io.Float.Input(
+                    "end",
+                    default=1.0,
+                    min=0.0,
+                    max=1.0,
+                    step=0.01,
+                    advanced=True,
+                    tooltip="Up to which share of the steps they are watched.",
+                ),
+            ],
+            outputs=[
+                io.Model.Output(id="model", display_name="model", tooltip="The model, for any sampler."),
+                io.Conditioning.Output(
+                    id="conditioning",
+                    display_name="conditioning",
+                    tooltip="The text, encoded, for the sampler's positive. CLIP Text Encode of it does as well.",
+                ),
+                Looks.Output(
+                    id="looks", display_name="looks", tooltip="Where the words looked, for Watched Word Mask."
+                ),
+            ],
+        )
+
+    @classmethod
+    def execute(cls, model: ModelPatcher, clip: CLIP, text: str, words: str, start: float, end: float) -> io.NodeOutput:
+        return io.NodeOutput(*watch_words(model, clip, text, parse_words(words), start, end))
+
+
+class WatchedWordMask(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="VP2P_WatchedWordMask",
+            display_name="Watched Word Mask",
+            category=CATEGORY,
+            search_aliases=["video p2p", "daam", "attention map", "mask from prompt", "mask by text"],
+            description=(
+                "Gives a mask of each word that Watch Words watched while this latent was sampled: for detailers, "
+                "inpainting, or a second sampler."
+            ),
+            inputs=[
+                Looks.Input("looks", tooltip="From Watch Words."),
+                io.Latent.Input("latent", tooltip="The output of the sampler that ran on the watched model."),
+                _sharp(),
+                _frames(),
+            ],
+            outputs=_masks(),
+        )
+
+    @classmethod
+    def execute(cls, looks: WatchedWords, latent: dict, sharp: bool, images: Tensor | None = None) -> io.NodeOutput:
+        masks = watched_masks(looks, latent, sharp=sharp, images=images)
+        return io.NodeOutput(list(masks.masks), masks.overlays)
+
+
+NODES = [WordWeights, WordMask, WatchWords, WatchedWordMask]

@@ -17,6 +17,7 @@ OPTIONS = 5  # where transformer_options stand by position: x, timestep, two con
 OVERRIDE = "optimized_attention_override"  # where they name what the host calls in the place of its attention
 CONTROL = "videop2p_control"  # where transformer_options carry an edit's control
 WEIGHTS = "videop2p_word_weights"  # where they say which weighed texts are in use; the key of what weighs them
+WATCH = "videop2p_word_watch"  # the key of what watches words while a sampler runs
 READ = "videop2p_frames_read"  # where a layer's options say which frames each frame reads [frames, reads]
 
 

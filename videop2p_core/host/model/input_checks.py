@@ -16,7 +16,7 @@ from ...finite import check_finite_input
 from ..comfy.conditioning import Conditioning, control_nets, embedding_of, in_use
 from ..comfy.denoiser import model_sigmas, prediction_of
 from ..comfy.latents import as_clip, has_time_axis
-from ..comfy.model_patches import WEIGHTS
+from ..comfy.model_patches import WATCH, WEIGHTS
 from ..comfy.other_packs import check_beside
 from ..comfy.quantised_weights import is_known, kind_of
 from ..families.support import Feature
@@ -60,6 +60,11 @@ def check_editable(model: ModelPatcher) -> None:
         raise ValueError(
             "the model comes from Word Weights, which an edit does by itself: connect the model before that node, and "
             "write the weights into Attention Controller"
+        )
+    if model.get_wrappers(WrappersMP.OUTER_SAMPLE, WATCH):
+        raise ValueError(
+            "the model comes from Watch Words, which watches no edit: connect the model before that node, and take "
+            "Attention Maps"
         )
 
 
@@ -250,10 +255,10 @@ def check_inversion(model: ModelPatcher, inversion: Inversion) -> None:
         )
 
 
-def check_one_gpu(model: ModelPatcher) -> None:
-    """A MODEL that no other node spreads over several."""
+def check_one_gpu(model: ModelPatcher, what: str = "an edit") -> None:
+    """A MODEL that no other node spreads over several. what: runs on it."""
     if model.get_additional_models_with_key("multigpu"):
-        raise ValueError("an edit runs on one GPU: remove the node that spreads this model over several")
+        raise ValueError(f"{what} runs on one GPU: remove the node that spreads this model over several")
 
 
 def check_trainable(model: ModelPatcher) -> None:

@@ -11,7 +11,9 @@ from dataclasses import dataclass
 from itertools import repeat, takewhile
 from typing import Any
 
+import torch
 from comfy.sd import CLIP
+from torch import Tensor
 
 from ...edit.prompt import PAD, TEXT, Piece, Prompt, find_word, word_tokens
 from ..comfy.conditioning import Conditioning, embedding_of
@@ -52,6 +54,13 @@ class EncodedText:
         if not positions:
             positions = set(word_tokens(self.readings[0].prompt, word))  # says which words there are
         return tuple(sorted(positions))
+
+    def columns_of(self, words: Sequence[str]) -> Tensor:
+        """[tokens, words]: 1 at the tokens of each word. Raises as `tokens_of` does."""
+        columns = torch.zeros(self.tokens, len(words))
+        for column, word in enumerate(words):
+            columns[list(self.tokens_of(word)), column] = 1
+        return columns
 
 
 def encoded_text(clip: CLIP, text: str) -> EncodedText:

@@ -7,8 +7,11 @@ the map. No map of places by places is formed, so that any size is possible.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, ClassVar
+from uuid import UUID
 
 import torch
 import torch.nn.functional as F
@@ -26,52 +29,68 @@ from .text_attention import Evaluation, TextAttention
 class Observer(ABC):
     """A wrapper around the calls of a network whose attentions are looked into.
 
-    family: of the network; calls: of each its window, None for the whole clip, and what it told, [frames, words, rows,
-    columns]
+    family: of the network; size: of the latent, (height, width)
+    total: of what the calls told, [frames, words, rows, columns]; times: how many told of each frame, [frames, 1, 1,
+    1]; both a 0 before the first
     """
 
     family: TextAttention
-    calls: list[tuple[Any, Tensor]] = field(default_factory=list, init=False)
+    size: Sequence[int]
+    total: Tensor = field(default_factory=partial(torch.zeros, ()), init=False)
+    times: Tensor = field(default_factory=partial(torch.zeros, ()), init=False)
 
     def __call__(self, executor: Any, *args: Any, **kwargs: Any) -> Tensor:
         options, tokens = options_of(args, kwargs), context_of(args, kwargs).shape[1]
-        window, layers = options.get("context_window"), list[Tensor]()
+        window, layers, entries = options.get("context_window"), list[Tensor](), options["uuids"]
+        seen = [part for part, entry in enumerate(entries) if self.sees(entry)]
+        if not seen:
+            return executor(*args, **kwargs)
+        if args[0].ndim > 3 and args[0].shape[-2:] != self.size:
+            raise ValueError(
+                "another node gives the model the picture in tiles, in which no word can be found: remove that node"
+            )
         evaluation = Evaluation(executor.class_obj.diffusion_model, args[0], tokens, kwargs, window)
         grid = self.grid(evaluation)
 
         def act(call: PictureCall) -> Tensor:
             if self.family.grid_of_call(evaluation, call.options) == grid:
-                maps = self.maps_in(call, grid, evaluation)
-                layers.extend([] if maps is None else [maps])
+                share = len(call.q) // len(entries)
+                parts = [call.of_rows(slice(part * share, (part + 1) * share)) for part in seen]
+                maps = [part_maps for part in parts if (part_maps := self.maps_in(part, grid, evaluation)) is not None]
+                layers.extend([torch.stack(maps).mean(dim=0)] if maps else [])
             return call.attended()
 
-        args, kwargs = with_options(args, kwargs, self.family.acting(act, evaluation, options, itself=True))
+        args, kwargs = with_options(args, kwargs, self.family.acting(act, evaluation, options, self.itself))
         denoised = executor(*args, **kwargs)
         if not layers:
             raise ValueError(
                 f"another node computes {self.told}, so that no word can be found: remove that node (normalised "
                 "attention guidance, for instance)"
             )
-        self.calls.append((window, torch.stack(self.that_count(layers)).mean(dim=0)))
+        self._add(window, torch.stack(self.that_count(layers)).mean(dim=0))
         return denoised
 
     def maps(self) -> Tensor:
-        """[frames, words, rows, columns] of the whole clip: of each frame the mean of the windows that it is in."""
-        (window, first), *_ = self.calls
-        if window is None:
-            return first
-        total = first.new_zeros(window.total_frames, *first.shape[1:])
-        times = first.new_zeros(window.total_frames, 1, 1, 1)
-        for window, maps in self.calls:
-            total[window.index_list] += maps[-len(window.index_list) :]  # without what the host puts before them
-            times[window.index_list] += 1
-        return total / times
+        """[frames, words, rows, columns]: of each frame the mean of what the calls told of it."""
+        return self.total / self.times
+
+    def _add(self, window: Any, maps: Tensor) -> None:
+        """window: of the host's that the call saw, None where it saw the whole clip."""
+        told = maps.new_ones(len(maps), 1, 1, 1)
+        if window is not None:
+            maps, told = (_in_clip(x, window) for x in (maps, told))
+        self.total, self.times = self.total + maps, self.times + told
+
+    def sees(self, entry: UUID) -> bool:
+        """Whether the part of a call's rows that is of this entry of a conditioning is looked into."""
+        return True
 
     def that_count(self, layers: list[Tensor]) -> list[Tensor]:
         """Among what the layers of a call told."""
         return layers
 
     told: ClassVar[str]  # what the attentions tell
+    itself: ClassVar[bool]  # whether those of the picture to itself are among them
 
     @abstractmethod
     def grid(self, evaluation: Evaluation) -> Grid:
@@ -87,6 +106,7 @@ class WordLooks(Observer):
     """How much each place looks at each word. columns: [tokens, words], 1 at the tokens of each."""
 
     told: ClassVar[str] = "how this model looks at its text"
+    itself: ClassVar[bool] = False
     columns: Tensor
 
     def grid(self, evaluation: Evaluation) -> Grid:
@@ -115,6 +135,7 @@ class Likeness(Observer):
     """Maps [frames, words, rows, columns] spread to what looks alike within each frame, once."""
 
     told: ClassVar[str] = "how this model looks at its picture"
+    itself: ClassVar[bool] = True
     spread: Tensor
 
     def grid(self, evaluation: Evaluation) -> Grid:
@@ -142,6 +163,13 @@ def frames_seen(window: Any) -> list[int]:
     """Of a clip by a call of one of the host's windows, before which it may put another frame."""
     anchor = getattr(window, "causal_anchor_index", None)
     return window.index_list if anchor is None or anchor < 0 else [anchor, *window.index_list]
+
+
+def _in_clip(x: Tensor, window: Any) -> Tensor:
+    """What one of the host's windows told, [frames, ...], among zeros for the rest of the clip."""
+    clip = x.new_zeros(window.total_frames, *x.shape[1:])
+    clip[window.index_list] = x[-len(window.index_list) :]  # less what the host puts before them
+    return clip
 
 
 def _slice(picture: slice, grid: Grid) -> slice:

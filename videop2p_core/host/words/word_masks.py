@@ -6,18 +6,19 @@ maps to the edges of what they look at, as an edit's masks are (edit/places.py).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from comfy.model_patcher import create_model_options_clone
+from comfy.model_patcher import ModelPatcher, create_model_options_clone
 from comfy.patcher_extension import WrappersMP, add_wrapper_with_key
 from comfy.sd import CLIP
 from einops import rearrange
 from torch import Tensor
 
 from ...finite import check_finite
+from ..comfy.conditioning import Conditioning
 from ..comfy.denoiser import SOURCE, Denoiser, run
 from ..comfy.latents import for_pictures, left_over, pictures_of
 from ..comfy.progress import latent_progress
@@ -28,6 +29,7 @@ from ..model.context_passes import check_frame_windows
 from ..model.input_checks import clip_of
 from ..prompts.text_tokens import encoded_text
 from .table import text_attention_of
+from .text_attention import TextAttention
 from .word_looks import Likeness, Observer, WordLooks
 
 OBSERVER = "videop2p_word_observer"
@@ -65,24 +67,35 @@ def word_masks(
     family = text_attention_of(model)
     check_frame_windows(model)
     z = clip_of(latent, model)
-    frames, _, *size = z.shape
-    pictures = pictures_of(model.model, frames)
-    images = None if images is None else frames_of(images, "the images input")
-    if images is not None and len(images) != pictures:
-        raise ValueError(
-            f"there are {len(images)} images for a latent of {pictures} frames: connect the frames that were encoded"
-            f"{left_over(model.model, len(images), frames)}"
-        )
+    images = frames_for(model, z, images)
     encoded = encoded_text(clip, text)
-    words = words or encoded.words
-    columns = torch.zeros(encoded.tokens, len(words))
-    for column, word in enumerate(words):
-        columns[list(encoded.tokens_of(word)), column] = 1
-    looks = WordLooks(family, columns)
+    looks = WordLooks(family, z.shape[-2:], encoded.columns_of(words or encoded.words))
     progress = latent_progress(model, 1 + 2 * sharp, "Word Mask")
+
+    def algorithm(observe: Observe) -> Tensor:
+        progress(0, observe(looks, noise))
+        return sharpened(family, looks.maps(), z, observe, progress) if sharp else looks.maps()
+
+    return masks_from(model, observed(model, family, encoded.conditioning, z, seed, algorithm), sharp, z, images)
+
+
+Observe = Callable[[Observer, float], Tensor]  # an observer, a share of the noise levels -> what was denoised under it
+
+
+@torch.no_grad()
+def observed(
+    model: ModelPatcher,
+    family: TextAttention,
+    conditioning: Conditioning,
+    z: Tensor,
+    seed: int,
+    algorithm: Callable[[Observe], Tensor],
+) -> Tensor:
+    """What `algorithm(observe)` gives of a clip z [frames, channels, height, width] in VAE units; seed: of the noise
+    that each evaluation looks at it under."""
     fresh = torch.randn(z.shape, generator=torch.Generator().manual_seed(seed))
 
-    def algorithm(denoise: Denoiser, z0: Tensor, _: Tensor) -> Tensor:
+    def with_noise(denoise: Denoiser, z0: Tensor, _: Tensor) -> Tensor:
         sampling: Any = model.get_model_object("model_sampling")
         prediction: Any = sampling
 
@@ -93,23 +106,47 @@ def word_masks(
             x = prediction.noise_scaling(sigma, fresh.to(z0), z0)
             return Denoiser(denoise.guider, options)(x, sigma, SOURCE)
 
-        progress(0, observe(looks, noise))
-        maps = looks.maps()
-        for done in range(1, 1 + 2 * sharp):
-            likeness = Likeness(family, maps)
-            progress(done, observe(likeness, LOW))
-            maps = likeness.maps()
-        return maps
+        return algorithm(observe)
 
     levels = torch.tensor([1.0, 0.0])  # of a run that has none: each evaluation says its own
-    with torch.no_grad():
-        maps = run(family.prepared(model), encoded.conditioning, encoded.conditioning, z, levels, algorithm).cpu()
+    return run(family.prepared(model), conditioning, conditioning, z, levels, with_noise)
+
+
+def sharpened(
+    family: TextAttention, maps: Tensor, z: Tensor, observe: Observe, progress: Callable[[int, Tensor], None]
+) -> Tensor:
+    """Maps [frames, words, rows, columns] of a clip z spread to the edges of what they look at."""
+    for done in range(2):
+        likeness = Likeness(family, z.shape[-2:], maps)
+        progress(done, observe(likeness, LOW))
+        maps = likeness.maps()
+    return maps
+
+
+def frames_for(model: ModelPatcher, z: Tensor, images: Tensor | None) -> Tensor | None:
+    """IMAGEs to see the masks of a clip z [frames, ...] over: one for each picture, in a sentence."""
+    if images is None:
+        return None
+    images = frames_of(images, "the images input")
+    pictures = pictures_of(model.model, len(z))
+    if len(images) != pictures:
+        raise ValueError(
+            f"there are {len(images)} images for a latent of {pictures} frames: connect the frames that were encoded"
+            f"{left_over(model.model, len(images), len(z))}"
+        )
+    return images
+
+
+def masks_from(model: ModelPatcher, maps: Tensor, sharp: bool, z: Tensor, images: Tensor | None) -> WordMasks:
+    """Of the pictures of a clip z [frames, channels, height, width]. maps: [frames, words, rows, columns]; sharp:
+    whether they were spread; images: see `frames_for`."""
+    maps = maps.cpu()
     check_finite(maps, "the attention to the words")
     if sharp:
         low, high = maps.amin((-2, -1), keepdim=True), maps.amax((-2, -1), keepdim=True)
         maps = (maps - low) / (high - low).clamp(min=torch.finfo(maps.dtype).tiny)
     factor = model.model.latent_format.spacial_downscale_ratio
     by_word = rearrange(maps, "frames words rows columns -> words frames rows columns")
-    masks = masks_of(by_word, [factor * side for side in size])
+    masks = masks_of(by_word, [factor * side for side in z.shape[-2:]])
     masks = torch.stack([for_pictures(model.model, mask) for mask in masks])
     return WordMasks(masks, [heat_overlay(mask, images) for mask in masks])

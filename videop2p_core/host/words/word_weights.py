@@ -15,14 +15,12 @@ import torch
 from torch import Tensor
 
 from ...diffusion.weighted_attention import weighted_attention
-from ...edit.prompt import shortened
 from ...edit.text_weights import TextWeights
-from ..comfy.conditioning import same_embedding
 from ..comfy.model_patches import WEIGHTS, context_of, options_of, with_options
 from .picture_call import PictureCall
 from .text_attention import Evaluation, TextAttention
+from .text_in_use import SAME, entries_of, step_of
 
-SAME = 1e-3  # of one noise level, in half precision
 Halves = dict[UUID, int]  # entries of conditionings, and the host's index of the conditioning that each belongs to
 
 
@@ -44,13 +42,8 @@ class WeighedText:
     def outer_sample(self, executor: Any, *args: Any, **kwargs: Any) -> Any:
         """Before anything is sampled: is the text in use?"""
         guider = executor.class_obj
-        entries = [entry for conditioning in guider.conds.values() for entry in conditioning]
-        mine = frozenset(entry["uuid"] for entry in entries if self._is_mine(entry))
-        if not mine:
-            raise ValueError(
-                f"no conditioning has the text '{shortened(self.text)}', whose words are weighed: sample with the "
-                "conditioning that Word Weights gives, or with the same text from the same CLIP"
-            )
+        entries = entries_of(guider, self.text, self.embedding, "weighed", "Word Weights")
+        mine = frozenset(entry["uuid"] for entry in entries)
         sampling = guider.model_patcher.get_model_object("model_sampling")
         noisiest, cleanest = (float(sampling.percent_to_sigma(share)) for share in self.window)
         options = guider.model_options["transformer_options"]
@@ -95,10 +88,6 @@ class WeighedText:
             )
         return denoised
 
-    def _is_mine(self, entry: dict[str, Any]) -> bool:
-        embedding = entry.get("cross_attn")
-        return embedding is not None and same_embedding([[embedding]], self.embedding)
-
 
 @dataclass(frozen=True)
 class TextInUse:
@@ -124,9 +113,7 @@ class TextInUse:
         levels = options["sample_sigmas"][:-1]
         if not self.cleanest * (1 - SAME) <= sigma <= self.noisiest * (1 + SAME):
             return None
-        # A sampler may evaluate between two levels: the step is that which began.
-        step = max(int((levels >= sigma * (1 - SAME)).sum()) - 1, 0)
-        return self.text.weights.at(step, len(levels))
+        return self.text.weights.at(step_of(levels, sigma), len(levels))
 
 
 def weights_now(options: dict[str, Any], sigma: float) -> dict[int, Tensor]:
