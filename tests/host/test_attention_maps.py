@@ -164,6 +164,16 @@ def test_a_word_that_nothing_looks_at_is_dark():
         assert (maps.masks_of(torch.full((1, 1, 4, 4), value), (8, 8)) == 0).all()
 
 
+def test_masks_of_cells_that_reach_past_the_edge_are_cut_there():
+    """A latent of 9x7, of which 2x2 are a cell: its pictures are 72x56, its cells would make 80x64."""
+    cells = torch.zeros(1, 1, 5, 4)
+    cells[..., 3, 2] = 1
+    found = maps.masks_of(cells, (72, 56))
+    assert torch.equal(found, maps.masks_of(cells, (80, 64))[..., :72, :56])
+    rows, columns = (found[0, 0] > 0.5).nonzero().float().mean(dim=0).tolist()
+    assert abs(rows - 55.5) < 0.5 and abs(columns - 39.5) < 0.5  # the middle of its pixels, 48 to 63 and 32 to 47
+
+
 def test_the_words_are_those_to_blend_or_else_all(edit, whole):
     assert maps.words_of(edit.plan, "source") == ("rabbit",)
     assert maps.words_of(edit.plan, "target") == ("green spotted rabbit",)

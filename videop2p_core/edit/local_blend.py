@@ -18,6 +18,7 @@ from torch import Tensor
 
 from ..finite import check_finite_input
 from ..images.crop import FACTORS, as_decoded
+from .grids import fitted
 
 WORDS, SUBTRACTED = 0, 1  # the two groups of words
 
@@ -97,7 +98,7 @@ def threshold_maps(maps: Tensor, size: tuple[int, int], threshold: float, pool: 
     maps = maps[:, None]
     if pool:
         maps = F.max_pool2d(maps, kernel_size=3, stride=1, padding=1)
-    maps = F.interpolate(maps, size=size)[:, 0]
+    maps = fitted(maps, size)[:, 0]
     return maps / maps.amax((1, 2), keepdim=True) > threshold  # an all-zero map gives NaN, which exceeds nothing
 
 

@@ -8,9 +8,10 @@ section 3.2, whose masks it takes the place of).
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor
+
+from .grids import fitted
 
 LARGEST = 32 * 32  # places of a frame whose maps are formed: 4 MiB a frame
 
@@ -33,7 +34,7 @@ def spread(maps: Tensor, affinities: Tensor, grid: tuple[int, int]) -> Tensor:
     maps [frames, any rows, any columns], affinities [frames, places, places] of a grid of (rows, columns)
     -> [frames, rows, columns]
     """
-    word = F.interpolate(maps[:, None].float(), size=grid, mode="bilinear")[:, 0]
+    word = fitted(maps[:, None].float(), grid, "bilinear")[:, 0]
     word = rearrange(word, "frames rows columns -> frames (rows columns) 1")
     place = (affinities @ (affinities @ word))[..., 0]
     low, high = place.amin(dim=1, keepdim=True), place.amax(dim=1, keepdim=True)

@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
-import torch.nn.functional as F
 from comfy.model_patcher import ModelPatcher, create_model_options_clone
 from einops import rearrange
 from torch import Tensor
@@ -18,6 +17,7 @@ from torch import Tensor
 from ...device_transfer import sent
 from ...diffusion import schedule
 from ...edit.edit_plan import EditPlan
+from ...edit.grids import fitted
 from ...edit.local_blend import Blend, word_columns
 from ...edit.matrices import Edit, no_edit
 from ...edit.places import LARGEST
@@ -235,5 +235,5 @@ def nothing(tokens: int, steps: int) -> Edit:
 def masks_of(maps: Tensor, size: Sequence[int]) -> Tensor:
     """Maps [words, frames, rows, columns] at size (height, width), each divided by its frame's maximum."""
     # A word of weight 0 or less has no maximum to divide by, and bicubic may swing below 0.
-    masks = F.interpolate(maps.float(), size=tuple(size), mode="bicubic").clamp(min=0)
+    masks = fitted(maps.float(), size, "bicubic").clamp(min=0)
     return masks / masks.amax((-2, -1), keepdim=True).clamp(min=torch.finfo(masks.dtype).tiny)

@@ -5,12 +5,12 @@ from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 import torch
-import torch.nn.functional as F
 from comfy.model_patcher import ModelPatcher
 from comfy.sd import CLIP
 
 from ...diffusion.inversion import Inversion
 from ...edit.edit_plan import EditPlan
+from ...edit.grids import fitted
 from ...edit.prompt_difference import blend_words
 from ...log import LOG
 from ..comfy.conditioning import Conditioning, with_sizes
@@ -254,7 +254,7 @@ def pixel_places(model: ModelPatcher, edited: Edited) -> tuple[list[torch.Tensor
         for masks, place in zip((old, new), places or (None, None), strict=True):
             if place is None:
                 place = torch.ones(len(as_clip(latent)), 1, 1)
-            masks.append(for_pictures(model.model, F.interpolate(place[:, None], size=size, mode="bilinear")[:, 0]))
+            masks.append(for_pictures(model.model, fitted(place[:, None], size, "bilinear")[:, 0]))
     return old, new
 
 

@@ -19,6 +19,7 @@ from einops import rearrange, reduce
 from torch import Tensor
 
 from ...diffusion.attention import attention, word_probabilities
+from ...edit.grids import fitted
 from ..comfy.latents import Grid
 from ..comfy.model_patches import context_of, options_of, with_options
 from .picture_call import PictureCall
@@ -146,7 +147,7 @@ class Likeness(Observer):
             return None
         frames, rows, columns = grid
         spread = self.spread if evaluation.window is None else self.spread[frames_seen(evaluation.window)]
-        maps = F.interpolate(spread.float(), size=(rows, columns), mode="bilinear").to(call.q.device)
+        maps = fitted(spread.float(), (rows, columns), "bilinear").to(call.q.device)
         q, k = _flat(call.of_queries(_slice(call.picture, grid)))
         q, k = (
             rearrange(x, "rows (f places) channels -> (rows f) places channels", f=frames)
