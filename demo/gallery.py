@@ -30,6 +30,7 @@ TWINS = {  # where the demo's is called otherwise
     "inpaint_word_swap": "word_swap",
     "image_words": "word_weights",
 }
+PICTURES = ("With weights", "Without", "Sampled", "Where it looked", "Painted")  # titles of nodes
 DURATION, SHEET = 125, 384  # ms of a frame; pixels of the side of a contact sheet
 
 
@@ -51,7 +52,7 @@ def looked_at(url: str, graph: dict, ran: Ran) -> list[np.ndarray]:
         return [shown_frames(url, ran.outputs[node]) for node in nodes if node in ran.outputs]
 
     source, overlays = videos.read(videos.FIRST), titled("Over the frames")
-    pictures = [*titled("With weights"), *titled("Without")]
+    pictures = [picture for title in PICTURES for picture in titled(title)]
     if pictures:
         return [np.repeat(picture, len(source), axis=0) for picture in pictures]
     return [source, *(clip for overlay in overlays for clip in np.split(overlay, len(overlay) // len(source)))]

@@ -1,14 +1,17 @@
-"""Word Weights and Word Mask as nodes: what they give, and what they refuse before anything runs."""
+"""Word Weights, Word Mask and Watch Words as nodes: what they give, and what they refuse before anything runs."""
 
 from unittest.mock import patch
 
 import comfy.sample
 import pytest
 import torch
+from comfy_extras.nodes_custom_sampler import Noise_RandomNoise, SamplerCustomAdvanced
 from comfyui_videop2p.tests.host.calls import SOURCE, encode, run
 from comfyui_videop2p.tests.host.refusals import refused
 from comfyui_videop2p.tests.host.test_other_families import unweighted
 from comfyui_videop2p.tests.host.wan import tiny_text, tiny_wan
+
+import nodes as stock
 
 STRIPED = "a red striped rabbit on the beach"
 
@@ -84,12 +87,17 @@ def test_a_family_that_is_not_known_is_named(demo, family):
         run("WordWeights", model=model, clip=clip, text=STRIPED, weights="striped: 2")
     with refused(named):
         run("WordMask", model=model, clip=clip, text=STRIPED, latent={"samples": torch.zeros(1, 4, 16, 16)})
+    with refused(named):
+        run("WatchWords", model=model, clip=clip, text=STRIPED, words="rabbit")
 
 
 def test_an_edit_has_weights_of_its_own(demo, inverting):
     heavy, _ = run("WordWeights", model=demo[0], clip=demo[1], text=SOURCE, weights="red: 2")
     with refused("the model comes from Word Weights, which an edit does by itself"):
         run("DDIMInvert", **inverting | {"model": heavy})
+    watching, _, _ = run("WatchWords", model=inverting["model"], clip=demo[1], text=SOURCE)
+    with refused("the model comes from Watch Words, which watches no edit"):
+        run("DDIMInvert", **inverting | {"model": watching})
 
 
 def test_a_mask_a_word_over_the_frames(demo, latent):
@@ -117,6 +125,68 @@ def test_masks_that_cannot_be(demo, latent, inputs, sentence):
     model, clip, _ = demo
     with refused(sentence), patch.object(comfy.samplers.CFGGuider, "sample", lambda *_, **__: pytest.fail("it ran")):
         run("WordMask", **{"model": model, "clip": clip, "latent": latent, "text": SOURCE, "words": "rabbit"} | inputs)
+
+
+def test_words_are_watched_under_stock_samplers(demo):
+    model, clip, _ = demo
+    watching, positive, looks = run("WatchWords", model=model, clip=clip, text=STRIPED, words="rabbit, beach")
+    assert torch.equal(positive[0][0], encode(clip, STRIPED)[0][0])
+    empty, null = {"samples": torch.zeros(2, 4, 16, 16)}, encode(clip, "")
+
+    def sampled(model):
+        """By KSampler, and by SamplerCustomAdvanced."""
+        with torch.inference_mode():
+            (latent,) = stock.common_ksampler(model, 5, 4, 3.0, "dpmpp_2m_sde", "karras", positive, null, empty)
+            guider = comfy.samplers.CFGGuider(model)
+            guider.set_conds(positive, null)
+            sigmas = comfy.samplers.calculate_sigmas(model.get_model_object("model_sampling"), "normal", 4)
+            heun = comfy.samplers.sampler_object("heun")
+            return latent, *SamplerCustomAdvanced.execute(Noise_RandomNoise(5), guider, heun, sigmas, empty).result
+
+    of_the_first, of_the_second, denoised = sampled(watching)
+    plain = sampled(model)
+    assert torch.equal(of_the_first["samples"], plain[0]["samples"])
+    assert torch.equal(of_the_second["samples"], plain[1]["samples"])
+    frames, found = torch.rand(2, 64, 64, 3), []
+    for latent in (of_the_first, of_the_second):
+        masks, overlays = run("WatchedWordMask", looks=looks, latent=latent, images=frames)
+        assert len(masks) == len(overlays) == 2 and all(mask.shape == (2, 128, 128) for mask in masks)
+        assert overlays[0].shape == frames.shape
+        found.append(masks[0])
+    assert not torch.equal(*found)
+    with refused("(not its denoised_output)"):
+        run("WatchedWordMask", looks=looks, latent=denoised)
+
+
+@pytest.mark.parametrize(
+    "inputs, sentence",
+    [
+        ({"words": "zebra"}, "'zebra' is not a word of the prompt"),
+        ({"start": 0.6, "end": 0.4}, "the words are watched from 0.6 to 0.4 of the run"),
+        ({"clip": None}, "there is no CLIP"),
+        ({"model": None}, "there is no model"),
+    ],
+)
+def test_words_that_cannot_be_watched(demo, inputs, sentence):
+    with refused(sentence):
+        run("WatchWords", **{"model": demo[0], "clip": demo[1], "text": STRIPED, "words": "rabbit"} | inputs)
+
+
+@pytest.mark.parametrize(
+    "inputs, sentence",
+    [
+        ({"latent": {"samples": torch.zeros(1, 16, 8, 8)}}, "the latent has shape"),
+        ({"latent": {}}, "the latent input holds no clip"),
+        ({"latent": {"samples": torch.zeros(1, 4, 16, 16)}}, "this latent came of none of the last runs"),
+        ({"images": torch.zeros(5, 64, 64, 3)}, "there are 5 images for a latent of 1 frames"),
+    ],
+)
+def test_watched_masks_that_cannot_be(demo, inputs, sentence):
+    model, clip, _ = demo
+    watching, positive, looks = run("WatchWords", model=model, clip=clip, text=SOURCE, words="rabbit")
+    latent = {"samples": drawn(watching, positive, clip)}
+    with refused(sentence), patch.object(comfy.samplers.CFGGuider, "sample", lambda *_, **__: pytest.fail("it ran")):
+        run("WatchedWordMask", **{"looks": looks, "latent": latent} | inputs)
 
 
 def test_on_a_video_model(demo):

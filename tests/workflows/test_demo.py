@@ -32,7 +32,14 @@ STEPS["demo_sweep"] = 10
 WHOLE = 1000  # steps: no workflow has as many
 TUNING_STEPS = 20  # of all, as they share one tuning
 # These show no edit, or on one sheet many that need not all succeed.
-WITHOUT_EDIT = ("demo_keep", "demo_export", "demo_attention_maps", "demo_sweep", "demo_word_weights")
+WITHOUT_EDIT = (
+    "demo_keep",
+    "demo_export",
+    "demo_attention_maps",
+    "demo_sweep",
+    "demo_word_weights",
+    "demo_watch_words",
+)
 
 
 def api_text(name):

@@ -68,6 +68,42 @@ def word_mask(studio):
 
 
 @recipe(
+    """## Where a word looks while a picture is sampled
+
+*Watch Words* records where the rabbit of the prompt is drawn, while the stock sampler draws it: no evaluation is added,
+and the picture is bit for bit the same. *Watched Word Mask* makes a mask of it, and a second sampler paints there.""",
+)
+def watch_words(studio):
+    graph = studio.graph
+    graph.column("1 Model and words")
+    studio.load_checkpoint()
+    watched = graph.add(
+        "VP2P_WatchWords", model=studio.model, clip=studio.clip, text="a red rabbit on the beach", words="rabbit"
+    )
+    (null,) = graph.add("CLIPTextEncode", "Negative prompt", clip=studio.clip, text="")
+    (latent,) = graph.add("EmptyLatentImage", width=128, height=128, batch_size=1)
+    graph.column("2 Sample")
+    settings = {"negative": null, "steps": 20, "cfg": 4.0, "sampler_name": "dpmpp_2m", "scheduler": "karras"}
+    (sampled,) = graph.add(
+        "KSampler", model=watched["model"], positive=watched["conditioning"], latent_image=latent, seed=7, **settings
+    )
+    (picture,) = graph.add("VAEDecode", samples=sampled, vae=studio.vae)
+    graph.add("SaveImage", "Sampled", images=picture, filename_prefix="video_p2p/watch_words")
+    graph.column("3 Where it looked")
+    word_masks = graph.add("VP2P_WatchedWordMask", looks=watched["looks"], latent=sampled, images=picture)
+    graph.add("PreviewImage", "Where it looked", images=word_masks["overlay"])
+    region = graph.add("VP2P_EditRegion", masks=word_masks["masks"], images=picture, threshold=0.4, grow=4, feather=4)
+    graph.column("4 Paint it")
+    target = graph.add("CLIPTextEncode", "Target prompt", clip=studio.clip, text="a blue rabbit on the beach")
+    masked = graph.add("SetLatentNoiseMask", samples=sampled, mask=region["region"])
+    (painted,) = graph.add(
+        "KSampler", "Paint", model=studio.model, positive=target, latent_image=masked, seed=8, **settings
+    )
+    painted_picture = graph.add("VAEDecode", "Decode what was painted", samples=painted, vae=studio.vae)
+    graph.add("SaveImage", "Painted", images=painted_picture, filename_prefix="video_p2p/watch_words")
+
+
+@recipe(
     """## Weights and masks on Z-Image
 
 On Z-Image `(blue:1.5)` in the prompt does nothing; *Word Weights* does. *Word Mask* then finds words of the same prompt

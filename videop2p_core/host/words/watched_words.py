@@ -58,9 +58,10 @@ class RunLooks(WordLooks):
 
 @dataclass(frozen=True)
 class WatchedRun:
-    """looks: what it told; noise: the level that it ended at, as the model counts it."""
+    """maps: see `Observer.maps`, without axes where the text was in use in no step that was watched; noise: the level
+    that it ended at, as the model counts it."""
 
-    looks: RunLooks
+    maps: Tensor
     noise: float
 
 
@@ -81,7 +82,8 @@ class WatchedWords:
 
     def outer_sample(self, executor: Any, *args: Any, **kwargs: Any) -> Tensor:
         """Around one run: a wrapper of the host's call of this name."""
-        guider, (noise, _, sampler, sigmas, *_) = executor.class_obj, args
+        guider = executor.class_obj
+        noise, _, sampler, sigmas, *_ = args
         steps = len(sigmas) - 1
         if isinstance(sampler, Algorithm) or not steps:  # of a node of this pack, which samples nothing
             return executor(*args, **kwargs)
@@ -89,12 +91,10 @@ class WatchedWords:
         self._check(guider, noise, steps)
         add_wrapper_with_key(WrappersMP.APPLY_MODEL, WATCH, looks, guider.model_options, is_model_options=True)
         latent = executor(*args, **kwargs)
-        shapes = kwargs.get("latent_shapes") or [latent.shape]
-        picture = unpack_latents(latent, shapes)[0] if len(shapes) > 1 else latent
-        looks.total, looks.times = looks.total.cpu(), looks.times.cpu()
+        picture, *_ = unpack_latents(latent, kwargs.get("latent_shapes") or [latent.shape])  # without its sound
         name = digest(picture)
         self.runs.pop(name, None)
-        self.runs[name] = WatchedRun(looks, sigmas[-1].item())
+        self.runs[name] = WatchedRun(looks.maps().cpu(), sigmas[-1].item())
         while len(self.runs) > KEPT:
             del self.runs[next(iter(self.runs))]
         return latent
@@ -108,7 +108,7 @@ class WatchedWords:
                 "runs on Watch Words' model, as it comes (not its denoised_output), and if it does, run that sampler "
                 "again with another seed"
             )
-        if not run.looks.times.ndim:
+        if not run.maps.ndim:
             raise ValueError(
                 "the text was in use in none of the steps that were watched: give its conditioning the whole run"
             )
@@ -129,7 +129,7 @@ class WatchedWords:
         check_one_gpu(guider.model_patcher, "what watches words")
         if has_time_axis(self.model.model) and len(noise) > 1:
             raise ValueError(
-                f"words are watched in one clip at a time, and {len(noise)} are sampled: make the batch one clip"
+                f"words are watched in one clip at a time, and {len(noise)} are sampled: sample them one by one"
             )
         start, end = self.window
         if not any(start <= step / steps < end for step in range(steps)):
@@ -172,7 +172,7 @@ def watched_masks(
     z = clip_of({"samples": picture}, model)
     run = watched.run_of(picture)
     images = frames_for(model, z, images)
-    maps = run.looks.maps()
+    maps = run.maps
     if sharp:
         sampling: Any = model.get_model_object("model_sampling")
         if run.noise > float(sampling.percent_to_sigma(1 - LOW)):
