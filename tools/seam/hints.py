@@ -155,6 +155,7 @@ KIND_OF_NAME = {
         "hunyuan": "comfy.ldm.hunyuan_video.model.HunyuanVideo",
         "lumina": "comfy.ldm.lumina.model.NextDiT",
     },
+    "host.words.watched_words": {"self.model": MODEL, "sampling": SAMPLING, "watched": "WatchedWords"},
     "host.words.weigh_words": {"text": "WeighedText"},
     "host.words.word_looks": {"executor.class_obj": BASE, "picture": ""},
     "host.words.word_masks": {"denoise": "", "sampling": SAMPLING, "prediction": "comfy.model_sampling.EPS"},

@@ -46,8 +46,8 @@ class RunLooks(WordLooks):
     window: tuple[float, float]
 
     def __call__(self, executor: Any, *args: Any, **kwargs: Any) -> Tensor:
-        _, sigma, *_ = args
-        levels, (start, end) = options_of(args, kwargs)["sample_sigmas"][:-1], self.window
+        options, (_, sigma, *_), (start, end) = options_of(args, kwargs), args, self.window
+        levels = options["sample_sigmas"][:-1]
         if not start <= step_of(levels, sigma.max().item()) / len(levels) < end:
             return executor(*args, **kwargs)
         return super().__call__(executor, *args, **kwargs)
