@@ -105,8 +105,7 @@ class WatchedWords:
         if run is None:
             raise ValueError(
                 "this latent came of none of the last runs that were watched: connect the output of a sampler that "
-                "runs on Watch Words' model, as it comes (not its denoised_output), and if it does, run that sampler "
-                "again with another seed"
+                "runs on Watch Words' model, as it comes, and if it does, run that sampler again with another seed"
             )
         if not run.maps.ndim:
             raise ValueError(
