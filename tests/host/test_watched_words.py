@@ -1,13 +1,17 @@
 """Watch Words and Watched Word Mask: the laws, on a small model of every family that is known."""
 
+from itertools import islice
 from unittest.mock import patch
 
 import comfy.model_management
+import comfy.sample
 import comfy.samplers
+import numpy as np
 import pytest
 import torch
 from comfy.model_patcher import create_model_options_clone
 from comfy.patcher_extension import WrappersMP, add_wrapper_with_key
+from comfyui_videop2p.demo import scenes
 from comfyui_videop2p.tests.host.family_worlds import fingerprint
 from comfyui_videop2p.tests.host.refusals import refused
 from comfyui_videop2p.tests.host.test_word_masks import WORDS, encoded, every_kind, in_windows
@@ -260,3 +264,21 @@ def test_a_text_that_is_in_use_in_no_watched_step():
     latent = sampled(model, "sd15", guider=guided(model, "sd15", late))
     with refused("the text was in use in none of the steps that were watched"):
         masks(watched, latent)
+
+
+def test_a_thing_is_found_while_it_is_drawn(demo):
+    model, clip, vae = demo
+    for scene in islice(scenes.of_one_thing(1_000_000), 2):
+        frames = scenes.clip(scene, 4)
+        pictures = torch.from_numpy(np.stack([frame.image for frame in frames]))
+        true = torch.from_numpy(np.stack([frame.mask for frame in frames])) > 0.5
+        with torch.inference_mode():
+            z = vae.encode(pictures)
+            watching, positive, watched = watched_words.watch_words(model, clip, scenes.caption(scene), [scene.object])
+            null = clip.encode_from_tokens_scheduled(clip.tokenize(""))
+            drawn_again = comfy.sample.sample(
+                watching, comfy.sample.prepare_noise(z, 0), 20, 4.0, "dpmpp_2m", "karras", positive, null, z,
+                denoise=0.5, disable_pbar=True, seed=0,
+            )  # fmt: skip
+        place = masks(watched, drawn_again)[0] > 0.4
+        assert (place & true).sum() / (place | true).sum() > 0.75  # 0.83 and 0.88 measured on 8 frames
