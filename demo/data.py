@@ -12,6 +12,7 @@ from . import runs, scenes
 
 CELL = 8  # pixels a side of one latent cell
 PICTURES = 11000  # that training reads
+JUDGE_PICTURES = 26000  # more than the model reads: a judge must be right where a model may err
 PART = 1000  # pictures a file: rendering goes on where it was stopped
 THINGS = 2  # the most that a scene has
 

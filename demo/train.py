@@ -35,6 +35,7 @@ def train(
             workers.launch("demo.train_lcm", arguments)
             shutil.copyfile(runs.LCM, runs.DISTILLED)
         elif stage == "judge":
+            data.coverage(data.JUDGE_PICTURES)  # renders them before both workers ask for them
             workers.launch("demo.train_judge", ["--resume"] * resume)
         elif stage == "export":
             export.export(training)

@@ -18,7 +18,6 @@ from safetensors.torch import save_file
 from . import data, runs, scenes, workers
 from .judge import Judge
 
-PICTURES = 26000  # more than the model reads: a judge must be right where a model may err
 BATCH = 32  # of each worker
 RATE, DECAY = 2e-3, 1e-2
 EDGE = 8  # pixels that a picture is moved by at most
@@ -96,7 +95,7 @@ def train(pictures: int, passes: int, resume: bool) -> None:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--pictures", type=int, default=PICTURES)
+    parser.add_argument("--pictures", type=int, default=data.JUDGE_PICTURES)
     parser.add_argument("--steps", type=int, default=runs.STEPS["judge"], help="passes over them")
     parser.add_argument("--resume", action="store_true")
     a = parser.parse_args()
