@@ -16,7 +16,13 @@ from . import data, export, runs, workers
 
 
 def train(
-    stages: list[str], pictures: int, steps: int | None, resume: bool, from_committed: bool, training: str
+    stages: list[str],
+    pictures: int,
+    judge_pictures: int,
+    steps: int | None,
+    resume: bool,
+    from_committed: bool,
+    training: str,
 ) -> None:
     if from_committed:
         export.restore()
@@ -35,8 +41,8 @@ def train(
             workers.launch("demo.train_lcm", arguments)
             shutil.copyfile(runs.LCM, runs.DISTILLED)
         elif stage == "judge":
-            data.coverage(data.JUDGE_PICTURES)  # renders them before both workers ask for them
-            workers.launch("demo.train_judge", ["--resume"] * resume)
+            data.coverage(judge_pictures)  # renders them before both workers ask for them
+            workers.launch("demo.train_judge", ["--pictures", str(judge_pictures), *["--resume"] * resume])
         elif stage == "export":
             export.export(training)
 
@@ -46,10 +52,11 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--stages", nargs="+", choices=stages, default=stages)
     parser.add_argument("--pictures", type=int, default=data.PICTURES)
+    parser.add_argument("--judge-pictures", type=int, default=data.JUDGE_PICTURES)
     parser.add_argument("--steps", type=int, help="of each stage that is trained by steps, in place of its own number")
     parser.add_argument("--training", default="python dev.py train", help="what it took, for the file's metadata")
     begin = parser.add_mutually_exclusive_group()
     begin.add_argument("--resume", action="store_true", help="stages without a checkpoint start from the weights there")
     begin.add_argument("--from-committed", action="store_true")
     a = parser.parse_args()
-    train(list(a.stages), a.pictures, a.steps, a.resume, a.from_committed, a.training)
+    train(list(a.stages), a.pictures, a.judge_pictures, a.steps, a.resume, a.from_committed, a.training)
