@@ -42,7 +42,7 @@ def test_other_families_are_told_which_are_supported(family, folders, inversion,
     }
     # What exports a tuning takes a tuned model alone, and one of another family cannot be. What weighs words and looks
     # for them takes more families, and a pair of experts fewer.
-    others = {"VP2P_ExportTuning", "VP2P_WordWeights", "VP2P_WordMask", "VP2P_ModelPair"}
+    others = {"VP2P_ExportTuning", "VP2P_WordWeights", "VP2P_WordMask", "VP2P_WatchWords", "VP2P_ModelPair"}
     assert takes_a_model() - others == {f"VP2P_{name}" for name in calls}
     for node_id, inputs in calls.items():
         with pytest.raises(ValueError, match=f"{type(model.model).__name__} .*Stable Diffusion 1.x, 2.x or XL"):
