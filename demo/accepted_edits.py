@@ -74,8 +74,7 @@ class AcceptedCase:
 
     @property
     def is_told(self) -> bool:
-        """Whether the true target shows its words: whether spots were drawn on the side of a thing that is turned
-        away nobody can say."""
+        """Whether the true target shows its words: spots may all lie on the side of a thing that is turned away."""
         return words_seen(self.target, self.truth.true, self.world.judge) >= SEEN_IN
 
     @property

@@ -30,7 +30,8 @@ def ways_part(world: World) -> dict[str, Any]:
     for model in models.values():
         model.add_wrapper(WrappersMP.DIFFUSION_MODEL, meter)
     for told in told_cases(world, models[False]):
-        cases = {kind: AcceptedCase(world, model, told.seed) for kind, model in models.items()}
+        cases = {distilled: AcceptedCase(world, model, told.seed) for distilled, model in models.items()}
+        cases[False] = told  # rendered by now
         for name, way in ways.items():
             case = cases[way.distilled]
             meter.forwards()
