@@ -1,10 +1,11 @@
-"""On LTX too a source goes block by block beside its target: the same edit, and of the source one block is kept."""
+"""On LTX and Cosmos too a source goes block by block beside its target: the same edit, and of the source one block is
+kept."""
 
 import pytest
 import torch
 from comfy.patcher_extension import WrappersMP
 from comfyui_videop2p.tests.families.worlds import BIG, BLUE, RED, World
-from comfyui_videop2p.tests.host import ltx
+from comfyui_videop2p.tests.host import cosmos, ltx
 from comfyui_videop2p.tests.host.test_in_step import peaks, plain
 from comfyui_videop2p.videop2p_core.host.control.source_recording import SourceRecording
 from comfyui_videop2p.videop2p_core.host.families.table import family_of
@@ -12,10 +13,14 @@ from comfyui_videop2p.videop2p_core.host.model import memory_budget as budget
 
 FULL = {"cross_window": 1.0, "temporal_window": 1.0}
 TEXTS = {"ltxv": ltx.tiny_t5, "ltx-2": ltx.tiny_gemma, "ltx-2.3": lambda: ltx.tiny_gemma("ltx-2.3")}
-every_kind = pytest.mark.parametrize("kind", TEXTS)
+COSMOS = "cosmos"
+every_kind = pytest.mark.parametrize("kind", [*TEXTS, COSMOS])
 
 
-def world_of(kind, **sizes):
+def world_of(kind, blocks=4, **sizes):
+    if kind == COSMOS:
+        return World(kind, lambda: (cosmos.tiny_cosmos(num_blocks=blocks, **sizes), cosmos.tiny_t5()))
+    sizes = {"num_layers": blocks, **sizes}
     told = {} if kind == "ltx-2.3" else {"frame_rate": 8.0}
     return World(kind, lambda: (ltx.tiny_ltx(kind, **sizes), TEXTS[kind]()), told=told, sound=kind == "ltx-2.3")
 
@@ -56,7 +61,7 @@ def test_it_is_the_edit_of_a_source_that_is_kept_whole_bit_for_bit(kind, most, m
 def test_what_is_kept_is_foretold_and_does_not_grow_with_the_blocks(kind, most):
     largest = []
     for blocks in (2, 5):
-        world = world_of(kind, num_layers=blocks)
+        world = world_of(kind, blocks)
         inversion, source = world.inverted(steps=1)[0], world.encoded(RED)
         most[:] = [0]
         world.edited(inversion, world.controlled(BLUE, **FULL))
@@ -77,7 +82,7 @@ def test_what_is_kept_is_foretold_and_does_not_grow_with_the_blocks(kind, most):
 def test_the_device_needs_little_more_than_for_plain_sampling(kind, monkeypatch, free, times):
     """Of LTX-2 the more the longer its text is beside its clip: here by 1024 tokens to 1728 places."""
     # A latent is small beside what a block computes, as in the published models.
-    world = world_of(kind, num_layers=2, num_attention_heads=32, cross_attention_dim=512)
+    world = world_of(kind, 2, num_attention_heads=32, cross_attention_dim=512)
     world.size = (24, 24)
     inversion = world.inverted(steps=1)[0]
 

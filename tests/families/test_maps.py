@@ -29,12 +29,14 @@ class Maps:
         given = {} if mask is None else {"mask": mask}
         if kwargs["transformer_options"]["cond_or_uncond"] != [0]:
             return function(q, k, v, heads, **given, **kwargs)
-        cross = k.shape[1] == self.pair[1].shape[-1] and k.shape[1] != q.shape[1]
-        over_frames = self.temporal and q.shape[1] == k.shape[1] == self.places and q.ndim == 3
+        queries, keys = q.shape[-2], k.shape[-2]
+        cross = keys == self.pair[1].shape[-1] and keys != queries
+        over_frames = self.temporal and queries == keys == self.places
         call, self.call = self.call, self.call + 1  # both branches call the same attentions in the same order
-        if not over_frames and not (cross and q.shape[1] != self.sound):
+        if not over_frames and not (cross and queries != self.sound):
             return function(q, k, v, heads, **given, **kwargs)
-        q, k, v = (rearrange(x, "b t (h d) -> b h t d", h=heads) for x in (q, k, v))
+        if not kwargs.get("skip_reshape"):
+            q, k, v = (rearrange(x, "b t (h d) -> b h t d", h=heads) for x in (q, k, v))
         logits = q @ k.transpose(-1, -2) / q.shape[-1] ** 0.5
         maps = (logits if mask is None else logits + mask).softmax(-1)
         if not self.edited:

@@ -5,7 +5,7 @@ import comfy.supported_models
 import pytest
 import torch
 from comfyui_videop2p.tests.families.worlds import BLUE, RED, World, drawn
-from comfyui_videop2p.tests.host import ltx
+from comfyui_videop2p.tests.host import cosmos, ltx
 from comfyui_videop2p.tests.host.calls import encode, run
 from comfyui_videop2p.tools import models
 from comfyui_videop2p.videop2p_core.diffusion.inversion import METHODS
@@ -145,3 +145,16 @@ def test_a_clip_of_another_length_is_told_what_the_vae_took(ltxv):
     pictures = torch.zeros(20, 192, 128, 3)
     with pytest.raises(ValueError, match=r"of 20 its VAE took the first 17, so give it 8 n \+ 1 frames"):
         ltxv.inverted(vae=PlainVAE(), images=pictures)
+
+
+# --- Cosmos-Predict2 --------------------------------------------------------------------------------------------------
+
+
+def test_what_draws_pictures_edits_one_and_refuses_a_clip():
+    world = World("Text2Image", lambda: (cosmos.tiny_cosmos(draws_clips=False), cosmos.tiny_t5()))
+    with pytest.raises(ValueError, match="has 3 latent frames and this Cosmos-Predict2 draws single pictures: load"):
+        world.inverted()
+    world.pictures = drawn(1, 16, 1, *world.size)
+    (edited,), source, _ = world.edited(world.inverted()[0], world.controlled(BLUE, cross_window=1.0))
+    torch.testing.assert_close(source, world.pictures, atol=1e-5, rtol=0)
+    assert edited.shape == source.shape and not torch.allclose(edited, source, atol=1e-2)

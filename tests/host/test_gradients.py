@@ -310,7 +310,9 @@ def test_what_cannot_run_is_said_before_it_starts(model, clip):
         host_tuning.with_tuning(model, wrong)
 
 
-@pytest.mark.parametrize("kind, prediction", [("EPS", "eps"), ("V_PREDICTION", "v"), ("CONST", "flow"), ("X0", "x0")])
+@pytest.mark.parametrize(
+    "kind, prediction", [("EPS", "eps"), ("V_PREDICTION", "v"), ("CONST", "flow"), ("X0", "x0"), ("COSMOS_RFLOW", "x0")]
+)
 def test_predictions_of_the_host_are_known(model, kind, prediction):
     mixin = getattr(comfy.model_sampling, kind)
     sampling = type("ModelSampling", (comfy.model_sampling.ModelSamplingDiscrete, mixin), {})()

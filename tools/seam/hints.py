@@ -27,6 +27,8 @@ WAN_BLOCK = "comfy.ldm.wan.model.WanAttentionBlock"
 LTX = "comfy.ldm.lightricks.model.LTXVModel"
 LTX_BLOCK = "comfy.ldm.lightricks.model.BasicTransformerBlock"
 LTX_SOUND = "comfy.ldm.lightricks.av_model.LTXAVModel"
+COSMOS = "comfy.ldm.cosmos.predict2.MiniTrainDIT"
+COSMOS_BLOCK = "comfy.ldm.cosmos.predict2.Block"
 SAMPLING = "comfy.model_sampling.ModelSamplingDiscrete"
 TOKENIZER = "comfy.sd1_clip.SDTokenizer"
 TOKENIZERS = "comfy.sd1_clip.SD1Tokenizer"
@@ -145,7 +147,7 @@ KIND_OF_NAME = {
         "clip": "",
         "ltxv": "comfy.ldm.lightricks.model.LTXVModel",
         "ltxv.patchifier": "comfy.ldm.lightricks.symmetric_patchifier.Patchifier",
-        "cosmos": "comfy.ldm.cosmos.predict2.MiniTrainDIT",
+        "cosmos": COSMOS,
         "kandinsky": "comfy.ldm.kandinsky5.model.Kandinsky5",
     },
     "host.words.joint_text": {
@@ -165,6 +167,13 @@ KIND_OF_NAME = {
     "host.families.wan": {"network": WAN, "block": WAN_BLOCK, "executor.class_obj": BASE},
     "host.families.ltxv": {"network": LTX, "block": LTX_BLOCK},
     "host.families.ltxav": {"network": LTX_SOUND},
+    "host.families.cosmos": {
+        "network": COSMOS,
+        "block": COSMOS_BLOCK,
+        "network.blocks[0]": COSMOS_BLOCK,
+        "network.blocks[0].cross_attn": "comfy.ldm.cosmos.predict2.Attention",
+        "base_model": "comfy.model_base.CosmosPredict2",
+    },
     "nodes.control": {"EditPlan": ""},
     "nodes.invert": {"InversionSettings": ""},
     "nodes.extension": {"routes": "", "node": NODE},

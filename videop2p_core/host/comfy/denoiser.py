@@ -146,6 +146,7 @@ def prediction_of(model: ModelPatcher) -> str:
     sampling = model.get_model_object("model_sampling")
     known = {
         comfy.model_sampling.CONST: "flow",
+        comfy.model_sampling.COSMOS_RFLOW: "x0",  # noise is added; the host makes a flow of it and back
         comfy.model_sampling.EDM: None,
         comfy.model_sampling.IMG_TO_IMG: None,
         comfy.model_sampling.IMG_TO_IMG_FLOW: None,

@@ -12,6 +12,7 @@ from itertools import count
 from typing import Any
 
 from comfy.model_patcher import ModelPatcher
+from einops import rearrange
 from torch import Tensor, nn
 
 from ..comfy.model_patches import CONTROL, OVERRIDE, AttentionCall, host_attention
@@ -40,8 +41,10 @@ class SelfAttentionSlot(AttentionSlot):
 
     def asking(self, control: Any, options: dict[str, Any]) -> Callable[..., Tensor]:
         def override(
-            _: Any, q: Tensor, k: Tensor, v: Tensor, heads: int, mask: Tensor | None = None, **_kwargs: Any
-        ) -> Tensor:
+            _: Any, q: Tensor, k: Tensor, v: Tensor, heads: int, mask: Tensor | None = None, skip_reshape: bool = False,
+            **_kwargs: Any,
+        ) -> Tensor:  # fmt: skip
+            q, k, v = with_joined_heads(q, k, v) if skip_reshape else (q, k, v)
             return control.temporal(self.name, options, host_attention(options, mask))(q, k, v, heads)
 
         return override
@@ -57,13 +60,21 @@ class CrossAttentionSlot(AttentionSlot):
         turns = count()
 
         def override(
-            _: Any, q: Tensor, k: Tensor, v: Tensor, heads: int, mask: Tensor | None = None, **_kwargs: Any
-        ) -> Tensor:
+            _: Any, q: Tensor, k: Tensor, v: Tensor, heads: int, mask: Tensor | None = None, skip_reshape: bool = False,
+            **_kwargs: Any,
+        ) -> Tensor:  # fmt: skip
+            q, k, v = with_joined_heads(q, k, v) if skip_reshape else (q, k, v)
             if next(turns) != self.turn:
                 return host_attention(options, mask)(q, k, v, heads)
             return control.cross_attention(AttentionCall(self.name, None, q, k, v, {**options, "n_heads": heads}, mask))
 
         return override
+
+
+def with_joined_heads(*apart: Tensor) -> tuple[Tensor, ...]:
+    """[rows, tokens, heads * channels] of queries, keys or values that a network hands over by heads [rows, heads,
+    tokens, channels], as the host calls `skip_reshape`."""
+    return tuple(rearrange(x, "b h n d -> b n (h d)") for x in apart)
 
 
 @dataclass(frozen=True)

@@ -4,13 +4,14 @@ from typing import Any
 
 from torch import nn
 
+from .cosmos import CosmosPredict2
 from .family import Family
 from .ltxav import LTXAV
 from .ltxv import LTXV
 from .unet import UNet
 from .wan import Wan
 
-FAMILIES: tuple[Family, ...] = (UNet(), Wan(), LTXV(), LTXAV())
+FAMILIES: tuple[Family, ...] = (UNet(), Wan(), LTXV(), LTXAV(), CosmosPredict2())
 
 
 def known_family(network: nn.Module) -> Family | None:
