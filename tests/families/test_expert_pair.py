@@ -160,6 +160,20 @@ def test_words_are_weighed_by_both(world, experts, inversion):
     assert torch.equal(ours.z, second.z)
 
 
+def test_words_are_watched_in_both(world, experts, inversion):
+    def watched(model, steps, x=None):
+        model, positive, looks = run("WatchWords", model=model, clip=world.clip, text=BLUE, words="blue")
+        sampler = drawn_by(model, world, inversion, positive, steps, x)
+        (told,) = looks.runs.values()
+        return told.maps, sampler.x
+
+    ours, _ = watched(world.model, slice(None))
+    first, x = watched(experts[0], slice(0, 3))
+    second, _ = watched(experts[1], slice(2, None), x)
+    torch.testing.assert_close(ours, (first + second) / 2)
+    assert not torch.equal(first, second)
+
+
 def test_each_is_loaded_when_its_levels_come_and_never_by_force(world, inversion, monkeypatch):
     loads, load = [], comfy.model_management.load_models_gpu
 
