@@ -66,7 +66,8 @@ class AttentionMaps(io.ComfyNode):
                     default=False,
                     tooltip=(
                         "Spreads the maps to the edges of what they look at, as the model's self-attention knows them: "
-                        "masks as sharp as the thing. On an image model; of the target after direct-exact alone."
+                        "masks as sharp as the thing. On an image model; of the target after direct-exact, "
+                        "direct-residual or virtual alone."
                     ),
                 ),
             ],
