@@ -14,7 +14,7 @@ IDS = sorted(
     for found in re.findall(r'node_id="(\w+)"', file.read_text(encoding="utf-8"))
 )
 PAGES = sorted(DOCS.glob("*.md"))
-TRANSLATED = sorted(DOCS.glob("*/*.md"))  # of the nodes that an artist meets first, as the page's language asks for
+TRANSLATED = sorted(DOCS.glob("*/*.md"))  # of most nodes
 LANGUAGES = ("ja", "ko", "zh")
 LABELS = {
     language: json.loads((ROOT / "locales" / language / "nodeDefs.json").read_text(encoding="utf-8"))
@@ -60,9 +60,9 @@ def named_inputs(page, node_id, language):
     return {name for name, entry in labels.items() if {entry["name"], name.replace("_", " "), name} & named}
 
 
-def test_the_first_pages_are_in_every_language():
+def test_most_pages_are_in_every_language():
     nodes = {page.parent.name for page in TRANSLATED}
-    assert len(nodes) >= 10 and {"VP2P_AttentionController", "VP2P_ClipFrames"} <= nodes
+    assert len(nodes) > len(PAGES) / 2 and {"VP2P_AttentionController", "VP2P_WordMask"} <= nodes
     assert {(page.parent.name, page.stem) for page in TRANSLATED} == {(n, l) for n in nodes for l in LANGUAGES}
 
 
