@@ -238,6 +238,8 @@ def test_two_that_are_no_pair_are_refused(world, experts):
     shifted.add_object_patch("model_sampling", sampling)
     guided.set_model_sampler_post_cfg_function(lambda args: args["denoised"])
     around.add_wrapper_with_key(WrappersMP.OUTER_SAMPLE, "other", lambda executor, *args: executor(*args))
+    watched, *_ = run("WatchWords", model=high, clip=world.clip, text=RED)
+    weighed, _ = run("WordWeights", model=low, clip=world.clip, text=RED, weights="red: 2")
     named = [expert.clone() for expert in experts]
     for model, noise in zip(named, ("low", "high"), strict=True):
         model.cached_patcher_init = (None, (f"/models/wan2.2_t2v_{noise}_noise_14B.safetensors", {}))
@@ -248,6 +250,8 @@ def test_two_that_are_no_pair_are_refused(world, experts):
         ((high, shifted), "different noise levels: give both the same shift"),
         ((high, guided), "acts on guidance or on whole samplings, which the two models share: put it behind"),
         ((around, high), "acts on guidance or on whole samplings"),
+        ((watched, low), "acts on guidance or on whole samplings, .* put it behind Model Pair"),
+        ((high, weighed), "comes from Word Weights: put that node behind Model Pair"),
         ((world.model, low), "one of the two models is a pair already"),
         (named, "the other way round .wan2.2_t2v_low_noise_14B.safetensors and .*: swap the two models"),
         ((high, None), "there is no model"),

@@ -11,6 +11,7 @@ from comfy.patcher_extension import WrappersMP
 
 from ..comfy.denoiser import GUIDANCE, model_sigmas
 from ..comfy.expert_pair import ExpertPair, pair_of, with_pair
+from ..comfy.model_patches import WEIGHTS
 from ..families.support import Feature
 from ..families.table import family_of
 from .input_checks import check_editable
@@ -26,9 +27,10 @@ def pair_experts(high: ModelPatcher, low: ModelPatcher, boundary: float) -> Mode
     Raises ValueError, in a sentence, for two that are no experts of one model.
     """
     for model in (high, low):
+        if isinstance(model, ModelPatcher):
+            _check_sampled_alone(model)
         check_editable(model)
         family_of(model).require(Feature.EXPERTS)
-        _check_sampled_alone(model)
     if high.is_clone(low):
         raise ValueError("both inputs hold the same model: connect the high-noise and the low-noise one")
     if type(high.model) is not type(low.model) or _shape_of(high) != _shape_of(low):
@@ -53,6 +55,11 @@ def pair_experts(high: ModelPatcher, low: ModelPatcher, boundary: float) -> Mode
 def _check_sampled_alone(model: ModelPatcher) -> None:
     if pair_of(model) is not None:
         raise ValueError("one of the two models is a pair already: connect single models")
+    if model.get_wrappers(WrappersMP.APPLY_MODEL, WEIGHTS):
+        raise ValueError(
+            "one of the two models comes from Word Weights: put that node behind Model Pair, where it weighs the words "
+            "of both"
+        )
     guided = any(model.model_options.get(name) for name in GUIDANCE)
     if guided or any(model.get_all_wrappers(kind) for kind in AROUND):
         raise ValueError(
