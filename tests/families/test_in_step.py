@@ -1,11 +1,11 @@
-"""On LTX and Cosmos too a source goes block by block beside its target: the same edit, and of the source one block is
-kept."""
+"""On other video models than Wan too a source goes block by block beside its target: the same edit, and of the source
+one block is kept."""
 
 import pytest
 import torch
 from comfy.patcher_extension import WrappersMP
 from comfyui_videop2p.tests.families.worlds import BIG, BLUE, RED, World
-from comfyui_videop2p.tests.host import cosmos, ltx
+from comfyui_videop2p.tests.host import cosmos, kandinsky, ltx
 from comfyui_videop2p.tests.host.test_in_step import peaks, plain
 from comfyui_videop2p.videop2p_core.host.control.source_recording import SourceRecording
 from comfyui_videop2p.videop2p_core.host.families.table import family_of
@@ -13,13 +13,16 @@ from comfyui_videop2p.videop2p_core.host.model import memory_budget as budget
 
 FULL = {"cross_window": 1.0, "temporal_window": 1.0}
 TEXTS = {"ltxv": ltx.tiny_t5, "ltx-2": ltx.tiny_gemma, "ltx-2.3": lambda: ltx.tiny_gemma("ltx-2.3")}
-COSMOS = "cosmos"
-every_kind = pytest.mark.parametrize("kind", [*TEXTS, COSMOS])
+OTHERS = {
+    "cosmos": lambda blocks: (cosmos.tiny_cosmos(num_blocks=blocks), cosmos.tiny_t5()),
+    "kandinsky": lambda blocks: (kandinsky.tiny_kandinsky(num_visual_blocks=blocks), kandinsky.tiny_qwen()),
+}
+every_kind = pytest.mark.parametrize("kind", [*TEXTS, *OTHERS])
 
 
 def world_of(kind, blocks=4, **sizes):
-    if kind == COSMOS:
-        return World(kind, lambda: (cosmos.tiny_cosmos(num_blocks=blocks, **sizes), cosmos.tiny_t5()))
+    if kind in OTHERS:
+        return World(kind, lambda: OTHERS[kind](blocks))
     sizes = {"num_layers": blocks, **sizes}
     told = {} if kind == "ltx-2.3" else {"frame_rate": 8.0}
     return World(kind, lambda: (ltx.tiny_ltx(kind, **sizes), TEXTS[kind]()), told=told, sound=kind == "ltx-2.3")

@@ -30,7 +30,7 @@ class Maps:
         if kwargs["transformer_options"]["cond_or_uncond"] != [0]:
             return function(q, k, v, heads, **given, **kwargs)
         queries, keys = q.shape[-2], k.shape[-2]
-        cross = keys == self.pair[1].shape[-1] and keys != queries
+        cross = keys == self.pair[0].shape[-1 if self.edited else -2] and keys != queries
         over_frames = self.temporal and queries == keys == self.places
         call, self.call = self.call, self.call + 1  # both branches call the same attentions in the same order
         if not over_frames and not (cross and queries != self.sound):

@@ -5,12 +5,14 @@ import comfy.supported_models
 import pytest
 import torch
 from comfyui_videop2p.tests.families.worlds import BLUE, RED, World, drawn
-from comfyui_videop2p.tests.host import cosmos, ltx
+from comfyui_videop2p.tests.host import cosmos, kandinsky, ltx
 from comfyui_videop2p.tests.host.calls import encode, run
 from comfyui_videop2p.tools import models
 from comfyui_videop2p.videop2p_core.diffusion.inversion import METHODS
+from comfyui_videop2p.videop2p_core.edit.prompt import word_tokens
 from comfyui_videop2p.videop2p_core.host.families.support import Feature
 from comfyui_videop2p.videop2p_core.host.families.table import FAMILIES, family_of
+from comfyui_videop2p.videop2p_core.host.prompts.clip_tokens import read_prompt
 from node_helpers import conditioning_set_values
 
 FLUX = {
@@ -158,3 +160,38 @@ def test_what_draws_pictures_edits_one_and_refuses_a_clip():
     (edited,), source, _ = world.edited(world.inverted()[0], world.controlled(BLUE, cross_window=1.0))
     torch.testing.assert_close(source, world.pictures, atol=1e-5, rtol=0)
     assert edited.shape == source.shape and not torch.allclose(edited, source, atol=1e-2)
+
+
+# --- Kandinsky 5 ------------------------------------------------------------------------------------------------------
+
+
+def test_words_stand_where_the_language_model_s_template_is_cut_off():
+    clip = kandinsky.tiny_qwen()
+    for text in ("", "a", BLUE, " two lines\nof text ", "a (red:1.2) ball", "<|im_end|>"):
+        assert len(read_prompt(clip, text)) == encode(clip, text)[0][0].shape[1]
+    prompt = read_prompt(clip, "an rhinocerosaurus blue ball")
+    assert [word.text for word in prompt.words] == ["an", "rhinocerosaurus", "blue", "ball"]
+    assert word_tokens(prompt, "an") == (0,) and word_tokens(prompt, "ball") == (len(prompt) - 2,)
+    assert len(word_tokens(prompt, "rhinocerosaurus")) > 1
+    for text in ("\na red ball", " \n a red ball", "<|im_start|>a red ball"):
+        with pytest.raises(ValueError, match="the prompt begins with a line break, or with a mark"):
+            read_prompt(clip, text)
+    assert word_tokens(read_prompt(clip, "a (red:1.2) ball"), "red:1.2")  # its brackets are text
+
+
+def test_first_frames_that_stand_for_the_clip_s_own_are_refused():
+    world = World("Kandinsky 5", lambda: (kandinsky.tiny_kandinsky(), kandinsky.tiny_qwen()))
+    source = conditioning_set_values(encode(world.clip, RED), {"time_dim_replace": torch.zeros(1, 16, 1, *world.size)})
+    with pytest.raises(ValueError, match="the source conditioning holds first frames .of Kandinsky5ImageToVideo."):
+        run("DDIMInvert", model=world.model, source=source, null=source, latent=world.latent, method="direct")
+
+
+def test_what_draws_pictures_alone_is_refused():
+    config = comfy.supported_models.Kandinsky5Image(
+        {**kandinsky.CONFIG, "visual_embed_dim": 64, "dtype": torch.float32}
+    )
+    cpu = torch.device("cpu")
+    model = comfy.model_patcher.ModelPatcher(config.get_model({}, "", "meta"), load_device=cpu, offload_device=cpu)
+    nothing = [[torch.zeros(1, 4, kandinsky.WIDTH), {}]]
+    with pytest.raises(ValueError, match="cannot edit with a Kandinsky5Image model"):
+        run("DDIMInvert", model=model, source=nothing, null=nothing, latent={"samples": torch.zeros(1, 16, 4, 4)})

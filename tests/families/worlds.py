@@ -12,7 +12,7 @@ import comfy.samplers
 import pytest
 import torch
 from comfy.utils import pack_latents, unpack_latents
-from comfyui_videop2p.tests.host import cosmos, ltx, models, wan, wan_kinds
+from comfyui_videop2p.tests.host import cosmos, kandinsky, ltx, models, wan, wan_kinds
 from comfyui_videop2p.tests.host.calls import encode, run
 from comfyui_videop2p.videop2p_core.diffusion import schedule
 from comfyui_videop2p.videop2p_core.host.comfy.latents import as_clip, as_latent, has_time_axis, latent_out, with_sound
@@ -172,5 +172,6 @@ WORLDS = [
     World("LTXV", lambda: (ltx.tiny_ltx(), ltx.tiny_t5()), told={"frame_rate": 8.0}),
     World("LTX-2", lambda: (ltx.tiny_ltx("ltx-2"), ltx.tiny_gemma("ltx-2")), told={"frame_rate": 8.0}),
     World("Cosmos-Predict2", lambda: (cosmos.tiny_cosmos(), cosmos.tiny_t5()), cells=4),
+    World("Kandinsky 5", lambda: (kandinsky.tiny_kandinsky(), kandinsky.tiny_qwen()), cells=4),
     World("LTX-2.3", lambda: (ltx.tiny_ltx("ltx-2.3"), ltx.tiny_gemma("ltx-2.3")), sound=True),
 ]

@@ -29,6 +29,7 @@ LTX_BLOCK = "comfy.ldm.lightricks.model.BasicTransformerBlock"
 LTX_SOUND = "comfy.ldm.lightricks.av_model.LTXAVModel"
 COSMOS = "comfy.ldm.cosmos.predict2.MiniTrainDIT"
 COSMOS_BLOCK = "comfy.ldm.cosmos.predict2.Block"
+KANDINSKY = "comfy.ldm.kandinsky5.model.Kandinsky5"
 SAMPLING = "comfy.model_sampling.ModelSamplingDiscrete"
 TOKENIZER = "comfy.sd1_clip.SDTokenizer"
 TOKENIZERS = "comfy.sd1_clip.SD1Tokenizer"
@@ -148,7 +149,7 @@ KIND_OF_NAME = {
         "ltxv": "comfy.ldm.lightricks.model.LTXVModel",
         "ltxv.patchifier": "comfy.ldm.lightricks.symmetric_patchifier.Patchifier",
         "cosmos": COSMOS,
-        "kandinsky": "comfy.ldm.kandinsky5.model.Kandinsky5",
+        "kandinsky": KANDINSKY,
     },
     "host.words.joint_text": {
         "flux": "comfy.ldm.flux.model.Flux",
@@ -167,6 +168,13 @@ KIND_OF_NAME = {
     "host.families.wan": {"network": WAN, "block": WAN_BLOCK, "executor.class_obj": BASE},
     "host.families.ltxv": {"network": LTX, "block": LTX_BLOCK},
     "host.families.ltxav": {"network": LTX_SOUND},
+    "host.families.kandinsky": {
+        "network": KANDINSKY,
+        "network.text_embeddings": "comfy.ldm.kandinsky5.model.TextEmbeddings",
+        "network.text_embeddings.in_layer": "",
+        "block": "comfy.ldm.kandinsky5.model.TransformerDecoderBlock",
+    },
+    "host.families.forward_slots": {"control": "AttentionControl"},
     "host.families.cosmos": {
         "network": COSMOS,
         "block": COSMOS_BLOCK,

@@ -6,12 +6,13 @@ from torch import nn
 
 from .cosmos import CosmosPredict2
 from .family import Family
+from .kandinsky import Kandinsky5
 from .ltxav import LTXAV
 from .ltxv import LTXV
 from .unet import UNet
 from .wan import Wan
 
-FAMILIES: tuple[Family, ...] = (UNet(), Wan(), LTXV(), LTXAV(), CosmosPredict2())
+FAMILIES: tuple[Family, ...] = (UNet(), Wan(), LTXV(), LTXAV(), CosmosPredict2(), Kandinsky5())
 
 
 def known_family(network: nn.Module) -> Family | None:

@@ -14,6 +14,7 @@ from comfy.sd1_clip import escape_important, token_weights, unescape_important
 
 from ...edit.edit_plan import HEAVIEST
 from ...edit.prompt import END, PAD, START, Piece, Prompt, shortened
+from ..families.kandinsky import STREAM, without_template, wraps_text
 from ..families.ltxav import is_of_connector, with_register_pieces, without_padding
 
 EMBEDDING = re.compile(r"(?<!\S)embedding:[^\s<\[]*[^\s<\[,]")
@@ -26,7 +27,7 @@ def read_prompt(clip: CLIP, text: str) -> Prompt:
     `(word:1.2)`, escaped brackets and `embedding:name` are understood; a long prompt has several chunks.
     Raises ValueError where the CLIP's streams (as SDXL's two) split the prompt differently, and where `tokenized` does.
     """
-    first, *others = tokenized(clip, text, return_word_ids=True).values()
+    first, *others = _streams(clip, text)
     if any(_content(stream) != _content(first) for stream in others):
         raise ValueError(
             "the text encoders of this CLIP split the prompt into different tokens: use one of a single kind"
@@ -42,9 +43,19 @@ def read_prompt(clip: CLIP, text: str) -> Prompt:
     edges = _edges(segments)
     if is_of_connector(clip.tokenizer):
         chunks = (with_register_pieces(pieces_of(clip.tokenizer, without_padding(chunk), vectors)) for chunk in first)
+    elif wraps_text(clip.tokenizer):
+        (nothing,), (something,) = (_streams(clip, other)[0] for other in ("", "a"))
+        seen = (without_template(chunk, nothing, something) for chunk in first)
+        chunks = (pieces_of(clip.tokenizer, chunk, vectors) for chunk in seen)
     else:
         chunks = (pieces_of(clip.tokenizer, chunk, vectors) for chunk in first)
     return Prompt("".join(segments), tuple(chunks), edges)
+
+
+def _streams(clip: CLIP, text: str) -> list[Sequence[Sequence[tuple]]]:
+    """The chunks of each encoder whose tokens the attention looks at."""
+    streams = tokenized(clip, text, return_word_ids=True)
+    return [streams[STREAM]] if wraps_text(clip.tokenizer) else list(streams.values())
 
 
 def reads_weights(clip: CLIP, stream: str = "") -> bool:

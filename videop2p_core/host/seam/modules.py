@@ -84,6 +84,8 @@ def host_module(name: str) -> ModuleType:
             import comfy.supported_models as module
         case "comfy.supported_models_base":
             import comfy.supported_models_base as module
+        case "comfy.text_encoders.kandinsky5":
+            import comfy.text_encoders.kandinsky5 as module
         case "comfy.text_encoders.lt":
             import comfy.text_encoders.lt as module
         case "comfy.utils":
