@@ -246,6 +246,8 @@ def _patch_torch_cuda():
     cuda.memory.memory_summary = lambda *_, **__: f"pretend device: {held()} of {MEMORY} bytes"
     cuda.random.get_rng_state, cuda.random.set_rng_state = told["get_rng_state"], told["set_rng_state"]
     torch.random.device_count = lambda *_: DEVICES
+    for kernel in ("flash", "cudnn", "efficient"):  # which ask a driver
+        setattr(torch.backends.cuda, f"can_use_{kernel}_attention", lambda *_: False)
     torch.UntypedStorage.clone = _clone
 
 
