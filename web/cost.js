@@ -11,7 +11,7 @@ import { texts } from "./texts.js"
 
 export const LONG = new Set(["VP2P_TuneOnVideo", "VP2P_DDIMInvert", "VP2P_DecoupledSample", "VP2P_AttentionMaps"])
 const [CONTROLLER, SWEEP, LIST] = ["VP2P_AttentionController", "VP2P_SweepEdits", "CreateList"]
-const WORDS = new Set(["CONDITIONING", "CLIP", "STRING", "VP2P_EDIT"]) // links that cost nothing
+const WORDS = new Set(["CLIP", "STRING", "VP2P_EDIT"]) // links that cost nothing
 const CHECKED = ["vae", "images"] // with these DDIM Invert compares
 
 let runs = 0 // that ended while the page was open: each may have taught the server something

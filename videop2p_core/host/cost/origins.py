@@ -1,4 +1,4 @@
-"""Where a node's model and clip come from, as one text: by it a run is known again before it runs.
+"""Where a node's model, clip and CONDITIONING come from, as one text: by it a run is known again before it runs.
 
 A run tells it from the queued graph, the browser from the graph on its canvas (web/cost.js). Words cost nothing, and
 neither do what steps of ours train or invert: another prompt, seed or number of steps leaves it as it is.
@@ -17,7 +17,7 @@ from comfy_execution.graph_utils import is_link
 
 from nodes import NODE_CLASS_MAPPINGS
 
-WORDS = {"CONDITIONING", "CLIP", "STRING", "VP2P_EDIT"}  # types of links that are not followed
+WORDS = {"CLIP", "STRING", "VP2P_EDIT"}  # types of links that are not followed
 SAME_COST = {"VP2P_TuneOnVideo", "VP2P_DDIMInvert"}  # whose values change nothing of what a forward costs
 NUMBERS = ("INT", "FLOAT", "BOOLEAN")
 
