@@ -11,8 +11,8 @@ import torch
 from comfy_extras.nodes_custom_sampler import Guider_DualCFG
 from comfyui_videop2p.tests.host.family_worlds import fingerprint
 from comfyui_videop2p.tests.host.tiny_transformers import KINDS, TOKENS, random_latent, random_text, tiny_transformer
+from comfyui_videop2p.videop2p_core.edit.attention_weighting import TextWeights, WeighedWord
 from comfyui_videop2p.videop2p_core.edit.curves import KeyFrames
-from comfyui_videop2p.videop2p_core.edit.text_weights import TextWeights, WeighedWord
 from comfyui_videop2p.videop2p_core.host.words import word_weights
 from comfyui_videop2p.videop2p_core.host.words.table import text_attention_of
 from comfyui_videop2p.videop2p_core.host.words.weigh_words import with_weights

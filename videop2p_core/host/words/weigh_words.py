@@ -8,8 +8,8 @@ from comfy.model_patcher import ModelPatcher
 from comfy.patcher_extension import WrappersMP
 from comfy.sd import CLIP
 
+from ...edit.attention_weighting import WHOLE, TextWeights, WeighedWord
 from ...edit.edit_fields import parse_weights, parse_windows
-from ...edit.text_weights import WHOLE, TextWeights, WeighedWord
 from ..comfy.conditioning import Conditioning, embedding_of
 from ..comfy.model_patches import WEIGHTS
 from ..prompts.text_tokens import encoded_text

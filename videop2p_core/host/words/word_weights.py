@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from ...diffusion.weighted_attention import weighted_attention
-from ...edit.text_weights import TextWeights
+from ...edit.attention_weighting import TextWeights
 from ..comfy.model_patches import WEIGHTS, context_of, options_of, with_options
 from .picture_call import PictureCall
 from .text_attention import Evaluation, TextAttention
