@@ -17,7 +17,7 @@ from comfyui_videop2p.tests.host.tiny_transformers import KINDS, TOKENS, random_
 from comfyui_videop2p.videop2p_core.edit.places import affinity
 from comfyui_videop2p.videop2p_core.edit.prompt import PAD, Piece, Prompt
 from comfyui_videop2p.videop2p_core.host.demo_model import load_demo_model
-from comfyui_videop2p.videop2p_core.host.prompts.text_tokens import EncodedText, PlacedPrompt
+from comfyui_videop2p.videop2p_core.host.prompts.encoded_text import EncodedText, PlacedPrompt
 from comfyui_videop2p.videop2p_core.host.words import word_masks
 from comfyui_videop2p.videop2p_core.host.words.word_looks import Likeness, WordLooks
 from einops import rearrange

@@ -142,7 +142,7 @@ KIND_OF_NAME = {
     "host.edit.edit_run": {"branch": "", "self.guider": "EditGuider"},
     "host.edit.sweep": {"clip": CLIP},
     "host.prompts.clip_tokens": {"clip": CLIP, "tokenizer": TOKENIZERS},
-    "host.prompts.text_tokens": {"clip": CLIP},
+    "host.prompts.encoded_text": {"clip": CLIP},
     "host.words.separate_text": {
         "wan": WAN,
         "clip": "",

@@ -26,7 +26,7 @@ from ..comfy.model_patches import WATCH, options_of
 from ..comfy.progress import latent_progress
 from ..model.context_passes import check_frame_windows
 from ..model.input_checks import check_one_gpu, clip_of, streams_of
-from ..prompts.text_tokens import EncodedText, encoded_text
+from ..prompts.encoded_text import EncodedText, encoded_text
 from .table import text_attention_of
 from .text_attention import TextAttention
 from .text_in_use import entries_of, step_of

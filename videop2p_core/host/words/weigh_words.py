@@ -12,7 +12,7 @@ from ...edit.attention_weighting import WHOLE, TextWeights, WeighedWord
 from ...edit.edit_fields import parse_weights, parse_windows
 from ..comfy.conditioning import Conditioning, embedding_of
 from ..comfy.model_patches import WEIGHTS
-from ..prompts.text_tokens import encoded_text
+from ..prompts.encoded_text import encoded_text
 from .table import text_attention_of
 from .word_weights import WeighedText
 

@@ -27,7 +27,7 @@ from ..images.frames import frames_of
 from ..images.plots import heat_overlay
 from ..model.context_passes import check_frame_windows
 from ..model.input_checks import clip_of
-from ..prompts.text_tokens import encoded_text
+from ..prompts.encoded_text import encoded_text
 from .table import text_attention_of
 from .text_attention import TextAttention
 from .word_looks import Likeness, Observer, WordLooks

@@ -5,7 +5,7 @@ from functools import cache
 import pytest
 import torch
 from comfyui_videop2p.tests.host.encoders import MADE
-from comfyui_videop2p.videop2p_core.host.prompts.text_tokens import encoded_text
+from comfyui_videop2p.videop2p_core.host.prompts.encoded_text import encoded_text
 
 every_encoder = pytest.mark.parametrize("name", MADE)
 BEFORE, AFTER = "a (shiny:1.2) red ball on sand", "a (shiny:1.2) red star on sand"
