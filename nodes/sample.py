@@ -11,7 +11,7 @@ from ..videop2p_core.host.comfy.conditioning import Conditioning
 from ..videop2p_core.host.comfy.latents import latent_out, with_sound
 from ..videop2p_core.host.comfy.progress import edit_progress
 from ..videop2p_core.host.cost.origins import origins_of
-from ..videop2p_core.host.edit.custom_sampler import DecoupledGuider, DecoupledSampler
+from ..videop2p_core.host.edit.decoupled_guider import DecoupledGuider, DecoupledSampler
 from ..videop2p_core.host.edit.edit_inputs import WordEdit, pixel_mask, pixel_places, prepare_edit, sample
 from .inputs import an_edit, replacements
 from .types import CATEGORY

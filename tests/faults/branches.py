@@ -24,7 +24,7 @@ from ...videop2p_core.diffusion.inversion import InversionSettings
 from ...videop2p_core.diffusion.tuning import TuningSettings
 from ...videop2p_core.host.demo_model import UNET, load_text_encoder, load_unet
 from ...videop2p_core.host.edit import attention_maps as maps
-from ...videop2p_core.host.edit.custom_sampler import DecoupledGuider, DecoupledSampler
+from ...videop2p_core.host.edit.decoupled_guider import DecoupledGuider, DecoupledSampler
 from ...videop2p_core.host.edit.edit_inputs import prepare_edit, sample, word_edit
 from ...videop2p_core.host.model.frame_attention import Inflation
 from ...videop2p_core.host.model.inflate import inflate

@@ -25,7 +25,7 @@ from comfyui_videop2p.tests.faults.states import equal
 from comfyui_videop2p.tools.environment import ROOT
 from comfyui_videop2p.tools.pack import host_path
 from comfyui_videop2p.videop2p_core.diffusion.attention_records import RecordSettings
-from comfyui_videop2p.videop2p_core.host.edit.custom_sampler import DecoupledGuider, DecoupledSampler
+from comfyui_videop2p.videop2p_core.host.edit.decoupled_guider import DecoupledGuider, DecoupledSampler
 from comfyui_videop2p.videop2p_core.host.edit.edit_inputs import prepare_edit, sample, word_edit
 from comfyui_videop2p.videop2p_core.host.source.inversion import new_folder
 from safetensors.torch import load_file

@@ -100,7 +100,7 @@ KIND_OF_NAME = {
         "sampling": SAMPLING,
         "crossattn": "comfy.conds.CONDRegular",
     },
-    "host.edit.custom_sampler": {"guider": "DecoupledGuider", "EditGuider": "", "loop": ""},
+    "host.edit.decoupled_guider": {"guider": "DecoupledGuider", "EditGuider": "", "loop": ""},
     "host.edit.edit_inputs": {"clip": CLIP, "other": MODEL},
     "host.storage.files": {"foreign": ""},
     "host.storage.official_checkpoint": {"foreign": "", "layout": "", "torch": ""},
