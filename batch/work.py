@@ -14,7 +14,7 @@ from typing import Any
 from PIL import Image, ImageOps, ImageSequence
 
 from ..tools.client import ConnectionLostError, GraphError, Ran
-from ..videop2p_core.out_of_memory import says_out_of_memory
+from ..videop2p_core.oom_detection import says_out_of_memory
 from .clips import content_of
 from .columns import CLIP
 from .faults import BatchError, LostError, RowError

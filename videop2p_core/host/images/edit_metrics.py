@@ -21,7 +21,7 @@ from torch import Tensor
 from ...images import metrics
 from ...images.crop import as_decoded
 from ...log import LOG
-from ..comfy.out_of_memory import ran_out
+from ..comfy.oom_detection import ran_out
 from ..prompts.clip_tokens import tokenized
 from .frames import frames_of
 from .lpips import lpips_distance

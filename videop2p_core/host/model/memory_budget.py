@@ -25,7 +25,7 @@ from ...diffusion.tuning import trained_names
 from ...edit.local_blend import blend_grid
 from ...log import LOG
 from ..comfy.conditioning import Conditioning
-from ..comfy.out_of_memory import ran_out
+from ..comfy.oom_detection import ran_out
 from ..cost import measured_runs
 from ..cost.measured_runs import ForwardMeter, MeasuredRun, device_name, note
 from ..families.support import Feature

@@ -2,7 +2,7 @@
 
 import comfy.model_management
 
-from ...out_of_memory import says_out_of_memory
+from ...oom_detection import says_out_of_memory
 
 
 def ran_out(error: BaseException) -> bool:
