@@ -43,7 +43,7 @@ def check_inflatable(model: ModelPatcher) -> None:
     check_one_gpu(model)
 
 
-def check_family(model: ModelPatcher) -> None:
+def check_tunable(model: ModelPatcher) -> None:
     """A MODEL that can be inflated, to be tuned."""
     check_inflatable(model)
     family_of(model).require(Feature.TUNING)

@@ -20,7 +20,7 @@ from ..model.frame_attention import Inflation
 from ..model.gradients import run_differentiable
 from ..model.identity import TUNINGS, base_of, describe_mismatch, fingerprint_of
 from ..model.inflate import inflate, inflation_of, temporal_of
-from ..model.input_checks import check_conditioning, check_everywhere, check_family, check_hints, clip_of
+from ..model.input_checks import check_conditioning, check_everywhere, check_hints, check_tunable, clip_of
 from ..model.temporal_layers import temporal_patcher, temporal_shapes
 from . import resume as unfinishing
 from .resume import unfinished
@@ -38,7 +38,7 @@ def tune(
 ) -> Tuning:
     """Tune a copy of an inflated MODEL, the loss curve in sight, and every `show_every` steps the clip as the model
     sees it. ancestors: as in `unfinished`; origins: as in `run_within_memory`."""
-    check_family(model)
+    check_tunable(model)
     check_conditioning(model, positive=positive)
     check_everywhere(positive=positive)
     clip = clip_of(latent, model)
@@ -63,7 +63,7 @@ def tune(
 
 def tuned(model: ModelPatcher, tuning: Tuning) -> ModelPatcher:
     """A clone of an inflated MODEL with the tuning in it, which says so in its identity."""
-    check_family(model)
+    check_tunable(model)
     base = base_of(model, tuning)
     if tuning.base_model and tuning.base_model != base:
         differing, precision = describe_mismatch(model, tuning)

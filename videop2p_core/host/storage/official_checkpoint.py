@@ -26,7 +26,7 @@ from ..comfy.base_weights import NETWORK, original_weights, values_of
 from ..comfy.quantised_weights import is_coarse, kind_of
 from ..model.identity import TUNINGS, base_of, fingerprint_of
 from ..model.inflate import inflation_of
-from ..model.input_checks import check_family
+from ..model.input_checks import check_tunable
 from ..model.temporal_layers import temporal_shapes
 from ..source.tuning import tuning_of
 
@@ -76,7 +76,7 @@ class Layout:
 def load(path: str | os.PathLike, model: ModelPatcher) -> Tuning:
     """A checkpoint as the tuning that makes it of an inflated MODEL: a diffusers folder, of a pipeline or of the UNet
     alone, or one safetensors file, in diffusers' names or in ours."""
-    check_family(model)
+    check_tunable(model)
     if inflation_of(model) is None:
         raise ValueError("the model reads images, not clips: put Inflate UNet before it")
     if model.get_attachment(TUNINGS):
@@ -168,7 +168,7 @@ def is_named_weight(item: tuple[Any, Any]) -> bool:
 def export(model: ModelPatcher) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """(config, tensors) of a tuned MODEL's whole UNet, as the official UNet3DConditionModel reads them: with LoRAs and
     tuning in the weights, float32."""
-    check_family(model)
+    check_tunable(model)
     temporal, layout = tuning_of(model).temporal, Layout(model)
     if not temporal:
         raise ValueError(
