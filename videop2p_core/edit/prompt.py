@@ -1,9 +1,9 @@
-"""Words and tokens: which token positions a word has, and how the tokens of two prompts belong together.
+"""Words and tokens: which token positions a word has.
 
 A word is a unit of the text (`segmentation`): "Spider-Man" is one word of three CLIP tokens, and "red" ends before the
 comma of "red,hair". In scripts without spaces it is a character, or the characters of one token. A tokenizer is
-anything that turns text into a `Prompt` by naming its pieces. The alignments are those of Prompt-to-Prompt
-(arXiv 2208.01626, section 3), as used by Video-P2P (arXiv 2303.04761, section 3.2).
+anything that turns text into a `Prompt` by naming its pieces. Words "officially" found are those of the official code
+of Video-P2P (arXiv 2303.04761, section 3.2).
 """
 
 from __future__ import annotations
@@ -244,6 +244,3 @@ def official_parts(prompt: Prompt) -> list[list[int]]:
         if length >= len(parts[part]):
             part, length = part + 1, 0
     return tokens
-
-
-# --- alignment of two prompts ----------------------------------------------------------------------------------------

@@ -44,7 +44,7 @@ def check_inflatable(model: ModelPatcher) -> None:
 
 
 def check_tunable(model: ModelPatcher) -> None:
-    """A MODEL that can be inflated, to be tuned."""
+    """A MODEL that can be inflated, and whose weights can be trained, as they are or unpacked."""
     check_inflatable(model)
     family_of(model).require(Feature.TUNING)
     check_beside(model)
