@@ -5,6 +5,7 @@ from comfyui_videop2p.videop2p_core.diffusion.attention import (
     TemporalAttention,
     edited_attention,
     frames_read,
+    head_groups,
     read_frames,
     word_probabilities,
 )
@@ -127,3 +128,12 @@ def test_temporal_attention_runs_over_the_frames_of_each_place_and_clip():
             for frame in range(frames):
                 row = clip * frames + frame
                 torch.testing.assert_close(result[row, place], h[row, place] + out[frame])
+
+
+@pytest.mark.parametrize("heads, groups", [(1, 1), (2, 2), (12, 4), (9, 3), (7, 1)])
+def test_groups_of_heads_are_computed_each_by_itself(heads, groups):
+    q, k, v = torch.randn(3, 2, 5, 4 * heads).unbind()
+    parts = head_groups(4 * heads, heads)
+    assert len(parts) == groups
+    apart = [attention.attention(*(x[..., channels] for x in (q, k, v)), some) for channels, some in parts]
+    assert torch.equal(torch.cat(apart, dim=-1), attention.attention(q, k, v, heads))

@@ -79,14 +79,14 @@ def test_what_is_kept_is_foretold_and_does_not_grow_with_the_blocks(kind, most):
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "kind, free, times",
-    [("ltxv", 2**40, 1.15), ("ltx-2", 2**40, 1.2), ("ltxv", 0, 1.3), ("ltx-2", 0, 1.4)],
+    [("ltxv", 2**40, 1.15), ("ltx-2", 2**40, 1.16), ("ltxv", 0, 1.15), ("ltx-2", 0, 1.15)],
     ids=["ltxv, halves together", "ltx-2, halves together", "ltxv, halves apart", "ltx-2, halves apart"],
 )
 def test_the_device_needs_little_more_than_for_plain_sampling(kind, monkeypatch, free, times):
-    """Of LTX-2 the more the longer its text is beside its clip: here by 1024 tokens to 1728 places."""
+    """Of LTX-2 the more the longer its text is beside its clip: here 1024 tokens to 4800 places."""
     # A latent is small beside what a block computes, as in the published models.
     world = world_of(kind, 2, num_attention_heads=32, cross_attention_dim=512)
-    world.size = (24, 24)
+    world.size = (40, 40) if kind == "ltx-2" else (24, 24)
     inversion = world.inverted(steps=1)[0]
 
     def edited(watched):

@@ -8,6 +8,7 @@ from comfyui_videop2p.tests.host import ltx
 from comfyui_videop2p.tests.host.calls import encode, run
 from comfyui_videop2p.videop2p_core.edit.matrices import compile_edit
 from comfyui_videop2p.videop2p_core.edit.prompt import REGISTER
+from comfyui_videop2p.videop2p_core.host.families.rotary_tables import SharedTables
 from comfyui_videop2p.videop2p_core.host.prompts.clip_tokens import read_prompt
 from comfyui_videop2p.videop2p_core.storage import artifacts
 
@@ -89,3 +90,21 @@ def test_the_frame_rate_of_the_inversion_holds_for_the_edit(heard):
     (by_itself,), *_ = run("DecoupledSample", **given)
     whole, *_ = told.edited(inversion, edit)
     assert torch.equal(by_itself["samples"], whole[0])
+
+
+def test_a_table_of_positions_is_lent_while_a_call_has_it():
+    made = []
+
+    def make(grid, **settings):
+        made.append(settings)
+        return grid * 2, True
+
+    tables, grid = SharedTables(make), drawn(1, 3, 8)
+    first, _ = tables(grid, dim=4)
+    assert tables(grid.clone(), dim=4)[0] is first and len(made) == 1
+    for other, settings in ((grid + 1, {"dim": 4}), (grid, {"dim": 8}), (grid[..., :4], {"dim": 4})):
+        assert torch.equal(tables(other, **settings)[0], 2 * other)
+    assert len(made) == 4
+    del first
+    tables(grid, dim=4)
+    assert len(made) == 5

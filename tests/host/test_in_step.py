@@ -264,7 +264,7 @@ def plain(model, positive, negative, samples, inversion):
         guider.sample(samples, samples, sampler, inversion.sigmas, disable_pbar=True)
 
 
-@pytest.mark.parametrize("free, times", [(2**40, 1.15), (0, 1.25)], ids=["halves together", "halves apart"])
+@pytest.mark.parametrize("free, times", [(2**40, 1.15), (0, 1.15)], ids=["halves together", "halves apart"])
 def test_the_device_needs_little_more_than_for_plain_sampling(monkeypatch, free, times):
     # A latent is small beside what a block computes, as in the published models.
     model, text = wan.tiny_wan(num_layers=3, dim=512, ffn_dim=1382, num_heads=32), wan.tiny_text(wan.SHORT)

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 Attend = Callable[[Tensor, Tensor, Tensor, int], Tensor]  # q, k, v, heads -> like q
 
+HEAD_GROUPS = 4
 ROWS_AT_ONCE = 2**15  # a fused kernel's grid ends at 65535 rows
 FRAMES_READ = ("first", "first+previous", "first+self", "first+previous+self", "window", "all")
 
@@ -69,6 +70,14 @@ def attention(q: Tensor, k: Tensor, v: Tensor, heads: int, mask: Tensor | None =
         return torch.cat([attention(*part, heads=heads) for part in parts])
     q, k, v = (rearrange(x, "b t (h d) -> b h t d", h=heads) for x in (q, k, v))
     return rearrange(F.scaled_dot_product_attention(q, k, v, attn_mask=mask), "b h t d -> b t (h d)")
+
+
+def head_groups(channels: int, heads: int) -> list[tuple[slice, int]]:
+    """(channels, number of heads) of up to HEAD_GROUPS equal groups of an attention's heads, each of which may be
+    computed by itself."""
+    groups = max(n for n in range(1, HEAD_GROUPS + 1) if heads % n == 0)
+    size = channels // groups
+    return [(slice(start, start + size), heads // groups) for start in range(0, channels, size)]
 
 
 def edited_attention(

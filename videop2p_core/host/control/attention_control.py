@@ -14,10 +14,11 @@ from functools import cache, partial
 from typing import Any, TypeVar
 from uuid import UUID
 
+import torch
 from torch import Tensor
 
 from ...device_transfer import sent
-from ...diffusion.attention import Attend, attention, edited_attention, word_probabilities
+from ...diffusion.attention import Attend, attention, edited_attention, head_groups, word_probabilities
 from ...diffusion.attention_records import WHOLE, AttentionRecords, FileLayers, QueryKey
 from ...edit.local_blend import Blend
 from ..comfy.model_patches import AttentionCall, host_attention, options_of
@@ -229,20 +230,32 @@ class AttentionControl:
         def looking(q: Tensor, k: Tensor, v: Tensor, heads: int) -> Tensor:
             rows = self._own_rows(len(q), options)
             if rows is not None and self.mode == RECORD and self._temporal_edited(self.step):
-                self.recording.keep(str(layer), q[rows], k[rows])
+                for name, channels, _ in self._parts(layer, q, heads):
+                    self.recording.keep(name, q[rows][..., channels], k[rows][..., channels])
             elif (
                 rows is not None
                 and self.mode == REPLAY
                 and self.targets[self.target].edit.temporal[self.step]
                 and not self._left_out(layer)
             ):
-                edited = attend(*self._recorded(layer, q[rows]), v[rows], heads)
+                edited = [
+                    attend(*self._recorded(name, q[rows][..., channels]), v[rows][..., channels], some)
+                    for name, channels, some in self._parts(layer, q, heads)
+                ]
+                edited = torch.cat(edited, dim=-1) if len(edited) > 1 else edited[0]
                 return around(edited, rows, len(q), lambda part: attend(q[part], k[part], v[part], heads))
             return attend(q, k, v, heads)
 
         return looking
 
     # --- the parts ---------------------------------------------------------------------------------------------------
+
+    def _parts(self, layer: Hashable, q: Tensor, heads: int) -> list[tuple[str, slice, int]]:
+        """(name, channels, heads) of what of a temporal layer is brought to the device at a time: of a video model that
+        goes in step, a part of its heads."""
+        if self.in_step is None:
+            return [(str(layer), slice(None), heads)]
+        return [(f"{layer}, {part.start}", part, some) for part, some in head_groups(q.shape[-1], heads)]
 
     def _check_seen(self) -> None:
         if self.unseen and self.full(self.step):

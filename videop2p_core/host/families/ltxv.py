@@ -13,8 +13,10 @@ from ..comfy.conditioning import Conditioning, tokens_of
 from .chosen_blocks import ChosenBlocks, chosen_numbers
 from .family import WordMapLayers
 from .forward_slots import AttentionSlot, CrossAttentionSlot, SelfAttentionSlot
+from .rotary_tables import SharedTables
 from .whole_clip import WholeClip
 
+TABLES = "diffusion_model._precompute_freqs_cis"
 BLOCKS, GUIDES, VOICE = "transformer_blocks", "keyframe_idxs", "ref_audio"
 
 
@@ -34,6 +36,11 @@ class LTXV(WholeClip):
 
     def blocks(self, network: Any) -> Iterable[str]:
         return [f"{BLOCKS}.{number}" for number in range(len(network.transformer_blocks))]
+
+    def _with_slots(self, model: ModelPatcher) -> ModelPatcher:
+        model = super()._with_slots(model)
+        model.add_object_patch(TABLES, SharedTables(model.get_model_object(TABLES)))
+        return model
 
     def word_map_layers(self, network: Any, size: Sequence[int], blocks: str) -> WordMapLayers:
         height, width = size  # a place is a cell of the latent
