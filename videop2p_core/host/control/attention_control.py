@@ -255,7 +255,8 @@ class AttentionControl:
         goes in step, a part of its heads."""
         if self.in_step is None:
             return [(str(layer), slice(None), heads)]
-        return [(f"{layer}, {part.start}", part, some) for part, some in head_groups(q.shape[-1], heads)]
+        groups = head_groups(q.shape[-1], heads)
+        return [(f"{layer}, part {number}", channels, some) for number, (channels, some) in enumerate(groups)]
 
     def _check_seen(self) -> None:
         if self.unseen and self.full(self.step):
