@@ -83,7 +83,7 @@ def test_maps_are_the_mean_of_what_the_steps_tell(kind):
     sampled(model, kind, callback=lambda step, denoised, x, steps: latents.append(x.clone()))
     family, text = text_attention_of(model_of(kind)), encoded(kind)
     sigmas = comfy.samplers.calculate_sigmas(model.get_model_object("model_sampling"), "simple", STEPS)
-    looks = WordLooks(family, latents[0].shape[-2:], text.columns_of(WORDS))
+    looks = WordLooks(family, latents[0].shape, text.columns_of(WORDS))
 
     def algorithm(denoise, *_):
         options = create_model_options_clone(denoise.model_options)
@@ -253,7 +253,7 @@ def test_tiles_of_another_node_are_told():
 
     model, _ = watch("sd15")
     model.set_model_unet_function_wrapper(tiled)
-    with refused("another node gives the model the picture in tiles, in which no word can be found"):
+    with refused("another node gives the model other pictures than those that are sampled (tiles, or some frames"):
         sampled(model, "sd15")
 
 

@@ -33,7 +33,7 @@ def weigh(model, conditioning, weights, window=(0.0, 1.0)):
     pairs = {token: given if isinstance(given, tuple) else (given,) for token, given in weights.items()}
     words = tuple(WeighedWord(str(token), (token,), *given) for token, given in pairs.items())
     weights = TextWeights(conditioning[0][0].shape[1], words)
-    return with_weights(model, WeighedText("text", conditioning[0][0], weights, window, text_attention_of(model)))
+    return with_weights(model, WeighedText("text", conditioning, weights, window, text_attention_of(model)))
 
 
 def sampled(model, kind, cfg=3.0, guider=None, callback=None):

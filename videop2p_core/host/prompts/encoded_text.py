@@ -56,7 +56,13 @@ class EncodedText:
         return tuple(sorted(positions))
 
     def columns_of(self, words: Sequence[str]) -> Tensor:
-        """[tokens, words]: 1 at the tokens of each word. Raises as `tokens_of` does."""
+        """[tokens, words]: 1 at the tokens of each word, of all that the text has where none is given.
+
+        Raises as `tokens_of` does, and for a text of no words.
+        """
+        words = words or self.words
+        if not words:
+            raise ValueError("the text has no words: write the sentence that has them")
         columns = torch.zeros(self.tokens, len(words))
         for column, word in enumerate(words):
             columns[list(self.tokens_of(word)), column] = 1

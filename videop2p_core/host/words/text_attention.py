@@ -12,10 +12,11 @@ from typing import Any, ClassVar
 from comfy.model_patcher import ModelPatcher
 from torch import Tensor, nn
 
+from ...diffusion.attention import read_frames
 from ...edit.local_blend import blend_grid, check_grid
 from ...edit.places import LARGEST
 from ..comfy.latents import Grid
-from ..comfy.model_patches import OVERRIDE, AttentionCall, ControlledSlot, host_attention
+from ..comfy.model_patches import OVERRIDE, READ, AttentionCall, ControlledSlot, host_attention
 from ..control.attention_slots import check_rows
 from ..families.unet import UNet, cells_of, slot, transformer_blocks
 from .picture_call import Act, PictureCall
@@ -33,6 +34,12 @@ class Evaluation:
     tokens: int
     arguments: dict[str, Any]
     window: Any = None
+
+
+def network_of(base_model: Any) -> Any:
+    """Of a host's BaseModel while it is called, in which a node may have put one that torch compiled in its place."""
+    network = base_model.diffusion_model
+    return getattr(network, "_orig_mod", network)
 
 
 class TextAttention(ABC):
@@ -117,9 +124,14 @@ class SlotText(TextAttention):
 
 
 def _in_slot(act: Act, looks_at_text: bool, call: AttentionCall) -> Tensor:
-    check_rows(call)
+    if looks_at_text:
+        check_rows(call)
+    elif len(call.q) != call.options["activations_shape"][0]:  # tiles, as HyperTile makes
+        return call.attended()
 
     def kernel(q: Tensor, k: Tensor, v: Tensor, _: Tensor | None) -> Tensor:
+        if READ in call.options and not looks_at_text:  # of an inflated model
+            k, v = (read_frames(x, call.options[READ]) for x in (k, v))
         return host_attention(call.options)(q, k, v, call.heads)
 
     text, itself = (ALL, None) if looks_at_text else (None, ALL)

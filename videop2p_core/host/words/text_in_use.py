@@ -2,30 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from comfy.samplers import CFGGuider
 from torch import Tensor
 
 from ...edit.prompt import shortened
-from ..comfy.conditioning import same_embedding
+from ..comfy.conditioning import Conditioning, same_embedding
 
 SAME = 1e-3  # of one noise level, in half precision
 
 
-def entries_of(guider: CFGGuider, text: str, embedding: Tensor, done: str, node: str) -> list[dict[str, Any]]:
-    """Those of a guider's conditionings that hold a text's embedding [1, tokens, channels].
-
-    done, node: what is done to its words, and by which node. Raises ValueError where there is none.
-    """
+def entries_of(guider: CFGGuider, encoded: Conditioning) -> list[dict[str, Any]]:
+    """Those of a guider's conditionings that hold a text, of whose CONDITIONING each entry is for a part of the run."""
     entries = [entry for conditioning in guider.conds.values() for entry in conditioning]
-    holding = [entry for entry in entries if _holds(entry, embedding)]
-    if not holding:
+    return [entry for entry in entries if any(_holds(entry, embedding) for embedding, _ in encoded)]
+
+
+def check_in_use(entries: Sequence[dict[str, Any]], text: str, done: str, node: str) -> None:
+    """Raises ValueError where no conditioning's entry holds a text. done, node: what is done to its words, and by which
+    node."""
+    if not entries:
         raise ValueError(
             f"no conditioning has the text '{shortened(text)}', whose words are {done}: sample with the conditioning "
             f"that {node} gives, or with the same text from the same CLIP"
         )
-    return holding
 
 
 def step_of(levels: Tensor, sigma: float) -> int:

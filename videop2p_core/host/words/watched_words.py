@@ -19,7 +19,7 @@ from comfy.sd import CLIP
 from comfy.utils import unpack_latents
 from torch import Tensor
 
-from ..comfy.conditioning import Conditioning, embedding_of
+from ..comfy.conditioning import Conditioning
 from ..comfy.denoiser import Algorithm
 from ..comfy.latents import has_time_axis
 from ..comfy.model_patches import WATCH, options_of
@@ -29,7 +29,7 @@ from ..model.input_checks import check_one_gpu, clip_of, streams_of
 from ..prompts.encoded_text import EncodedText, encoded_text
 from .table import text_attention_of
 from .text_attention import TextAttention
-from .text_in_use import entries_of, step_of
+from .text_in_use import check_in_use, entries_of, step_of
 from .word_looks import WordLooks
 from .word_masks import LOW, Observe, WordMasks, frames_for, masks_from, observed, sharpened
 
@@ -87,7 +87,7 @@ class WatchedWords:
         steps = len(sigmas) - 1
         if isinstance(sampler, Algorithm) or not steps:  # of a node of this pack, which samples nothing
             return executor(*args, **kwargs)
-        looks = RunLooks(self.family, noise.shape[-2:], self.columns, self._entries(guider), self.window)
+        looks = RunLooks(self.family, noise.shape, self.columns, self._entries(guider), self.window)
         self._check(guider, noise, steps)
         add_wrapper_with_key(WrappersMP.APPLY_MODEL, WATCH, looks, guider.model_options, is_model_options=True)
         latent = executor(*args, **kwargs)
@@ -114,8 +114,8 @@ class WatchedWords:
         return run
 
     def _entries(self, guider: Any) -> frozenset[UUID]:
-        embedding = embedding_of(self.encoded.conditioning, "text")
-        entries = entries_of(guider, self.encoded.text, embedding, "watched", "Watch Words")
+        entries = entries_of(guider, self.encoded.conditioning)
+        check_in_use(entries, self.encoded.text, "watched", "Watch Words")
         if any(entry.get("area") is not None or entry.get("set_area_to_bounds") for entry in entries):
             raise ValueError(
                 "the conditioning with the watched text holds for an area of the picture alone: give it a mask "
@@ -152,7 +152,7 @@ def watch_words(
             f"the words are watched from {start:g} to {end:g} of the run, which is no step: start before the end"
         )
     encoded = encoded_text(clip, text)
-    watched = WatchedWords(model, family, encoded, encoded.columns_of(words or encoded.words), (start, end))
+    watched = WatchedWords(model, family, encoded, encoded.columns_of(words), (start, end))
     model = family.prepared(model)
     model.add_wrapper_with_key(WrappersMP.OUTER_SAMPLE, WATCH, watched.outer_sample)
     return model, encoded.conditioning, watched
@@ -182,7 +182,7 @@ def watched_masks(
         progress = latent_progress(model, 2, "Watched Word Mask")
 
         def algorithm(observe: Observe) -> Tensor:
-            return sharpened(family, maps, z, observe, progress)
+            return sharpened(family, maps, picture.shape, observe, progress)
 
         maps = observed(model, family, watched.encoded.conditioning, z, SEED, algorithm)
     return masks_from(model, maps, sharp, z, images)

@@ -10,7 +10,7 @@ from comfy.sd import CLIP
 
 from ...edit.attention_weighting import WHOLE, TextWeights, WeighedWord
 from ...edit.edit_fields import parse_weights, parse_windows
-from ..comfy.conditioning import Conditioning, embedding_of
+from ..comfy.conditioning import Conditioning
 from ..comfy.model_patches import WEIGHTS
 from ..prompts.encoded_text import encoded_text
 from .table import text_attention_of
@@ -41,8 +41,7 @@ def weigh_words(
     heavy = tuple(word for word in words if not word.is_plain)
     if not heavy:
         return model.clone(), encoded.conditioning
-    embedding = embedding_of(encoded.conditioning, "text")
-    weighed = WeighedText(text, embedding, TextWeights(encoded.tokens, heavy), (start, end), family)
+    weighed = WeighedText(text, encoded.conditioning, TextWeights(encoded.tokens, heavy), (start, end), family)
     return with_weights(model, weighed), encoded.conditioning
 
 

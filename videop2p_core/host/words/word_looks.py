@@ -10,6 +10,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from math import prod
 from typing import Any, ClassVar
 from uuid import UUID
 
@@ -23,20 +24,20 @@ from ...edit.grids import fitted
 from ..comfy.latents import Grid
 from ..comfy.model_patches import context_of, options_of, with_options
 from .picture_call import PictureCall
-from .text_attention import Evaluation, TextAttention
+from .text_attention import Evaluation, TextAttention, network_of
 
 
 @dataclass
 class Observer(ABC):
     """A wrapper around the calls of a network whose attentions are looked into.
 
-    family: of the network; size: of the latent, (height, width)
+    family: of the network; shape: of the latent, as the host lays it out
     total: of what the calls told, [frames, words, rows, columns]; times: how many told of each frame, [frames, 1, 1,
     1]; both a 0 before the first
     """
 
     family: TextAttention
-    size: Sequence[int]
+    shape: Sequence[int]
     total: Tensor = field(default_factory=partial(torch.zeros, ()), init=False)
     times: Tensor = field(default_factory=partial(torch.zeros, ()), init=False)
 
@@ -46,15 +47,16 @@ class Observer(ABC):
         seen = [part for part, entry in enumerate(entries) if self.sees(entry)]
         if not seen:
             return executor(*args, **kwargs)
-        if args[0].ndim > 3 and args[0].shape[-2:] != self.size:
+        if args[0].ndim > 3 and list(args[0].shape) != self._shape_of_call(len(entries), window):
             raise ValueError(
-                "another node gives the model the picture in tiles, in which no word can be found: remove that node"
+                "another node gives the model other pictures than those that are sampled (tiles, or some frames at a "
+                "time), in which no word can be found: remove that node"
             )
-        evaluation = Evaluation(executor.class_obj.diffusion_model, args[0], tokens, kwargs, window)
+        evaluation = Evaluation(network_of(executor.class_obj), args[0], tokens, kwargs, window)
         grid = self.grid(evaluation)
 
         def act(call: PictureCall) -> Tensor:
-            if self.family.grid_of_call(evaluation, call.options) == grid:
+            if self.family.grid_of_call(evaluation, call.options) == grid and _has_places(call, grid):
                 share = len(call.q) // len(entries)
                 parts = [call.of_rows(slice(part * share, (part + 1) * share)) for part in seen]
                 maps = [part_maps for part in parts if (part_maps := self.maps_in(part, grid, evaluation)) is not None]
@@ -63,17 +65,22 @@ class Observer(ABC):
 
         args, kwargs = with_options(args, kwargs, self.family.acting(act, evaluation, options, self.itself))
         denoised = executor(*args, **kwargs)
-        if not layers:
-            raise ValueError(
-                f"another node computes {self.told}, so that no word can be found: remove that node (normalised "
-                "attention guidance, for instance)"
-            )
-        self._add(window, torch.stack(self.that_count(layers)).mean(dim=0))
+        if layers:
+            self._add(window, torch.stack(self.that_count(layers)).mean(dim=0))
+        elif not self.total.ndim:  # a later call may be one that a cache leaves out
+            raise ValueError(self.untold)
         return denoised
 
     def maps(self) -> Tensor:
-        """[frames, words, rows, columns]: of each frame the mean of what the calls told of it."""
-        return self.total / self.times
+        """[frames, words, rows, columns]: of each frame the mean of what the calls told of it, 0 where none did."""
+        return self.total / self.times.clamp(min=1)
+
+    def _shape_of_call(self, parts: int, window: Any) -> list[int]:
+        """What a call in so many parts is given, of one of the host's windows or of the whole clip."""
+        shape = list(self.shape)
+        if window is not None:
+            shape[window.dim] = len(frames_seen(window))
+        return [parts * shape[0], *shape[1:]]
 
     def _add(self, window: Any, maps: Tensor) -> None:
         """window: of the host's that the call saw, None where it saw the whole clip."""
@@ -90,7 +97,7 @@ class Observer(ABC):
         """Among what the layers of a call told."""
         return layers
 
-    told: ClassVar[str]  # what the attentions tell
+    untold: ClassVar[str]  # what to say where no attention tells
     itself: ClassVar[bool]  # whether those of the picture to itself are among them
 
     @abstractmethod
@@ -106,7 +113,10 @@ class Observer(ABC):
 class WordLooks(Observer):
     """How much each place looks at each word. columns: [tokens, words], 1 at the tokens of each."""
 
-    told: ClassVar[str] = "how this model looks at its text"
+    untold: ClassVar[str] = (
+        "another node computes how this model looks at its text, so that no word can be found: remove that node "
+        "(normalised attention guidance, for instance)"
+    )
     itself: ClassVar[bool] = False
     columns: Tensor
 
@@ -135,7 +145,10 @@ class WordLooks(Observer):
 class Likeness(Observer):
     """Maps [frames, words, rows, columns] spread to what looks alike within each frame, once."""
 
-    told: ClassVar[str] = "how this model looks at its picture"
+    untold: ClassVar[str] = (
+        "another node computes how this model looks at its picture, or leaves calls of it out, so that nothing tells "
+        "what looks alike: turn sharp off, or remove that node (HyperTile, ToMe or EasyCache, for instance)"
+    )
     itself: ClassVar[bool] = True
     spread: Tensor
 
@@ -171,6 +184,13 @@ def _in_clip(x: Tensor, window: Any) -> Tensor:
     clip = x.new_zeros(window.total_frames, *x.shape[1:])
     clip[window.index_list] = x[-len(window.index_list) :]  # less what the host puts before them
     return clip
+
+
+def _has_places(call: PictureCall, grid: Grid) -> bool:
+    """Whether a call's queries, and its keys where it looks at itself, are the grid's places: some nodes merge them."""
+    places, picture = prod(grid), _slice(call.picture, grid)
+    keys = places if call.itself is None else call.k[..., call.itself, :].shape[-2]
+    return call.q[..., picture, :].shape[-2] == places and keys >= places
 
 
 def _slice(picture: slice, grid: Grid) -> slice:

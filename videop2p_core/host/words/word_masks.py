@@ -20,7 +20,7 @@ from torch import Tensor
 from ...finite import check_finite
 from ..comfy.conditioning import Conditioning
 from ..comfy.denoiser import SOURCE, Denoiser, run
-from ..comfy.latents import for_pictures, left_over, pictures_of
+from ..comfy.latents import as_latent, for_pictures, left_over, pictures_of
 from ..comfy.progress import latent_progress
 from ..edit.attention_maps import masks_of
 from ..images.frames import frames_of
@@ -69,12 +69,13 @@ def word_masks(
     z = clip_of(latent, model)
     images = frames_for(model, z, images)
     encoded = encoded_text(clip, text)
-    looks = WordLooks(family, z.shape[-2:], encoded.columns_of(words or encoded.words))
+    shape = as_latent(model.model, z).shape
+    looks = WordLooks(family, shape, encoded.columns_of(words))
     progress = latent_progress(model, 1 + 2 * sharp, "Word Mask")
 
     def algorithm(observe: Observe) -> Tensor:
         progress(0, observe(looks, noise))
-        return sharpened(family, looks.maps(), z, observe, progress) if sharp else looks.maps()
+        return sharpened(family, looks.maps(), shape, observe, progress) if sharp else looks.maps()
 
     return masks_from(model, observed(model, family, encoded.conditioning, z, seed, algorithm), sharp, z, images)
 
@@ -113,11 +114,16 @@ def observed(
 
 
 def sharpened(
-    family: TextAttention, maps: Tensor, z: Tensor, observe: Observe, progress: Callable[[int, Tensor], None]
+    family: TextAttention,
+    maps: Tensor,
+    shape: Sequence[int],
+    observe: Observe,
+    progress: Callable[[int, Tensor], None],
 ) -> Tensor:
-    """Maps [frames, words, rows, columns] of a clip z spread to the edges of what they look at."""
+    """Maps [frames, words, rows, columns] of a clip spread to the edges of what they look at. shape: of its latent, as
+    the host lays it out."""
     for done in range(2):
-        likeness = Likeness(family, z.shape[-2:], maps)
+        likeness = Likeness(family, shape, maps)
         progress(done, observe(likeness, LOW))
         maps = likeness.maps()
     return maps

@@ -16,10 +16,12 @@ from torch import Tensor
 
 from ...diffusion.weighted_attention import weighted_attention
 from ...edit.attention_weighting import TextWeights
+from ..comfy.conditioning import Conditioning
+from ..comfy.denoiser import Algorithm
 from ..comfy.model_patches import WEIGHTS, context_of, options_of, with_options
 from .picture_call import PictureCall
-from .text_attention import Evaluation, TextAttention
-from .text_in_use import SAME, entries_of, step_of
+from .text_attention import Evaluation, TextAttention, network_of
+from .text_in_use import SAME, check_in_use, entries_of, step_of
 
 Halves = dict[UUID, int]  # entries of conditionings, and the host's index of the conditioning that each belongs to
 
@@ -28,21 +30,23 @@ Halves = dict[UUID, int]  # entries of conditionings, and the host's index of th
 class WeighedText:
     """What a MODEL does to a text wherever it is in use. Its methods wrap the host's calls of the same names.
 
-    text: as it was typed; embedding: [1, tokens, channels]; weights: of its tokens
+    text: as it was typed; encoded: its CONDITIONING; weights: of its tokens
     window: the share of the noise levels (0 the noisiest, 1 the cleanest) in which they act, as ControlNets count it
     family: of the MODEL
     """
 
     text: str
-    embedding: Tensor
+    encoded: Conditioning
     weights: TextWeights
     window: tuple[float, float]
     family: TextAttention
 
     def outer_sample(self, executor: Any, *args: Any, **kwargs: Any) -> Any:
         """Before anything is sampled: is the text in use?"""
-        guider = executor.class_obj
-        entries = entries_of(guider, self.text, self.embedding, "weighed", "Word Weights")
+        guider, (_, _, sampler, *_) = executor.class_obj, args
+        entries = entries_of(guider, self.encoded)
+        if not isinstance(sampler, Algorithm):  # of a node of this pack, which may look for another text
+            check_in_use(entries, self.text, "weighed", "Word Weights")
         mine = frozenset(entry["uuid"] for entry in entries)
         sampling = guider.model_patcher.get_model_object("model_sampling")
         noisiest, cleanest = (float(sampling.percent_to_sigma(share)) for share in self.window)
@@ -73,7 +77,7 @@ class WeighedText:
         weights = weights_now(options, noise_level) if first.text is self else {}
         if not weights:
             return executor(*args, **kwargs)
-        evaluation = Evaluation(executor.class_obj.diffusion_model, args[0], context.shape[1], kwargs)
+        evaluation = Evaluation(network_of(executor.class_obj), args[0], context.shape[1], kwargs)
         keys = {
             part: self.family.over_keys(token_weights, evaluation.tokens, 1.0).to(args[0].device)
             for part, token_weights in weights.items()
@@ -81,7 +85,9 @@ class WeighedText:
         weigher = Weigher(keys, len(options["uuids"]))
         args, kwargs = with_options(args, kwargs, self.family.acting(weigher, evaluation, options))
         denoised = executor(*args, **kwargs)
-        if not weigher.acted:
+        entries = {options["uuids"][part] for part in weights}
+        first.weighed.update(entries if weigher.acted else ())
+        if not entries <= first.weighed:  # a later call may be one that a cache leaves out
             raise ValueError(
                 "another node computes how this model looks at its text, so that no word can be weighed: remove that "
                 "node (normalised attention guidance, for instance)"
@@ -91,13 +97,17 @@ class WeighedText:
 
 @dataclass(frozen=True)
 class TextInUse:
-    """A weighed text in one run: the conditioning entries that hold it, the noise levels that it is weighed between."""
+    """A weighed text in one run: the conditioning entries that hold it, the noise levels that it is weighed between.
+
+    weighed: the entries, of whatever text, whose words it has weighed so far
+    """
 
     text: WeighedText
     entries: frozenset[UUID]
     noisiest: float
     cleanest: float
     halves: Halves = field(default_factory=dict)
+    weighed: set[UUID] = field(default_factory=set)
 
     def found_in(self, conds: Sequence[Any]) -> Halves:
         """Where its entries are. The host may give a copy of an entry, uuid and all, to the halves after its own."""
