@@ -167,6 +167,41 @@ def test_what_looks_alike_is_asked_of_frames_that_read_each_other(demo):
     torch.testing.assert_close(looked_into, denoised(lambda executor, *args, **kwargs: executor(*args, **kwargs)))
 
 
+@image_kinds
+@pytest.mark.parametrize("limited", ["positive", "negative"])
+def test_an_area_of_the_negative_prompt(kind, limited):
+    """The host gives each prompt a copy of the other's entry for its area, which is here the whole picture."""
+    text = random_text(kind) if limited == "positive" else random_text(kind, seed=1)  # that is weighed
+    ((embedding, options),) = random_text(kind, seed=1)
+    area = [[embedding, options | {"area": (8, 8, 0, 0)}]]
+    heavy = weigh(model_of(kind), text, {4: 4.0})
+    guider = comfy.samplers.CFGGuider(heavy)
+    guider.set_conds(random_text(kind), area)
+    guider.set_cfg(3.0)
+    torch.testing.assert_close(sampled(heavy, kind, guider=guider), sampled(heavy, kind), atol=1e-4, rtol=1e-4)
+
+
+@image_kinds
+def test_weights_in_windows(kind):
+    """Each picture is drawn by itself in any case."""
+    noise, model = batch(kind, 6), model_of(kind)
+    whole, cut = (drawn(weigh(one, random_text(kind), {4: 4.0}), kind, noise) for one in (model, in_windows(model, 0)))
+    torch.testing.assert_close(cut, whole, atol=1e-3, rtol=1e-4)
+    assert not torch.allclose(whole, drawn(model, kind, noise), atol=1e-2)
+
+
+def test_tokens_that_another_node_puts_behind_the_text():
+    def behind(q, context, value, _):
+        return q, *(torch.cat([x, x[:, :4]], dim=1) for x in (context, value))
+
+    model = model_of("sd15").clone()
+    model.set_model_attn2_patch(behind)
+    with refused("another node computes how this model looks at its text, so that no word can be found"):
+        sampled(watch("sd15", model)[0], "sd15")
+    with refused("another node computes how this model looks at its text, so that no word can be weighed"):
+        sampled(weigh(model, random_text("sd15"), {4: 4.0}), "sd15")
+
+
 @pytest.mark.parametrize("text", ["", " ", "..."])
 def test_a_text_of_no_words(demo, text):
     model, clip, _ = demo

@@ -117,16 +117,20 @@ class SlotText(TextAttention):
         for kind in ("attn2", "attn1")[: 1 + itself]:
             slots = dict(replace.get(kind, {}))
             for layer in map(slot, transformer_blocks(evaluation.network)):
-                inside = partial(_in_slot, act, kind == "attn2")
+                inside = partial(_in_slot, act, evaluation.tokens if kind == "attn2" else None)
                 slots[layer] = ControlledSlot(inside, layer, slots.get(layer, slots.get(layer[:2])))
             replace[kind] = slots
         return {**options, "patches_replace": replace}
 
 
-def _in_slot(act: Act, looks_at_text: bool, call: AttentionCall) -> Tensor:
+def _in_slot(act: Act, tokens: int | None, call: AttentionCall) -> Tensor:
+    """tokens: of the text that it looks at, None for the picture's attention to itself."""
+    looks_at_text = tokens is not None
     if looks_at_text:
         check_rows(call)
-    elif len(call.q) != call.options["activations_shape"][0]:  # tiles, as HyperTile makes
+    if looks_at_text and call.k.shape[-2] != tokens:  # other nodes may put more behind the text
+        return call.attended()
+    if len(call.q) != call.options["activations_shape"][0]:  # tiles, as HyperTile makes
         return call.attended()
 
     def kernel(q: Tensor, k: Tensor, v: Tensor, _: Tensor | None) -> Tensor:

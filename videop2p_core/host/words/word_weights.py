@@ -12,6 +12,7 @@ from typing import Any
 from uuid import UUID
 
 import torch
+from comfy.samplers import CFGGuider
 from torch import Tensor
 
 from ...diffusion.weighted_attention import weighted_attention
@@ -23,7 +24,7 @@ from .picture_call import PictureCall
 from .text_attention import Evaluation, TextAttention, network_of
 from .text_in_use import SAME, check_in_use, entries_of, step_of
 
-Halves = dict[UUID, int]  # entries of conditionings, and the host's index of the conditioning that each belongs to
+Halves = frozenset[tuple[UUID, int]]  # entries of conditionings, and the host's index of the conditioning of each
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,14 +45,15 @@ class WeighedText:
     def outer_sample(self, executor: Any, *args: Any, **kwargs: Any) -> Any:
         """Before anything is sampled: is the text in use?"""
         guider, (_, _, sampler, *_) = executor.class_obj, args
-        entries = entries_of(guider, self.encoded)
+        mine = entries_of(guider, self.encoded)
         if not isinstance(sampler, Algorithm):  # of a node of this pack, which may look for another text
-            check_in_use(entries, self.text, "weighed", "Word Weights")
-        mine = frozenset(entry["uuid"] for entry in entries)
+            check_in_use(mine, self.text, "weighed", "Word Weights")
         sampling = guider.model_patcher.get_model_object("model_sampling")
         noisiest, cleanest = (float(sampling.percent_to_sigma(share)) for share in self.window)
         options = guider.model_options["transformer_options"]
-        options[WEIGHTS] = (*options.get(WEIGHTS, ()), TextInUse(self, mine, noisiest, cleanest))
+        names = {entry["uuid"]: name for name, conditioning in guider.conds.items() for entry in conditioning}
+        entries = {entry["uuid"]: names[entry["uuid"]] for entry in mine}
+        options[WEIGHTS] = (*options.get(WEIGHTS, ()), TextInUse(self, guider, entries, noisiest, cleanest))
         return executor(*args, **kwargs)
 
     def calc_cond_batch(
@@ -99,24 +101,27 @@ class WeighedText:
 class TextInUse:
     """A weighed text in one run: the conditioning entries that hold it, the noise levels that it is weighed between.
 
+    guider: whose run it is; entries: by their names of its conditionings
     weighed: the entries, of whatever text, whose words it has weighed so far
     """
 
     text: WeighedText
-    entries: frozenset[UUID]
+    guider: CFGGuider
+    entries: dict[UUID, str]
     noisiest: float
     cleanest: float
-    halves: Halves = field(default_factory=dict)
+    halves: Halves = frozenset()
     weighed: set[UUID] = field(default_factory=set)
 
     def found_in(self, conds: Sequence[Any]) -> Halves:
-        """Where its entries are. The host may give a copy of an entry, uuid and all, to the halves after its own."""
-        halves: Halves = {}
-        for half, entries in enumerate(conds):
-            for entry in entries or ():
-                if entry["uuid"] in self.entries:
-                    halves.setdefault(entry["uuid"], half)
-        return halves
+        """Where its text is read: for an area of one conditioning the host gives the others a copy of that entry, uuid
+        and all, with the text of one of theirs."""
+        prepared = ((name, entry) for name, entries in self.guider.conds.items() for entry in entries)
+        texts = [_text_of(entry) for name, entry in prepared if self.entries.get(entry["uuid"]) == name]
+        pairs = ((half, entry) for half, entries in enumerate(conds) for entry in entries or ())
+        return frozenset(
+            (entry["uuid"], half) for half, entry in pairs if any(_text_of(entry) is text for text in texts)
+        )
 
     def weights_now(self, options: dict[str, Any], sigma: float) -> Tensor | None:
         """[tokens] at the noise level of a call; None where no word is weighed."""
@@ -126,6 +131,11 @@ class TextInUse:
         return self.text.weights.at(step_of(levels, sigma), len(levels))
 
 
+def _text_of(entry: dict[str, Any]) -> Any:
+    """As the host prepared it for the model."""
+    return entry["model_conds"].get("c_crossattn")
+
+
 def weights_now(options: dict[str, Any], sigma: float) -> dict[int, Tensor]:
     """The weights of the tokens [tokens] of the texts in use at a noise level, by the number of the part of a call's
     rows that reads each; no part whose words all weigh 1."""
@@ -133,7 +143,7 @@ def weights_now(options: dict[str, Any], sigma: float) -> dict[int, Tensor]:
     for use in options[WEIGHTS]:
         token_weights = use.weights_now(options, sigma)
         for part, entry in enumerate(zip(options["uuids"], options["cond_or_uncond"], strict=True)):
-            if token_weights is not None and entry in use.halves.items():
+            if token_weights is not None and entry in use.halves:
                 weights[part] = weights[part] * token_weights if part in weights else token_weights
     return weights
 
