@@ -2,6 +2,7 @@
 
 from unittest.mock import patch
 
+import comfy.controlnet
 import comfy.hooks
 import comfy.sample
 import comfy.samplers
@@ -200,6 +201,18 @@ def test_tokens_that_another_node_puts_behind_the_text():
         sampled(watch("sd15", model)[0], "sd15")
     with refused("another node computes how this model looks at its text, so that no word can be weighed"):
         sampled(weigh(model, random_text("sd15"), {4: 4.0}), "sd15")
+
+
+def test_a_reference_control_net_is_refused():
+    """It would have its own picture looked at too."""
+    ((embedding, options),) = random_text("sd15")
+    control = comfy.controlnet.ControlBase()
+    hook = comfy.hooks.TransformerOptionsHook(transformers_dict={"wrappers": {}})
+    control.extra_hooks = comfy.hooks.HookGroup()
+    control.extra_hooks.add(hook)
+    model, _ = watch("sd15")
+    with refused("a ControlNet on the positive conditioning calls the model once more in every call, with a picture"):
+        sampled(model, "sd15", guider=guided(model, "sd15", [[embedding, options | {"control": control}]]))
 
 
 @pytest.mark.parametrize("text", ["", " ", "..."])

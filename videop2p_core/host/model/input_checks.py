@@ -218,18 +218,24 @@ def check_hints(model: ModelPatcher, frames: int, **conditionings: Conditioning)
         for _, options in conditioning:
             family.check_shown(model.model, name, options, frames)
         for control in (control for _, options in conditioning for control in control_nets(options)):
-            if _wraps_calls(control):
-                raise ValueError(
-                    f"a ControlNet on the {name} conditioning calls the model once more in every call, with a picture "
-                    "of its own (a reference ControlNet of Advanced-ControlNet, for instance), and an edit cannot tell "
-                    "those calls from the clip's: remove it"
-                )
+            check_calls_nothing(control, name)
             pictures = control.cond_hint_original
             if isinstance(pictures, Tensor) and 1 < len(pictures) < frames:
                 raise ValueError(
                     f"the ControlNet on the {name} conditioning has {len(pictures)} pictures, the clip {frames} "
                     "frames: give it one picture for each frame, or a single one for all"
                 )
+
+
+def check_calls_nothing(control: Any, name: str, what: str = "an edit") -> None:
+    """A ControlNet of the conditioning of this name that calls the model for no picture of its own. what: looks into
+    the calls."""
+    if _wraps_calls(control):
+        raise ValueError(
+            f"a ControlNet on the {name} conditioning calls the model once more in every call, with a picture of its "
+            f"own (a reference ControlNet of Advanced-ControlNet, for instance), and {what} cannot tell those calls "
+            "from the clip's: remove it"
+        )
 
 
 def _wraps_calls(control: Any) -> bool:

@@ -19,13 +19,13 @@ from comfy.sd import CLIP
 from comfy.utils import unpack_latents
 from torch import Tensor
 
-from ..comfy.conditioning import Conditioning
+from ..comfy.conditioning import Conditioning, control_nets
 from ..comfy.denoiser import Algorithm
 from ..comfy.latents import has_time_axis
 from ..comfy.model_patches import WATCH, options_of
 from ..comfy.progress import latent_progress
 from ..model.context_passes import check_frame_windows
-from ..model.input_checks import check_one_gpu, clip_of, streams_of
+from ..model.input_checks import check_calls_nothing, check_one_gpu, clip_of, streams_of
 from ..prompts.encoded_text import EncodedText, encoded_text
 from .table import text_attention_of
 from .text_attention import TextAttention
@@ -34,6 +34,7 @@ from .word_looks import WordLooks
 from .word_masks import LOW, Observe, WordMasks, frames_for, masks_from, observed, sharpened
 
 KEPT = 64  # runs of one Watch Words; a longer list of latents is seldom sampled in one go
+WATCHER = "what watches words"  # in sentences
 SEED = 0  # of the noise that what looks alike is looked at under
 
 
@@ -125,7 +126,10 @@ class WatchedWords:
 
     def _check(self, guider: Any, noise: Tensor, steps: int) -> None:
         check_frame_windows(guider.model_patcher)
-        check_one_gpu(guider.model_patcher, "what watches words")
+        check_one_gpu(guider.model_patcher, WATCHER)
+        for name, conditioning in guider.conds.items():
+            for control in (control for entry in conditioning for control in control_nets(entry)):
+                check_calls_nothing(control, name, WATCHER)
         if has_time_axis(self.model.model) and len(noise) > 1:
             raise ValueError(
                 f"words are watched in one clip at a time, and {len(noise)} are sampled: sample them one by one"
