@@ -14,30 +14,21 @@ from functools import cache, partial
 from typing import Any, TypeVar
 from uuid import UUID
 
-import torch
 from torch import Tensor
 
 from ...device_transfer import sent
-from ...diffusion.attention import Attend, attention, edited_attention, head_groups, word_probabilities
+from ...diffusion.attention import Attend, attention, edited_attention, word_probabilities
 from ...diffusion.attention_records import WHOLE, AttentionRecords, FileLayers, QueryKey
 from ...edit.local_blend import Blend
 from ..comfy.model_patches import AttentionCall, host_attention, options_of
 from ..families.table import family_of_network
 from .affinities import Affinities, places_of
 from .attention_slots import (
-    around,
-    check_rows,
-    frame_layer,
-    once,
-    only_seen,
-    rows_of,
-    seen_alone,
-    splice,
-    with_frames_read,
-)
+    around, check_rows, frame_layer, once, only_seen, rows_of, seen_alone, splice, with_frames_read,
+)  # fmt: skip
 from .controlled_target import ControlledTarget, Looking
 from .in_step import InStep
-from .source_recording import SourceRecording
+from .source_recording import SourceRecording, joined, parts_of
 from .word_maps import WordMaps
 
 T = TypeVar("T")
@@ -229,34 +220,23 @@ class AttentionControl:
 
         def looking(q: Tensor, k: Tensor, v: Tensor, heads: int) -> Tensor:
             rows = self._own_rows(len(q), options)
-            if rows is not None and self.mode == RECORD and self._temporal_edited(self.step):
-                for name, channels, _ in self._parts(layer, q, heads):
+            if rows is None:
+                return attend(q, k, v, heads)
+            parts = parts_of(str(layer), q.shape[-1], heads, several=self.in_step is not None)
+            if self.mode == RECORD and self._temporal_edited(self.step):
+                for name, channels, _ in parts:
                     self.recording.keep(name, q[rows][..., channels], k[rows][..., channels])
-            elif (
-                rows is not None
-                and self.mode == REPLAY
-                and self.targets[self.target].edit.temporal[self.step]
-                and not self._left_out(layer)
-            ):
-                edited = [
+            elif self.mode == REPLAY and self._target_is_temporal() and not self._left_out(layer):
+                edited = joined(
                     attend(*self._recorded(name, q[rows][..., channels]), v[rows][..., channels], some)
-                    for name, channels, some in self._parts(layer, q, heads)
-                ]
-                edited = torch.cat(edited, dim=-1) if len(edited) > 1 else edited[0]
+                    for name, channels, some in parts
+                )
                 return around(edited, rows, len(q), lambda part: attend(q[part], k[part], v[part], heads))
             return attend(q, k, v, heads)
 
         return looking
 
     # --- the parts ---------------------------------------------------------------------------------------------------
-
-    def _parts(self, layer: Hashable, q: Tensor, heads: int) -> list[tuple[str, slice, int]]:
-        """(name, channels, heads) of what of a temporal layer is brought to the device at a time: of a video model that
-        goes in step, a part of its heads."""
-        if self.in_step is None:
-            return [(str(layer), slice(None), heads)]
-        groups = head_groups(q.shape[-1], heads)
-        return [(f"{layer}, part {number}", channels, some) for number, (channels, some) in enumerate(groups)]
 
     def _check_seen(self) -> None:
         if self.unseen and self.full(self.step):
@@ -293,6 +273,9 @@ class AttentionControl:
 
     def _structured_target(self) -> bool:
         return self.targets[self.target].edit.is_structured(self.step)
+
+    def _target_is_temporal(self) -> bool:
+        return bool(self.targets[self.target].edit.temporal[self.step])
 
     def _shows_places(self, step: int, mode: str) -> bool:
         """The source at its cleanest, a target in the second half of its steps."""

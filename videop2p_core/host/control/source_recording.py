@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
+import torch
 from torch import Tensor
 
 from ...device_transfer import Ferry
+from ...diffusion.attention import head_groups
 from ...diffusion.attention_records import QueryKey
 from ..comfy.model_patches import may_lock_pages
 
@@ -30,3 +34,17 @@ class SourceRecording:
             # A slice would keep the other half of the batch alive for the whole step.
             q, k = (self.ferry.out(x, x.dtype) if self.on_cpu else x.clone() for x in (q, k))
             self.layers[layer] = q, k
+
+
+def parts_of(layer: str, channels: int, heads: int, several: bool) -> list[tuple[str, slice, int]]:
+    """(name, channels, heads) of what of a layer's attention over time is kept, and comes back, at a time: several parts
+    of its heads, or all."""
+    if not several:
+        return [(layer, slice(None), heads)]
+    return [(f"{layer}, part {i}", *group) for i, group in enumerate(head_groups(channels, heads))]
+
+
+def joined(parts: Iterable[Tensor]) -> Tensor:
+    """Of what the parts of a layer's heads gave [rows, places, channels] the whole."""
+    first, *others = parts
+    return torch.cat([first, *others], dim=-1) if others else first
