@@ -24,7 +24,15 @@ from ..comfy.model_patches import AttentionCall, host_attention, options_of
 from ..families.table import family_of_network
 from .affinities import Affinities, places_of
 from .attention_slots import (
-    around, check_rows, frame_layer, once, only_seen, rows_of, seen_alone, splice, with_frames_read,
+    around,
+    check_rows,
+    frame_layer,
+    once,
+    only_seen,
+    rows_of,
+    seen_alone,
+    splice,
+    with_frames_read,
 )  # fmt: skip
 from .controlled_target import ControlledTarget, Looking
 from .in_step import InStep
