@@ -37,7 +37,7 @@ class SourceRecording:
 
 
 def parts_of(layer: str, channels: int, heads: int, several: bool) -> list[tuple[str, slice, int]]:
-    """(name, channels, heads) of what is kept of a layer's attention over time, and comes back, at a time: several parts
+    """(name, channels, heads) of what is kept of a layer's attention over time, and comes back at a time: several parts
     of its heads, or all."""
     if not several:
         return [(layer, slice(None), heads)]
