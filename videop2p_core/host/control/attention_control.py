@@ -49,8 +49,7 @@ class AttentionControl:
 
     source: uuid of the source's conditioning entry; targets: one ControlledTarget each; records: the source's queries
     and keys of all steps, where an inversion kept them; full(step): whether all layers are evaluated in a step, as only
-    then the words' maps count; on_cpu: where a step's queries and keys are kept; finds_places: whether `places`
-    has any.
+    then the words' maps count; on_cpu: where a step's queries and keys are kept; finds_places: whether `places` has any.
     Each model call runs within an `evaluation`; a clip in passes goes through all branches of one pass before the next.
     `end_step` adds up what the words looked at.
     """
@@ -231,10 +230,11 @@ class AttentionControl:
             if rows is None:
                 return attend(q, k, v, heads)
             parts = parts_of(str(layer), q.shape[-1], heads, several=self.in_step is not None)
+            replayed = self.targets[self.target].edit.temporal[self.step]
             if self.mode == RECORD and self._temporal_edited(self.step):
                 for name, channels, _ in parts:
                     self.recording.keep(name, q[rows][..., channels], k[rows][..., channels])
-            elif self.mode == REPLAY and self._target_is_temporal() and not self._left_out(layer):
+            elif self.mode == REPLAY and replayed and not self._left_out(layer):
                 edited = joined(
                     attend(*self._recorded(name, q[rows][..., channels]), v[rows][..., channels], some)
                     for name, channels, some in parts
@@ -281,9 +281,6 @@ class AttentionControl:
 
     def _structured_target(self) -> bool:
         return self.targets[self.target].edit.is_structured(self.step)
-
-    def _target_is_temporal(self) -> bool:
-        return bool(self.targets[self.target].edit.temporal[self.step])
 
     def _shows_places(self, step: int, mode: str) -> bool:
         """The source at its cleanest, a target in the second half of its steps."""
