@@ -49,7 +49,7 @@ class AttentionControl:
 
     source: uuid of the source's conditioning entry; targets: one ControlledTarget each; records: the source's queries
     and keys of all steps, where an inversion kept them; full(step): whether all layers are evaluated in a step, as only
-    then the words' maps count; on_cpu: where a step's queries and keys are kept; finds_places: whether `places` has any.
+    then word maps count; on_cpu: where a step's queries and keys are kept; finds_places: whether `places` has any.
     Each model call runs within an `evaluation`; a clip in passes goes through all branches of one pass before the next.
     `end_step` adds up what the words looked at.
     """
