@@ -143,14 +143,7 @@ KIND_OF_NAME = {
     "host.edit.sweep": {"clip": CLIP},
     "host.prompts.clip_tokens": {"clip": CLIP, "tokenizer": TOKENIZERS},
     "host.prompts.encoded_text": {"clip": CLIP},
-    "host.words.separate_text": {
-        "wan": WAN,
-        "clip": "",
-        "ltxv": "comfy.ldm.lightricks.model.LTXVModel",
-        "ltxv.patchifier": "comfy.ldm.lightricks.symmetric_patchifier.Patchifier",
-        "cosmos": COSMOS,
-        "kandinsky": KANDINSKY,
-    },
+    "host.words.separate_text": {"clip": ""},
     "host.words.joint_text": {
         "flux": "comfy.ldm.flux.model.Flux",
         "mmdit": "comfy.ldm.modules.diffusionmodules.mmdit.MMDiT",

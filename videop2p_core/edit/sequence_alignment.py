@@ -1,10 +1,17 @@
-"""The best global alignment of two sequences."""
+"""How two sequences belong together: how far they begin alike, and their best global alignment."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import takewhile
+from typing import Any
 
 import torch
+
+
+def common_beginning(first: Sequence[Any], second: Sequence[Any]) -> int:
+    """How many items two sequences begin with alike."""
+    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(first, second, strict=False)))
 
 
 def global_alignment(x: Sequence, y: Sequence, gap: int = 0, match: int = 1, mismatch: int = -1) -> list[int]:

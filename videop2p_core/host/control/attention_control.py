@@ -33,7 +33,7 @@ from .attention_slots import (
     seen_alone,
     splice,
     with_frames_read,
-)  # fmt: skip
+)
 from .controlled_target import ControlledTarget, Looking
 from .in_step import InStep
 from .source_recording import SourceRecording, joined, parts_of
@@ -234,7 +234,7 @@ class AttentionControl:
             if self.mode == RECORD and self._temporal_edited(self.step):
                 for name, channels, _ in parts:
                     self.recording.keep(name, q[rows][..., channels], k[rows][..., channels])
-            elif self.mode == REPLAY and replayed and not self._left_out(layer):
+            elif self.mode == REPLAY and replayed and not self._left_out(parts[0][0]):
                 edited = joined(
                     attend(*self._recorded(name, q[rows][..., channels]), v[rows][..., channels], some)
                     for name, channels, some in parts

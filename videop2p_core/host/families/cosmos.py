@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
-from math import prod
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from comfy.ldm.cosmos.predict2 import MiniTrainDIT
 from comfy.model_patcher import ModelPatcher
-from torch import Tensor, nn
+from torch import nn
 
-from ..comfy.latents import grid_of
-from .chosen_blocks import ChosenBlocks, chosen_numbers
-from .family import WordMapLayers
 from .forward_slots import AttentionSlot, CrossAttentionSlot, SelfAttentionSlot
 from .whole_clip import WholeClip
 
@@ -25,22 +21,20 @@ class CosmosPredict2(WholeClip):
     def has(self, network: nn.Module) -> bool:
         return type(network) is MiniTrainDIT
 
-    def cross_attention_layers(self, network: Any) -> list[Hashable]:
-        return [layer(number) for number in range(len(network.blocks))]
-
     def slots(self, network: Any) -> Iterator[AttentionSlot]:
         """Of both attentions of every block."""
         for number, block in enumerate(network.blocks):
             yield SelfAttentionSlot(f"blocks.{number}.self_attn", block.self_attn)
-            yield CrossAttentionSlot(layer(number), block.cross_attn)
+            yield CrossAttentionSlot(f"blocks.{number}.cross_attn", block.cross_attn)
 
     def blocks(self, network: Any) -> Iterable[str]:
         return [f"blocks.{number}" for number in range(len(network.blocks))]
 
-    def word_map_layers(self, network: Any, size: Sequence[int], blocks: str) -> WordMapLayers:
-        rows, columns = (-(-side // network.patch_spatial) for side in size)
-        numbers = chosen_numbers(blocks, len(network.blocks))
-        return ChosenBlocks((rows, columns), frozenset(map(layer, numbers)))
+    def patch(self, network: Any) -> tuple[int, int, int]:
+        return network.patch_temporal, network.patch_spatial, network.patch_spatial
+
+    def channels(self, network: Any) -> int:
+        return network.model_channels
 
     def text_channels(self, model: ModelPatcher) -> tuple[int, ...]:
         network: Any = model.get_model_object("diffusion_model")
@@ -56,13 +50,3 @@ class CosmosPredict2(WholeClip):
                 f"the clip has {frames} latent frames and this Cosmos-Predict2 draws single pictures: load its "
                 "Video2World model, or give one frame"
             )
-
-    def recorded_values(self, network: Any, clip: Tensor, tokens: int, beside: int, cross: bool, temporal: bool) -> int:
-        patch = network.patch_temporal, network.patch_spatial, network.patch_spatial
-        places = prod(grid_of(clip.movedim(0, 1)[None], patch)) + beside
-        return network.model_channels * (cross * (places + tokens) + temporal * 2 * places)
-
-
-def layer(number: int) -> str:
-    """The name of a block's attention to the text."""
-    return f"blocks.{number}.cross_attn"

@@ -6,18 +6,15 @@ tokens before its blocks look at them. A vector of the text (CLIP's) goes in wit
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from math import prod
 from typing import Any
 
 from comfy.ldm.kandinsky5.model import Kandinsky5 as Network
 from comfy.model_patcher import ModelPatcher
 from comfy.text_encoders.kandinsky5 import Kandinsky5Tokenizer
-from torch import Tensor
 
-from ..comfy.latents import grid_of
-from .chosen_blocks import ChosenBlocks, chosen_numbers
-from .family import WordMapLayers
+from ...edit.sequence_alignment import common_beginning
 from .forward_slots import AttentionSlot, CrossAttentionSlot, SelfAttentionSlot
 from .whole_clip import WholeClip
 
@@ -34,22 +31,20 @@ class Kandinsky5(WholeClip):
     def has(self, network: Any) -> bool:
         return type(network) is Network and network.visual_embed_dim > network.in_visual_dim * prod(network.patch_size)
 
-    def cross_attention_layers(self, network: Any) -> list[Hashable]:
-        return [layer(number) for number in range(len(network.visual_transformer_blocks))]
-
     def slots(self, network: Any) -> Iterator[AttentionSlot]:
         """Of both attentions of every block."""
         for number, block in enumerate(network.visual_transformer_blocks):
             yield SelfAttentionSlot(f"{BLOCKS}.{number}.self_attention", block.self_attention)
-            yield CrossAttentionSlot(layer(number), block.cross_attention)
+            yield CrossAttentionSlot(f"{BLOCKS}.{number}.cross_attention", block.cross_attention)
 
     def blocks(self, network: Any) -> Iterable[str]:
         return [f"{BLOCKS}.{number}" for number in range(len(network.visual_transformer_blocks))]
 
-    def word_map_layers(self, network: Any, size: Sequence[int], blocks: str) -> WordMapLayers:
-        rows, columns = (-(-side // patch) for side, patch in zip(size, network.patch_size[1:], strict=True))
-        numbers = chosen_numbers(blocks, len(network.visual_transformer_blocks))
-        return ChosenBlocks((rows, columns), frozenset(map(layer, numbers)))
+    def patch(self, network: Any) -> tuple[int, int, int]:
+        return network.patch_size
+
+    def channels(self, network: Any) -> int:
+        return network.model_dim
 
     def text_channels(self, model: ModelPatcher) -> tuple[int, ...]:
         network: Any = model.get_model_object("diffusion_model")
@@ -69,15 +64,6 @@ class Kandinsky5(WholeClip):
     def reads_pooled(self, model: ModelPatcher) -> bool:
         return True
 
-    def recorded_values(self, network: Any, clip: Tensor, tokens: int, beside: int, cross: bool, temporal: bool) -> int:
-        places = prod(grid_of(clip.movedim(0, 1)[None], network.patch_size)) + beside
-        return network.model_dim * (cross * (places + tokens) + temporal * 2 * places)
-
-
-def layer(number: int) -> str:
-    """The name of a block's attention to the text."""
-    return f"{BLOCKS}.{number}.cross_attention"
-
 
 def wraps_text(tokenizer: Any) -> bool:
     """Whether a CLIP's tokenizer puts a text into the template of Kandinsky's language model."""
@@ -90,8 +76,9 @@ def without_template(chunk: Sequence[tuple], wrapped_nothing: Sequence[tuple], w
 
     Raises ValueError for a text that runs into the beginning of the template.
     """
-    before = _alike(wrapped_nothing, wrapped)
-    if _alike(wrapped_nothing, chunk) < before:
+    nothing, something, text = ([token for token, *_ in part] for part in (wrapped_nothing, wrapped, chunk))
+    before = common_beginning(nothing, something)
+    if common_beginning(nothing, text) < before:
         raise ValueError(
             "the prompt begins with a line break, or with a mark of the language model's own, which its text encoder "
             "takes for a part of the template around it: delete that"
@@ -99,9 +86,3 @@ def without_template(chunk: Sequence[tuple], wrapped_nothing: Sequence[tuple], w
     after = len(wrapped_nothing) - before
     seen = list(chunk[before:])
     return [*seen[:-after], *((token, weight, 0) for token, weight, _ in seen[-after:])]
-
-
-def _alike(first: Sequence[tuple], second: Sequence[tuple]) -> int:
-    """How many tokens two chunks begin with alike."""
-    same = (one[0] == other[0] for one, other in zip(first, second, strict=False))
-    return next((place for place, alike in enumerate(same) if not alike), min(len(first), len(second)))

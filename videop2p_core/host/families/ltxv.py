@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from comfy.ldm.lightricks.model import LTXVModel
 from comfy.model_patcher import ModelPatcher
-from torch import Tensor, nn
+from torch import nn
 
 from ..comfy.conditioning import Conditioning, tokens_of
-from .chosen_blocks import ChosenBlocks, chosen_numbers
-from .family import WordMapLayers
 from .forward_slots import AttentionSlot, CrossAttentionSlot, SelfAttentionSlot
 from .rotary_tables import SharedTables
 from .whole_clip import WholeClip
@@ -28,9 +26,6 @@ class LTXV(WholeClip):
     def has(self, network: nn.Module) -> bool:
         return type(network) is LTXVModel
 
-    def cross_attention_layers(self, network: Any) -> list[Hashable]:
-        return [layer(number) for number in range(len(network.transformer_blocks))]
-
     def slots(self, network: Any) -> Iterator[AttentionSlot]:
         return slots_of(network)
 
@@ -39,13 +34,15 @@ class LTXV(WholeClip):
 
     def _with_slots(self, model: ModelPatcher) -> ModelPatcher:
         model = super()._with_slots(model)
-        model.add_object_patch(TABLES, SharedTables(model.get_model_object(TABLES)))
+        network: Any = model.get_model_object("diffusion_model")
+        model.add_object_patch(TABLES, SharedTables(network._precompute_freqs_cis))
         return model
 
-    def word_map_layers(self, network: Any, size: Sequence[int], blocks: str) -> WordMapLayers:
-        height, width = size  # a place is a cell of the latent
-        numbers = chosen_numbers(blocks, len(network.transformer_blocks))
-        return ChosenBlocks((height, width), frozenset(map(layer, numbers)))
+    def patch(self, network: Any) -> tuple[int, int, int]:
+        return 1, 1, 1
+
+    def channels(self, network: Any) -> int:
+        return network.inner_dim
 
     def text_channels(self, model: ModelPatcher) -> tuple[int, ...]:
         network: Any = model.get_model_object("diffusion_model")
@@ -78,19 +75,9 @@ class LTXV(WholeClip):
     def reads_more(self, model: ModelPatcher) -> bool:
         return True
 
-    def recorded_values(self, network: Any, clip: Tensor, tokens: int, beside: int, cross: bool, temporal: bool) -> int:
-        frames, _, height, width = clip.shape
-        places = frames * height * width + beside
-        return network.inner_dim * (cross * (places + tokens) + temporal * 2 * places)
-
-
-def layer(number: int) -> str:
-    """The name of a block's attention to the text."""
-    return f"{BLOCKS}.{number}.attn2"
-
 
 def slots_of(network: Any) -> Iterator[AttentionSlot]:
     """Of both attentions of every block, those of the pictures where there is sound as well."""
     for number, block in enumerate(network.transformer_blocks):
         yield SelfAttentionSlot(f"{BLOCKS}.{number}.attn1", block.attn1)
-        yield CrossAttentionSlot(layer(number), block.attn2)
+        yield CrossAttentionSlot(f"{BLOCKS}.{number}.attn2", block.attn2)

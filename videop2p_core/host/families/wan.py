@@ -7,7 +7,7 @@ the clip's is, and no mask or map has places for them.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from math import prod
 from typing import Any
 
@@ -70,14 +70,17 @@ class Wan(WholeClip):
     def has(self, network: nn.Module) -> bool:
         return type(network) in NETWORKS
 
-    def cross_attention_layers(self, network: nn.Module) -> list[Hashable]:
-        return [f"{name}.cross_attn" for name in wan_blocks(network)]
-
     def slots(self, network: Any) -> Iterator[AttentionSlot]:
         return slots_of(network)
 
     def blocks(self, network: Any) -> Iterable[str]:
         return wan_blocks(network)
+
+    def patch(self, network: Any) -> tuple[int, int, int]:
+        return network.patch_size
+
+    def channels(self, network: Any) -> int:
+        return network.dim
 
     def fill_attention(
         self, cross: SlotAttention | None, frame: SlotAttention | None, executor: Any, *args: Any, **kwargs: Any
@@ -120,12 +123,6 @@ class Wan(WholeClip):
 
     def places_beside(self, network: Any, options: Mapping[str, Any]) -> int:
         return tokens_beside(network, options) * prod(network.patch_size)
-
-    def recorded_values(self, network: Any, clip: Tensor, tokens: int, beside: int, cross: bool, temporal: bool) -> int:
-        frames, _, height, width = clip.shape
-        _, rows, columns = network.patch_size
-        places = frames * -(-height // rows) * -(-width // columns) + beside // prod(network.patch_size)
-        return network.dim * (cross * (places + tokens) + temporal * 2 * places)
 
 
 def wan_blocks(network: nn.Module) -> dict[str, WanAttentionBlock]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import repeat, takewhile
+from itertools import repeat
 from typing import Any
 
 import torch
@@ -16,6 +16,7 @@ from comfy.sd import CLIP
 from torch import Tensor
 
 from ...edit.prompt import PAD, TEXT, Piece, Prompt, find_word, word_tokens
+from ...edit.sequence_alignment import common_beginning
 from ..comfy.conditioning import Conditioning, embedding_of
 from .clip_tokens import pieces_of, read_prompt, reads_weights, tokenized, without_markup
 
@@ -114,18 +115,12 @@ def _read(clip: CLIP, text: str, name: str, chunks: Chunks) -> Prompt:
     content = [i for i, piece in enumerate(pieces) if piece.kind == TEXT]
     template = [piece.id for piece in bare if piece.kind == TEXT]
     ids = [pieces[i].id for i in content]
-    before = _alike(ids, template)
-    after = _alike(ids[before:][::-1], template[before:][::-1])
+    before = common_beginning(ids, template)
+    after = common_beginning(ids[before:][::-1], template[before:][::-1])
     inside = set(content[before : len(content) - after])
     placed = tuple(piece if i in inside else Piece(piece.id, kind=PAD) for i, piece in enumerate(pieces))
     written, edges = without_markup(text) if reads_weights(clip, name) else (text, frozenset())
     return Prompt(written, (placed,), edges)
-
-
-def _alike(first: Sequence[Any], second: Sequence[Any]) -> int:
-    """How many entries two sequences begin with alike."""
-    pairs = zip(first, second, strict=False)
-    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
 
 
 def _part(holder: Any, name: str) -> Any:

@@ -34,8 +34,6 @@ def host_module(name: str) -> ModuleType:
             import comfy.ldm.lightricks.av_model as module
         case "comfy.ldm.lightricks.model":
             import comfy.ldm.lightricks.model as module
-        case "comfy.ldm.lightricks.symmetric_patchifier":
-            import comfy.ldm.lightricks.symmetric_patchifier as module
         case "comfy.ldm.lumina.model":
             import comfy.ldm.lumina.model as module
         case "comfy.ldm.modules.attention":

@@ -11,7 +11,8 @@ from typing import Any
 import torch.nn.functional as F
 from comfy.ldm.cosmos.predict2 import Block as CosmosBlock
 from comfy.ldm.cosmos.predict2 import MiniTrainDIT
-from comfy.ldm.kandinsky5.model import Kandinsky5, TransformerDecoderBlock
+from comfy.ldm.kandinsky5.model import Kandinsky5 as Network
+from comfy.ldm.kandinsky5.model import TransformerDecoderBlock
 from comfy.ldm.lightricks.av_model import BasicAVTransformerBlock, LTXAVModel
 from comfy.ldm.lightricks.model import BasicTransformerBlock as LTXVBlock
 from comfy.ldm.lightricks.model import LTXVModel
@@ -22,7 +23,10 @@ from torch import Tensor, nn
 from ..comfy.expert_pair import on_each
 from ..comfy.latents import Grid, grid_of
 from ..comfy.model_patches import OVERRIDE
-from ..families.wan import NETWORKS, clip_places, text_turn
+from ..families.cosmos import CosmosPredict2
+from ..families.kandinsky import Kandinsky5
+from ..families.ltxv import LTXV
+from ..families.wan import NETWORKS, Wan, clip_places, text_turn
 from .text_attention import ALL, Evaluation, Layout, OverriddenText
 
 TEXT = "videop2p_text_attention"  # where a call's options say which of the attentions of a layer with text it is
@@ -103,14 +107,9 @@ class LTXAVText(SeparateText):
 
 
 SEPARATE = {
-    "Wan 2.x": WanText(NETWORKS, WanAttentionBlock, "cross_attn", lambda wan: wan.patch_size),
-    "LTX-Video": SeparateText((LTXVModel,), LTXVBlock, "attn2", lambda ltxv: ltxv.patchifier.patch_size),
-    "LTX-2": LTXAVText((LTXAVModel,), BasicAVTransformerBlock, "attn2", lambda ltxv: ltxv.patchifier.patch_size),
-    "Cosmos-Predict2": SeparateText(
-        (MiniTrainDIT,), CosmosBlock, "cross_attn",
-        lambda cosmos: (cosmos.patch_temporal, cosmos.patch_spatial, cosmos.patch_spatial),
-    ),
-    "Kandinsky 5": SeparateText(
-        (Kandinsky5,), TransformerDecoderBlock, "cross_attention", lambda kandinsky: kandinsky.patch_size
-    ),
-}  # fmt: skip
+    "Wan 2.x": WanText(NETWORKS, WanAttentionBlock, "cross_attn", Wan().patch),
+    "LTX-Video": SeparateText((LTXVModel,), LTXVBlock, "attn2", LTXV().patch),
+    "LTX-2": LTXAVText((LTXAVModel,), BasicAVTransformerBlock, "attn2", LTXV().patch),
+    "Cosmos-Predict2": SeparateText((MiniTrainDIT,), CosmosBlock, "cross_attn", CosmosPredict2().patch),
+    "Kandinsky 5": SeparateText((Network,), TransformerDecoderBlock, "cross_attention", Kandinsky5().patch),
+}
