@@ -2,15 +2,13 @@
 
 from functools import cache
 
-import comfy.model_management
-import comfy.model_patcher
 import comfy.sd
 import comfy.supported_models as supported
 import comfy.text_encoders.cosmos as cosmos
-import torch
 from comfy.supported_models_base import ClipTarget
 from comfyui_videop2p.tests.host.checkpoints import with_weights
 from comfyui_videop2p.tests.host.ltx import fill_text
+from comfyui_videop2p.tests.host.tiny_models import built, fill
 
 WIDTH = 32  # of the text
 CONFIG = {
@@ -24,25 +22,7 @@ def tiny_cosmos(draws_clips=True, seed=0, **sizes):
     """A MODEL with random weights."""
     made = supported.CosmosI2VPredict2 if draws_clips else supported.CosmosT2IPredict2
     config = made({**CONFIG, **sizes, "in_channels": 16 + draws_clips})
-    device = comfy.model_management.unet_offload_device()
-    config.set_inference_dtype(torch.float32, None)
-    with with_weights():
-        model = config.get_model({}, "", device)
-    fill(model.diffusion_model, seed)
-    return comfy.model_patcher.CoreModelPatcher(model, comfy.model_management.get_torch_device(), device)
-
-
-@torch.no_grad()
-def fill(network, seed):
-    """Normal weights of standard deviation 1 / sqrt(inputs); norms change nothing but that words are looked at
-    sharply."""
-    generator = torch.Generator().manual_seed(seed)
-    for name, parameter in network.named_parameters():
-        if parameter.ndim == 1:
-            parameter.fill_(3 if "cross_attn" in name and "norm" in name else 1)
-        else:
-            parameter.normal_(std=parameter[0].numel() ** -0.5, generator=generator)
-    network.requires_grad_(False)
+    return built(config, fill, seed)
 
 
 @cache

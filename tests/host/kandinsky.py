@@ -3,16 +3,14 @@
 from functools import cache
 from unittest.mock import patch
 
-import comfy.model_management
-import comfy.model_patcher
 import comfy.sd
 import comfy.supported_models as supported
 import comfy.text_encoders.kandinsky5 as kandinsky
 import comfy.text_encoders.qwen_vl as qwen_vl
-import torch
 from comfy.supported_models_base import ClipTarget
 from comfyui_videop2p.tests.host.checkpoints import with_weights
 from comfyui_videop2p.tests.host.ltx import fill_text, nothing
+from comfyui_videop2p.tests.host.tiny_models import built, fill
 
 WIDTH, POOLED = 32, 16
 CONFIG = {
@@ -30,27 +28,7 @@ CLIP_L = {"hidden_size": POOLED, "intermediate_size": 32, "num_hidden_layers": 1
 def tiny_kandinsky(seed=0, **sizes):
     """A MODEL with random weights."""
     config = supported.Kandinsky5({**CONFIG, **sizes})
-    device = comfy.model_management.unet_offload_device()
-    config.set_inference_dtype(torch.float32, None)
-    with with_weights():
-        model = config.get_model({}, "", device)
-    fill(model.diffusion_model, seed)
-    return comfy.model_patcher.CoreModelPatcher(model, comfy.model_management.get_torch_device(), device)
-
-
-@torch.no_grad()
-def fill(network, seed):
-    """Normal weights of standard deviation 1 / sqrt(inputs); norms change nothing but that words are looked at
-    sharply."""
-    generator = torch.Generator().manual_seed(seed)
-    for name, parameter in network.named_parameters():
-        if parameter.ndim > 1:
-            parameter.normal_(std=parameter[0].numel() ** -0.5, generator=generator)
-        elif "norm" in name and "weight" in name:
-            parameter.fill_(3 if "cross_attention" in name else 1)
-        else:
-            parameter.normal_(std=0.2, generator=generator)
-    network.requires_grad_(False)
+    return built(config, fill, seed)
 
 
 @cache

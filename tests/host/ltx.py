@@ -15,6 +15,7 @@ import sentencepiece
 import torch
 from comfy.supported_models_base import ClipTarget
 from comfyui_videop2p.tests.host.checkpoints import with_weights
+from comfyui_videop2p.tests.host.tiny_models import built
 from comfyui_videop2p.tests.host.wan import CAPTIONS
 
 WIDTH = 32  # of the text
@@ -40,12 +41,7 @@ def tiny_ltx(kind="ltxv", seed=0, **sizes):
     """A MODEL with random weights."""
     config_class, settings = CONFIGS[kind]
     config = config_class({**settings, **sizes, "rope_type": "split" if kind != "ltxv" else "interleaved"})
-    device = comfy.model_management.unet_offload_device()
-    config.set_inference_dtype(torch.float32, None)
-    with with_weights():
-        model = config.get_model({}, "", device)
-    fill(model.diffusion_model, seed)
-    return comfy.model_patcher.CoreModelPatcher(model, comfy.model_management.get_torch_device(), device)
+    return built(config, fill, seed)
 
 
 @torch.no_grad()
