@@ -40,6 +40,7 @@ ON_OLDEST = [
         "graph", "pack", "seam",
     )
 ]  # fmt: skip
+ON_OLDEST += ["tests/families/test_ltx.py"]
 # What draws its cases, of which `faults` has it draw so many times more.
 DRAWN = [f"tests/core/test_{name}.py" for name in ("fuzz", "any_prompt")]
 DRAWN += [

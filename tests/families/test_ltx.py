@@ -92,19 +92,21 @@ def test_the_frame_rate_of_the_inversion_holds_for_the_edit(heard):
     assert torch.equal(by_itself["samples"], whole[0])
 
 
-def test_a_table_of_positions_is_lent_while_a_call_has_it():
+@pytest.mark.parametrize("of_two", [False, True], ids=["one tensor", "cosines and sines"])  # ComfyUI 0.30, 0.27
+def test_a_table_of_positions_is_lent_while_a_call_has_it(of_two):
     made = []
 
     def make(grid, **settings):
         made.append(settings)
-        return grid * 2, True
+        return (grid * 2, grid * 3, True) if of_two else (grid * 2, True)
 
     tables, grid = SharedTables(make), drawn(1, 3, 8)
-    first, _ = tables(grid, dim=4)
-    assert tables(grid.clone(), dim=4)[0] is first and len(made) == 1
+    first = tables(grid, dim=4)
+    again = tables(grid.clone(), dim=4)
+    assert all(one is other for one, other in zip(first, again, strict=True)) and len(made) == 1
     for other, settings in ((grid + 1, {"dim": 4}), (grid, {"dim": 8}), (grid[..., :4], {"dim": 4})):
         assert torch.equal(tables(other, **settings)[0], 2 * other)
     assert len(made) == 4
-    del first
+    del first, again
     tables(grid, dim=4)
     assert len(made) == 5

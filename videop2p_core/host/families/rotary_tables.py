@@ -14,17 +14,22 @@ from weakref import ref
 import torch
 from torch import Tensor
 
-Table = tuple[Tensor, Any]  # as the host makes it: the rotations, and how they are laid out
+Table = tuple[Any, ...]  # as a host makes it: one tensor or two, and how they are laid out
 
 
 @dataclass(frozen=True)
 class Lent:
-    """A table, for as long as a call has it. grid: the positions that it was made of; settings: what else."""
+    """A table, for as long as a call has it. grid: the positions that it was made of; settings: what else; parts: each
+    gives one of the table's, None for a tensor that is gone."""
 
     grid: Tensor
     settings: dict[str, Any]
-    rotations: ref[Tensor]
-    layout: Any
+    parts: tuple[Callable[[], Any], ...]
+
+    @property
+    def table(self) -> Table | None:
+        table = tuple(part() for part in self.parts)
+        return None if any(part is None for part in table) else table
 
     def is_of(self, grid: Tensor, settings: dict[str, Any]) -> bool:
         alike = self.settings == settings and self.grid.shape == grid.shape and self.grid.device == grid.device
@@ -39,11 +44,15 @@ class SharedTables:
     lent: list[Lent] = field(default_factory=list)
 
     def __call__(self, grid: Tensor, **settings: Any) -> Table:
-        self.lent = [one for one in self.lent if one.rotations() is not None]
+        self.lent = [one for one in self.lent if one.table]
         for one in self.lent:
-            rotations = one.rotations()
-            if rotations is not None and one.is_of(grid, settings):
-                return rotations, one.layout
-        rotations, layout = self.make(grid, **settings)
-        self.lent.append(Lent(grid, settings, ref(rotations), layout))
-        return rotations, layout
+            table = one.table
+            if table and one.is_of(grid, settings):
+                return table
+        table = self.make(grid, **settings)
+        self.lent.append(Lent(grid, settings, tuple(map(_weakly, table))))
+        return table
+
+
+def _weakly(part: Any) -> Callable[[], Any]:
+    return ref(part) if isinstance(part, Tensor) else lambda: part
